@@ -1,0 +1,117 @@
+# How every target of cria is built. A folder's CMakeLists.txt says only what is in it and what it needs.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)  # the Python modules link everything
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+
+find_package(Threads REQUIRED)
+find_package(fmt REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+endif()
+
+add_library(cria_flags INTERFACE)
+target_compile_options(cria_flags INTERFACE
+  -Wall -Wextra -Werror -Wno-missing-field-initializers
+  # Contraction would make a result depend on the instruction set that a file happens to be compiled for;
+  # where a fused multiply-add is part of the specification, the code says std::fma.
+  -ffp-contract=off)
+target_include_directories(cria_flags INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
+target_link_libraries(cria_flags INTERFACE Threads::Threads fmt::fmt)
+
+if(CRIA_SANITIZE)
+  target_compile_options(cria_flags INTERFACE
+    -fsanitize=${CRIA_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+  target_link_options(cria_flags INTERFACE -fsanitize=${CRIA_SANITIZE})
+endif()
+if(CRIA_FUZZ)
+  target_compile_options(cria_flags INTERFACE -fsanitize=fuzzer-no-link,address,undefined -g
+                                              -fno-sanitize-recover=all)
+  target_link_options(cria_flags INTERFACE -fsanitize=address,undefined)
+endif()
+
+# cria_library(name SOURCES a.cc ... [DEPS cria_base ...]): DEPS are PUBLIC edges.
+function(cria_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC cria_flags ${ARG_DEPS})
+endfunction()
+
+# cria_isa_sources(library ISA sources...): files compiled for one instruction set, left out elsewhere.
+# Nothing outside these files is compiled with the flags.
+function(cria_isa_sources library isa)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND isa STREQUAL "avx2")
+    set(options -mavx2 -mfma -mf16c)
+  elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND isa STREQUAL "avx512vnni")
+    set(options -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni)
+  elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64" AND isa STREQUAL "neon_dotprod")
+    set(options -march=armv8.2-a+dotprod+fp16)
+  elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64" AND isa STREQUAL "neon_i8mm")
+    set(options -march=armv8.2-a+dotprod+fp16+i8mm)
+  else()
+    return()
+  endif()
+  target_sources(${library} PRIVATE ${ARGN})
+  set_property(SOURCE ${ARGN} TARGET_DIRECTORY ${library} APPEND PROPERTY COMPILE_OPTIONS ${options})
+  string(TOUPPER ${isa} upper)
+  target_compile_definitions(${library} PUBLIC CRIA_HAVE_${upper}=1)
+endfunction()
+
+if(CRIA_TESTS)
+  find_package(GTest REQUIRED)
+  include(GoogleTest)
+endif()
+if(CRIA_BENCHES)
+  find_package(benchmark REQUIRED)
+endif()
+
+# cria_test(name SOURCES ... DEPS ...): one GoogleTest program, each of its tests known to ctest.
+function(cria_test name)
+  if(NOT CRIA_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} cria_flags GTest::gtest GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE CRIA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 600)
+endfunction()
+
+# cria_bench(name SOURCES ... DEPS ...): one Google Benchmark program.
+function(cria_bench name)
+  if(NOT CRIA_BENCHES)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} cria_flags benchmark::benchmark_main)
+endfunction()
+
+# cria_fuzz(name SOURCES ... DEPS ...): LLVMFuzzerTestOneInput. With -DCRIA_FUZZ=ON a libFuzzer program; in any
+# other build a test that replays a fixed number of random and mutated inputs (tests/fuzz_replay.cc), so
+# that the same code is checked on every machine.
+function(cria_fuzz name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;SEEDS" ${ARGN})
+  if(CRIA_FUZZ)
+    add_executable(${name} ${ARG_SOURCES})
+    target_link_libraries(${name} PRIVATE ${ARG_DEPS} cria_flags)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  elseif(CRIA_TESTS)
+    add_executable(${name} ${ARG_SOURCES} ${PROJECT_SOURCE_DIR}/tests/fuzz_replay.cc)
+    target_link_libraries(${name} PRIVATE ${ARG_DEPS} cria_flags)
+    add_test(NAME ${name} COMMAND ${name} ${ARG_SEEDS})
+    set_tests_properties(${name} PROPERTIES TIMEOUT 300)
+  endif()
+endfunction()

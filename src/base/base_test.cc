@@ -1,0 +1,85 @@
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdio>
+#include <fstream>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/byte_reader.h"
+#include "base/cpu_features.h"
+#include "base/mapped_file.h"
+#include "base/thread_pool.h"
+
+namespace cria {
+namespace {
+
+TEST(Result, CarriesValueOrStatus) {
+  Result<int> good = 7;
+  ASSERT_TRUE(good.ok());
+  EXPECT_EQ(*good, 7);
+  Result<int> bad = bad_input("{}: {} found", "x.gguf", 3);
+  ASSERT_FALSE(bad.ok());
+  EXPECT_EQ(bad.status().code(), ErrorCode::kBadInput);
+  EXPECT_EQ(std::move(bad).status().with_context("loading").message(), "loading: x.gguf: 3 found");
+}
+
+TEST(ByteReader, StopsAtTheEnd) {
+  const std::byte bytes[6] = {std::byte{1}, std::byte{0}, std::byte{0}, std::byte{0}, std::byte{9}};
+  ByteReader reader(bytes, "six bytes");
+  EXPECT_EQ(*reader.read<std::uint32_t>("count"), 1u);
+  auto tail = reader.read<std::uint32_t>("size");
+  ASSERT_FALSE(tail.ok());
+  EXPECT_EQ(tail.status().message(), "six bytes: size at byte 4 needs 4 bytes, 2 are left");
+  EXPECT_FALSE(reader.take(~0ull, "name").ok());
+  EXPECT_EQ(reader.remaining(), 2u);
+}
+
+TEST(MappedFile, MapsWholeFileAndNamesMissingOnes) {
+  const std::string path = testing::TempDir() + "mapped_file_test";
+  std::ofstream(path) << "hello";
+  auto file = MappedFile::open(path);
+  ASSERT_TRUE(file.ok());
+  EXPECT_EQ(file->bytes().size(), 5u);
+  std::ofstream(path, std::ios::trunc).flush();
+  EXPECT_EQ(MappedFile::open(path)->bytes().size(), 0u);
+  std::remove(path.c_str());
+  auto missing = MappedFile::open(path);
+  ASSERT_FALSE(missing.ok());
+  EXPECT_EQ(missing.status().code(), ErrorCode::kNotFound);
+  EXPECT_NE(missing.status().message().find(path), std::string::npos);
+  EXPECT_FALSE(MappedFile::open(testing::TempDir()).ok());
+}
+
+TEST(AlignedBuffer, IsZeroedAlignedAndRefusesTheAbsurd) {
+  auto buffer = AlignedBuffer::allocate(1000);
+  ASSERT_TRUE(buffer.ok());
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(buffer->data()) % kPageAlignment, 0u);
+  for (std::byte b : buffer->bytes()) EXPECT_EQ(b, std::byte{0});
+  buffer->data()[5] = std::byte{5};
+  buffer->wipe();
+  EXPECT_EQ(buffer->data()[5], std::byte{0});
+  EXPECT_EQ(AlignedBuffer::allocate(~std::size_t{0}).status().code(), ErrorCode::kOutOfResources);
+}
+
+TEST(ThreadPool, RunsEveryTaskOnceWithAnyNumberOfThreads) {
+  for (int n_threads : {1, 2, 5}) {
+    ThreadPool pool(n_threads);
+    for (int round = 0; round < 200; ++round) {
+      std::vector<std::atomic<int>> counts(round);
+      pool.parallel_for(round, [&](std::int64_t i, int thread) {
+        EXPECT_LT(thread, n_threads);
+        counts[i].fetch_add(1);
+      });
+      for (auto& count : counts) EXPECT_EQ(count.load(), 1);
+    }
+  }
+}
+
+TEST(CpuFeatures, BestIsaIsSupported) {
+  EXPECT_TRUE(cpu_supports(best_isa()));
+  EXPECT_TRUE(cpu_supports(Isa::kGeneric));
+}
+
+}  // namespace
+}  // namespace cria

@@ -1,0 +1,72 @@
+#include "base/cpu_features.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <string>
+
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
+namespace cria {
+
+const char* isa_name(Isa isa) {
+  switch (isa) {
+    case Isa::kGeneric:
+      return "generic";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kAvx512Vnni:
+      return "avx512vnni";
+    case Isa::kNeonDotprod:
+      return "neon_dotprod";
+    case Isa::kNeonI8mm:
+      return "neon_i8mm";
+  }
+  return "unknown";
+}
+
+bool cpu_supports(Isa isa) {
+  switch (isa) {
+    case Isa::kGeneric:
+      return true;
+#if defined(__x86_64__)
+    case Isa::kAvx2:
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+             __builtin_cpu_supports("f16c");
+    case Isa::kAvx512Vnni:
+      return cpu_supports(Isa::kAvx2) && __builtin_cpu_supports("avx512f") &&
+             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+#elif defined(__aarch64__)
+    case Isa::kNeonDotprod:
+      return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+    case Isa::kNeonI8mm:
+      return cpu_supports(Isa::kNeonDotprod) && (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
+#endif
+    default:
+      return false;
+  }
+}
+
+Isa best_isa() {
+  const char* wanted = std::getenv("CRIA_ISA");
+  Isa best = Isa::kGeneric;
+  for (Isa isa : {Isa::kAvx2, Isa::kAvx512Vnni, Isa::kNeonDotprod, Isa::kNeonI8mm}) {
+    if (wanted != nullptr && std::strcmp(wanted, isa_name(best)) == 0) break;
+    if (cpu_supports(isa)) best = isa;
+  }
+  return best;
+}
+
+std::string cpu_model_name() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  }
+  return "unknown";
+}
+
+}  // namespace cria

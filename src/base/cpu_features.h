@@ -1,0 +1,17 @@
+// What this processor can do, asked once.
+#pragma once
+
+#include <string>
+
+namespace cria {
+
+// Levels of vector instructions that kernels are written for. Each level includes what it needs:
+// kAvx2 = AVX2 + FMA + F16C, kAvx512Vnni = AVX-512 F/BW/DQ/VL + VNNI, kNeonDotprod, kNeonI8mm.
+enum class Isa : int { kGeneric = 0, kAvx2 = 1, kAvx512Vnni = 2, kNeonDotprod = 3, kNeonI8mm = 4 };
+
+const char* isa_name(Isa isa);  // "generic", "avx2", ...
+bool cpu_supports(Isa isa);     // on this processor, in this operating system
+Isa best_isa();                 // the best supported; CRIA_ISA=name lowers it, for tests
+std::string cpu_model_name();   // as /proc/cpuinfo tells it, else "unknown"
+
+}  // namespace cria

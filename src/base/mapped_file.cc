@@ -1,0 +1,72 @@
+#include "base/mapped_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/aligned_buffer.h"
+
+namespace cria {
+namespace {
+
+// Closes a file descriptor when the scope ends: a mapping outlives its descriptor.
+struct DescriptorCloser {
+  int fd;
+  ~DescriptorCloser() { close(fd); }
+};
+
+}  // namespace
+
+Result<MappedFile> MappedFile::open(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) {
+    return make_error(errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo,
+                      "{}: cannot open: {}", path, std::strerror(errno));
+  }
+  DescriptorCloser closer{fd};
+  struct stat info = {};
+  if (fstat(fd, &info) != 0) return io_error("{}: cannot stat: {}", path, std::strerror(errno));
+  if (!S_ISREG(info.st_mode)) return bad_input("{}: not a regular file", path);
+
+  MappedFile file;
+  file.path_ = path;
+  file.size_bytes_ = static_cast<std::size_t>(info.st_size);
+  if (file.size_bytes_ == 0) return file;
+  void* address = mmap(nullptr, file.size_bytes_, PROT_READ, MAP_PRIVATE, fd, 0);
+  if (address == MAP_FAILED) {
+    file.size_bytes_ = 0;
+    return io_error("{}: cannot map {} bytes: {}", path, info.st_size, std::strerror(errno));
+  }
+  file.data_ = static_cast<const std::byte*>(address);
+  return file;
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      data_(std::exchange(other.data_, nullptr)),
+      size_bytes_(std::exchange(other.size_bytes_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(data_, other.data_);
+  std::swap(size_bytes_, other.size_bytes_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) munmap(const_cast<std::byte*>(data_), size_bytes_);
+}
+
+void MappedFile::forget(std::size_t offset, std::size_t size) const {
+  const std::size_t begin = align_up(offset, kPageAlignment);
+  const std::size_t end = (offset + size) & ~(kPageAlignment - 1);
+  if (data_ == nullptr || end <= begin || end > size_bytes_) return;
+  madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
+}
+
+}  // namespace cria

@@ -1,0 +1,132 @@
+#include "base/thread_pool.h"
+
+#include <sched.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace cria {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// How long an idle worker spins before it sleeps. Between two ops of a decode step there are a few
+// microseconds; sleeping and waking costs about fifty.
+constexpr auto kSpinTime = std::chrono::microseconds(100);
+
+void pause_briefly() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
+// One loop at a time. `round` counts loops: a worker that sees it change joins the new loop. A
+// worker counts itself out through `n_inside`, and the loop ends when all tasks are taken and
+// nobody is inside.
+struct ThreadPool::State {
+  std::mutex one_caller;  // serializes parallel_for
+  std::mutex sleep_mutex;
+  std::condition_variable wake;
+  std::atomic<std::uint64_t> round{0};
+  std::atomic<std::int64_t> next_task{0};
+  std::atomic<int> n_finished{0};  // workers done with the current round
+  std::int64_t n_tasks = 0;
+  const std::function<void(std::int64_t, int)>* task = nullptr;
+  std::atomic<bool> stopping{false};
+  std::vector<std::thread> threads;
+
+  void take_tasks(int thread) {
+    for (;;) {
+      const std::int64_t index = next_task.fetch_add(1, std::memory_order_relaxed);
+      if (index >= n_tasks) return;
+      (*task)(index, thread);
+    }
+  }
+
+  // Waits for a round after `seen`: spinning first, then asleep.
+  std::uint64_t wait_for_round(std::uint64_t seen) {
+    const auto give_up = Clock::now() + kSpinTime;
+    while (round.load(std::memory_order_acquire) == seen && Clock::now() < give_up) pause_briefly();
+    if (round.load(std::memory_order_acquire) == seen) {
+      std::unique_lock lock(sleep_mutex);
+      wake.wait(lock, [&] { return round.load(std::memory_order_acquire) != seen; });
+    }
+    return round.load(std::memory_order_acquire);
+  }
+};
+
+ThreadPool::ThreadPool(int n_threads)
+    : n_threads_(n_threads < 1 ? 1 : n_threads), state_(std::make_unique<State>()) {
+  for (int thread = 1; thread < n_threads_; ++thread) {
+    state_->threads.emplace_back([this, thread] { work(thread); });
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  state_->stopping.store(true, std::memory_order_relaxed);
+  {
+    std::lock_guard lock(state_->sleep_mutex);
+    state_->round.fetch_add(1, std::memory_order_release);
+  }
+  state_->wake.notify_all();
+  for (std::thread& thread : state_->threads) thread.join();
+}
+
+void ThreadPool::work(int thread) {
+  std::uint64_t seen = 0;
+  for (;;) {
+    seen = state_->wait_for_round(seen);
+    if (state_->stopping.load(std::memory_order_relaxed)) return;
+    state_->take_tasks(thread);
+    state_->n_finished.fetch_add(1, std::memory_order_release);
+  }
+}
+
+void ThreadPool::parallel_for(std::int64_t n_tasks,
+                              const std::function<void(std::int64_t, int)>& task) {
+  if (n_tasks <= 0) return;
+  std::lock_guard only(state_->one_caller);
+  if (n_threads_ == 1 || n_tasks == 1) {
+    for (std::int64_t index = 0; index < n_tasks; ++index) task(index, 0);
+    return;
+  }
+  state_->n_tasks = n_tasks;
+  state_->task = &task;
+  state_->next_task.store(0, std::memory_order_relaxed);
+  state_->n_finished.store(0, std::memory_order_relaxed);
+  {
+    std::lock_guard lock(state_->sleep_mutex);
+    state_->round.fetch_add(1, std::memory_order_release);
+  }
+  state_->wake.notify_all();
+  state_->take_tasks(0);
+  // Every worker must have left before the next loop may reuse the state. A worker that is still
+  // asleep has to wake for it; the alternative, letting late workers skip a round, needs a second
+  // counter per task.
+  const auto spin_until = Clock::now() + kSpinTime;
+  while (state_->n_finished.load(std::memory_order_acquire) != n_threads_ - 1) {
+    if (Clock::now() < spin_until) {
+      pause_briefly();
+    } else {
+      std::this_thread::yield();
+    }
+  }
+}
+
+int available_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
+  const int count = CPU_COUNT(&set);
+  return count < 1 ? 1 : count;
+}
+
+}  // namespace cria

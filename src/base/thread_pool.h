@@ -1,0 +1,41 @@
+// A fixed set of threads that share the work of one loop at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+namespace cria {
+
+// Runs `for i in [0, n_tasks)` over its threads. Tasks are handed out one by one, so uneven tasks
+// balance; which thread runs a task is not defined, hence a task's result must depend on nothing
+// but its index: this is what makes one thread equal N threads bit for bit.
+//
+// Thread-safety: one `parallel_for` at a time; a second caller waits for the first.
+class ThreadPool {
+ public:
+  // `n_threads` >= 1 counts the caller: 1 starts no thread at all.
+  explicit ThreadPool(int n_threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int n_threads() const { return n_threads_; }
+
+  // Calls `task(index, thread)` for every index, the caller working along as thread 0; returns when
+  // all are done. `thread` < n_threads(), for scratch memory. `task` must not throw and must not
+  // call parallel_for.
+  void parallel_for(std::int64_t n_tasks, const std::function<void(std::int64_t, int)>& task);
+
+ private:
+  struct State;
+  void work(int thread);
+  int n_threads_;
+  std::unique_ptr<State> state_;
+};
+
+// Cores this process may run on (its affinity mask, not the machine's size), at least 1.
+int available_cores();
+
+}  // namespace cria

@@ -1,0 +1,69 @@
+// A checkpoint, whatever its file format: config, weights under one set of names, tokenizer, end
+// tokens.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "model/config.h"
+#include "tensor/storage_type.h"
+#include "tokenizer/vocabulary.h"
+
+namespace cria {
+
+// One weight matrix (or vector: n_rows == 1) where it lies in its mapped file.
+struct StoredWeight {
+  std::string name;       // canonical (see below)
+  std::string file_name;  // as the file calls it, for errors
+  StorageType type = StorageType::kF32;
+  std::int64_t n_rows = 0;  // output features
+  std::int64_t n_cols = 0;  // input features, contiguous
+  std::span<const std::byte>
+      bytes;  // n_rows * storage_row_bytes(type, n_cols); lives as long as the checkpoint
+  // Heads whose rows are in interleaved rotary order (GGUF, llama2.c) in the file; 0 if in
+  // half-split order.
+  std::int64_t interleaved_heads = 0;
+
+  // Bytes of row `row` in half-split order (the order of all of cria), wherever the file keeps it.
+  std::span<const std::byte> row(std::int64_t row) const;
+};
+
+// Canonical names (GGUF's): token_embd.weight,
+// blk.N.{attn_norm,attn_q,attn_k,attn_v,attn_output,ffn_norm, ffn_gate,ffn_up,ffn_down}.weight,
+// output_norm.weight, output.weight (absent when tied).
+class Checkpoint {
+ public:
+  virtual ~Checkpoint() = default;
+
+  const LlamaConfig& config() const { return config_; }
+  const Vocabulary* vocabulary() const { return vocabulary_ ? vocabulary_.get() : nullptr; }
+  const std::string& description() const { return description_; }  // "GGUF v3, 16 layers, Q4_0"
+  const std::vector<StoredWeight>& weights() const { return weights_; }
+  // kNotFound names the weight.
+  Result<const StoredWeight*> weight(std::string_view canonical_name) const;
+
+ protected:
+  LlamaConfig config_;
+  std::shared_ptr<const Vocabulary> vocabulary_;  // null when the checkpoint brings none
+  std::string description_;
+  std::vector<StoredWeight> weights_;
+};
+
+struct OpenOptions {
+  std::string
+      tokenizer_path;  // overrides the checkpoint's own; needed by llama2.c files, which have none
+};
+
+// Opens a GGUF file (any part of a split one), a Hugging Face folder, or a llama2.c `.bin`, by
+// looking at the content, not the name. All weights that a Llama decoder needs are there and have
+// the right shape when this succeeds. `path` must exist: ids of models are resolved before
+// (model/resolve.h).
+Result<std::unique_ptr<Checkpoint>> open_checkpoint(const std::string& path,
+                                                    const OpenOptions& options = {});
+
+}  // namespace cria
