@@ -1,0 +1,63 @@
+#include "llm/language_model.h"
+
+#include <algorithm>
+
+namespace cria {
+
+Status LanguageModel::check(std::span<const std::int32_t> ids, KvCache& cache, LogitRows rows,
+                            std::span<float> logits) const {
+  const LanguageModelInfo& info = this->info();
+  if (ids.empty()) return invalid_argument("forward: no token ids");
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0 || ids[i] >= info.n_vocab) {
+      return invalid_argument("forward: id {} at index {}, the vocabulary has {}", ids[i], i,
+                              info.n_vocab);
+    }
+  }
+  if (rows == LogitRows::kAll && info.verify_chunk <= 0) {
+    return unsupported("forward: this program gives the logits of the last token only");
+  }
+  const std::size_t n_rows = rows == LogitRows::kAll ? ids.size() : 1;
+  const std::size_t n_expected = n_rows * static_cast<std::size_t>(info.n_vocab);
+  if (logits.size() != n_expected) {
+    return invalid_argument("forward: room for {} logits, {} x {} expected", logits.size(), n_rows,
+                            info.n_vocab);
+  }
+  CRIA_RETURN_IF_ERROR(cache.bind(info.kv_bytes_per_position, info.max_context));
+  if (static_cast<std::int64_t>(ids.size()) > cache.remaining()) {
+    return out_of_resources("forward: {} tokens at position {} of a context of {}", ids.size(),
+                            cache.position(), cache.n_ctx());
+  }
+  return {};
+}
+
+Status LanguageModel::forward(std::span<const std::int32_t> ids, KvCache& cache, LogitRows rows,
+                              std::span<float> logits) {
+  CRIA_RETURN_IF_ERROR(check(ids, cache, rows, logits));
+  const bool all = rows == LogitRows::kAll;
+  const auto chunk = static_cast<std::size_t>(all ? info().verify_chunk : info().prefill_chunk);
+  const std::int64_t position_before = cache.position();
+  for (std::size_t done = 0; done < ids.size(); done += chunk) {
+    const auto part = ids.subspan(done, std::min(chunk, ids.size() - done));
+    const auto n_vocab = static_cast<std::size_t>(info().n_vocab);
+    // Earlier chunks of a prompt write their last row where the last chunk then writes its own.
+    const auto out = all ? logits.subspan(done * n_vocab, part.size() * n_vocab) : logits;
+    Status status = step(part, cache, rows, out);
+    if (!status.ok()) {
+      CRIA_RETURN_IF_ERROR(cache.rewind(position_before));
+      return status;
+    }
+    cache.advance(static_cast<std::int64_t>(part.size()));
+  }
+  return {};
+}
+
+Result<std::uint64_t> kv_cache_bytes(const LanguageModelInfo& info, std::int64_t n_ctx) {
+  if (n_ctx < 1 || n_ctx > info.max_context) {
+    return invalid_argument("a context of {} positions, this program has 1 to {}", n_ctx,
+                            info.max_context);
+  }
+  return static_cast<std::uint64_t>(n_ctx) * info.kv_bytes_per_position;
+}
+
+}  // namespace cria
