@@ -1,0 +1,95 @@
+// A compiled model in memory, and the cache that its runs write.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cria/status.h"
+#include "cria/tokenizer.h"
+
+namespace cria {
+
+struct EngineOptions {
+  int n_threads = 0;        // 0: all cores this process may use
+  std::string activations;  // "a8", "a16" or empty: what the program was compiled for
+};
+
+struct ModelInfo {
+  std::int64_t n_vocab = 0;
+  std::int64_t n_layers = 0;
+  std::int64_t max_context = 0;    // positions a cache may have at most
+  std::int64_t prefill_chunk = 0;  // tokens of one prefill step
+  std::int64_t n_parameters = 0;
+  std::uint64_t file_bytes = 0;
+  std::uint64_t weight_bytes = 0;
+  std::uint64_t kv_bytes_per_position = 0;
+  std::string description;  // "llama 1.2B q4"
+  std::string activations;  // what runs use
+  std::int32_t bos_id = -1;
+  std::vector<std::int32_t> eos_ids;
+  double load_seconds = 0;
+};
+
+// The preallocated cache of keys and values of one sequence, and the sequence's position. The
+// caller owns it; the engine keeps no state of its own between calls. Thread-safety: one call at a
+// time may use a cache.
+class KvCacheBuffer {
+ public:
+  // `size_bytes`: from Engine::kv_cache_bytes(n_ctx). The memory is zero and page-aligned.
+  static Result<KvCacheBuffer> allocate(std::uint64_t size_bytes);
+  KvCacheBuffer(KvCacheBuffer&&) noexcept;
+  KvCacheBuffer& operator=(KvCacheBuffer&&) noexcept;
+  ~KvCacheBuffer();
+
+  std::uint64_t size_bytes() const;
+  std::int64_t position() const;  // tokens seen so far
+  void reset();                   // position 0: the next run equals a fresh one bit for bit
+  void wipe();                    // reset, and every byte becomes zero
+  // Forgets the positions from `position` on. kInvalidArgument if it lies ahead.
+  Status rewind(std::int64_t position);
+
+  class Impl;
+  Impl& impl() { return *impl_; }
+
+ private:
+  KvCacheBuffer();
+  std::unique_ptr<Impl> impl_;
+};
+
+// A compiled program, mapped read-only. Cheap to copy (shared).
+// Thread-safety: forward calls of one engine run one after another; everything else is const.
+class Engine {
+ public:
+  static Result<Engine> load(const std::string& pte_path, const EngineOptions& options = {});
+
+  const ModelInfo& info() const;
+  // The tokenizer inside the program; kNotFound when it was compiled without one.
+  Result<TextTokenizer> tokenizer() const;
+
+  // Bytes of a cache for `n_ctx` positions. kInvalidArgument unless 1 <= n_ctx <=
+  // info().max_context.
+  Result<std::uint64_t> kv_cache_bytes(std::int64_t n_ctx) const;
+
+  // Appends `ids` to the sequence in `cache` and gives the logits of the last one: `logits` has
+  // n_vocab floats. On error the cache is as before. kOutOfResources: more tokens than the cache
+  // has room for.
+  Status forward(std::span<const std::int32_t> ids, KvCacheBuffer& cache,
+                 std::span<float> logits) const;
+
+  // The same, with the logits of every id: [ids.size(), n_vocab] floats.
+  Status forward_all(std::span<const std::int32_t> ids, KvCacheBuffer& cache,
+                     std::span<float> logits) const;
+
+  class Impl;
+  Impl& impl() const { return *impl_; }
+
+ private:
+  explicit Engine(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace cria

@@ -1,0 +1,72 @@
+// From a checkpoint to a compiled program: the ahead-of-time half of cria.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cria/progress.h"
+#include "cria/status.h"
+
+namespace cria {
+
+struct CompileOptions {
+  // A GGUF file, a Hugging Face folder, a llama2.c `.bin`, or a model id in the local Hugging Face
+  // cache.
+  std::string source;
+  std::string tokenizer_path;     // overrides the checkpoint's own tokenizer; empty: its own
+  std::string recipe = "source";  // which encoding each tensor gets: see quantization_recipes()
+  std::int64_t max_context = 0;   // positions; 0: what the checkpoint was made for
+  std::string activations =
+      "a8";           // default of the program: "a8" (int8 blocks of 32) or "a16" (float)
+  int n_threads = 0;  // 0: all cores this process may use
+  Progress progress;  // may be empty
+};
+
+struct CompiledTensor {
+  std::string name;
+  std::string encoding;
+  std::int64_t n_rows = 0;
+  std::int64_t n_cols = 0;
+  std::uint64_t size_bytes = 0;
+  double relative_mse = 0;  // |w - q(w)|^2 / |w|^2; 0 when nothing was lost
+};
+
+struct CompileReport {
+  std::string source_description;  // "GGUF v3, 16 layers, Q4_0"
+  std::uint64_t file_bytes = 0;
+  std::uint64_t weight_bytes = 0;
+  std::int64_t n_parameters = 0;
+  double bits_per_weight = 0;  // of the matrices
+  double seconds = 0;
+  std::vector<CompiledTensor> tensors;
+};
+
+// Writes the compiled program to `out_path`: nothing is left there, and nothing partial anywhere,
+// unless the result is ok. The same source and options give the same bytes.
+Result<CompileReport> compile(const CompileOptions& options, const std::string& out_path);
+
+// The names that CompileOptions::recipe takes, with one line each.
+struct RecipeInfo {
+  std::string name;
+  std::string summary;
+};
+std::vector<RecipeInfo> quantization_recipes();
+
+// The path of a compiled program for any model: a `.pte` is itself; anything else is compiled once
+// and kept in `cache_dir` (empty: $CRIA_CACHE, $XDG_CACHE_HOME/cria or ~/.cache/cria). A source
+// file that changed, another recipe, context or cria version compiles anew.
+struct PreparedModel {
+  std::string pte_path;
+  bool compiled_now = false;
+  CompileReport report;  // filled when compiled_now
+};
+Result<PreparedModel> prepare_model(const CompileOptions& options,
+                                    const std::string& cache_dir = "");
+
+// What a file is made of, as JSON text: any `.pte` (also those of others), a GGUF file, a
+// safetensors file or a Hugging Face folder. {"kind": "pte" | "gguf" | "safetensors", ...};
+// docs/inspect.md lists the fields.
+Result<std::string> inspect(const std::string& path_or_id);
+
+}  // namespace cria
