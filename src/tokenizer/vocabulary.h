@@ -10,7 +10,13 @@
 
 namespace cria {
 
-enum class TokenKind : std::uint8_t { kNormal, kSpecial, kByte, kUnused };
+enum class TokenKind : std::uint8_t {
+  kNormal,   // made by merging
+  kSpecial,  // matched whole when special tokens are parsed, not shown by default
+  kByte,     // kSentencePiece only: stands for one byte that no other token covers
+  kUnused,   // never made by encoding, shows as nothing
+  kAdded,    // always matched whole, and shown like text
+};
 
 enum class TokenizerModel : std::uint8_t {
   kByteBpe,        // Llama 3: bytes, regular-expression pre-tokenizer, merges by rank
