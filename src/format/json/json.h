@@ -1,7 +1,9 @@
 // JSON from files that nobody vouches for.
 #pragma once
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <string_view>
 
 #include "base/result.h"
