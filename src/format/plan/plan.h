@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -64,6 +65,11 @@ inline constexpr int kPlanOpKindCount = 12;
 
 inline constexpr std::uint32_t kNoBuffer = 0xffffffff;
 
+// One step. Operands that a kind does not have are kNoBuffer (kEmbed and kRope have only `out`,
+// kKvAppend and kOutput only `x`). An op never writes over its own inputs: only kRope and a linear
+// that accumulates change `out` in place. Every buffer that is read was written by an earlier op
+// and not overwritten since by one that shares its memory. kRope, kKvAppend and kAttention work on
+// a row a token; a layer's kKvAppend comes before its kAttention; the last op is the only kOutput.
 struct PlanOp {
   PlanOpKind kind = PlanOpKind::kAdd;
   std::uint32_t x = kNoBuffer;  // input buffers (indices), where the kind has them
