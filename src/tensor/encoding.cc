@@ -1,0 +1,85 @@
+#include "tensor/encoding.h"
+
+#include <limits>
+
+#include "base/aligned_buffer.h"
+
+namespace cria {
+namespace {
+
+// IQ4_NL's table, fitted by its authors to the distribution of weights; MXFP4 (E2M1) doubled, so
+// that it is made of integers.
+constexpr std::int8_t kIq4NlValues[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                          1,    13,   25,  38,  53,  69,  89,  113};
+constexpr std::int8_t kMxfp4Values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+constexpr std::uint64_t ceil_div(std::uint64_t a, std::uint64_t b) { return (a + b - 1) / b; }
+
+// Beyond this many columns or rows no size is computed: products below stay far from 2^64.
+constexpr std::int64_t kMaxExtent = std::int64_t{1} << 40;
+
+int scale_bytes(ScaleKind scale) { return scale == ScaleKind::kF16 ? 2 : 1; }
+
+}  // namespace
+
+std::optional<Encoding> encoding_from_name(std::string_view name) {
+  for (const EncodingSpec& spec : kEncodingTable) {
+    if (name == spec.name) return spec.encoding;
+  }
+  return std::nullopt;
+}
+
+std::optional<Encoding> encoding_from_number(std::uint32_t number) {
+  if (number >= kEncodingCount) return std::nullopt;
+  return static_cast<Encoding>(number);
+}
+
+const std::int8_t* codebook_values(Codebook codebook) {
+  return codebook == Codebook::kMxfp4 ? kMxfp4Values : kIq4NlValues;
+}
+
+PanelLayout panel_layout(Encoding encoding, std::int64_t n_cols) {
+  const EncodingSpec spec = encoding_spec(encoding);
+  const auto cols = static_cast<std::uint64_t>(n_cols);
+  PanelLayout layout;
+  if (spec.dense()) {
+    const std::size_t end = align_up(cols * kPanelRows * spec.bits / 8, kVectorAlignment);
+    layout.scales_offset = layout.mins_offset = layout.supers_offset = layout.size_bytes = end;
+    return layout;
+  }
+  // Whole groups of 32 columns have all their scales, so that a kernel never meets half a group.
+  const std::uint64_t n_groups = ceil_div(cols, kColumnGroup);
+  const std::uint64_t n_blocks = n_groups * kColumnGroup / spec.block;
+  const std::uint64_t per_block = std::uint64_t{kPanelRows} * scale_bytes(spec.scale);
+  layout.scales_offset = n_groups * spec.bits * 64;
+  layout.mins_offset = layout.scales_offset + align_up(n_blocks * per_block, kVectorAlignment);
+  layout.supers_offset =
+      layout.mins_offset + (spec.has_min ? align_up(n_blocks * per_block, kVectorAlignment) : 0);
+  layout.size_bytes = layout.supers_offset;
+  if (spec.scale == ScaleKind::kSuper) {
+    const std::uint64_t per_super = std::uint64_t{kPanelRows} * 2 * (spec.has_min ? 2 : 1);
+    layout.size_bytes += align_up(ceil_div(cols, kSuperBlock) * per_super, kVectorAlignment);
+  }
+  return layout;
+}
+
+std::optional<std::size_t> packed_size_bytes(Encoding encoding, std::int64_t n_rows,
+                                             std::int64_t n_cols) {
+  if (n_rows <= 0 || n_cols <= 0 || n_rows > kMaxExtent || n_cols > kMaxExtent) return std::nullopt;
+  const std::uint64_t panel_bytes = panel_layout(encoding, n_cols).size_bytes;
+  const std::uint64_t n_panels = ceil_div(static_cast<std::uint64_t>(n_rows), kPanelRows);
+  constexpr std::uint64_t kMax = std::numeric_limits<std::int64_t>::max();
+  if (n_panels > kMax / panel_bytes) return std::nullopt;
+  return n_panels * panel_bytes;
+}
+
+double bits_per_weight(Encoding encoding) {
+  const EncodingSpec spec = encoding_spec(encoding);
+  if (spec.dense()) return spec.bits;
+  const int terms = spec.has_min ? 2 : 1;
+  double bits = spec.bits + 8.0 * scale_bytes(spec.scale) * terms / spec.block;
+  if (spec.scale == ScaleKind::kSuper) bits += 16.0 * terms / kSuperBlock;
+  return bits;
+}
+
+}  // namespace cria

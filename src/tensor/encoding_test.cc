@@ -1,0 +1,73 @@
+#include "tensor/encoding.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+namespace cria {
+namespace {
+
+TEST(Encoding, TableIsIndexedByNumberAndNamesAreUnique) {
+  for (std::uint32_t i = 0; i < kEncodingCount; ++i) {
+    const auto encoding = encoding_from_number(i);
+    ASSERT_TRUE(encoding.has_value());
+    const EncodingSpec spec = encoding_spec(*encoding);
+    EXPECT_EQ(static_cast<std::uint32_t>(spec.encoding), i);
+    EXPECT_EQ(encoding_from_name(spec.name), spec.encoding) << spec.name;
+  }
+  EXPECT_FALSE(encoding_from_number(kEncodingCount).has_value());
+  EXPECT_FALSE(encoding_from_number(0xffffffffu).has_value());
+  EXPECT_FALSE(encoding_from_name("").has_value());
+  EXPECT_FALSE(encoding_from_name("q4 ").has_value());
+}
+
+TEST(Encoding, BitsPerWeightAreThoseOfTheTypesTheyCarry) {
+  EXPECT_DOUBLE_EQ(bits_per_weight(Encoding::kQ8), 34.0 * 8 / 32);
+  EXPECT_DOUBLE_EQ(bits_per_weight(Encoding::kQ4), 18.0 * 8 / 32);
+  EXPECT_DOUBLE_EQ(bits_per_weight(Encoding::kMxfp4), 17.0 * 8 / 32);
+  EXPECT_DOUBLE_EQ(bits_per_weight(Encoding::kQ6K), 210.0 * 8 / 256);
+  EXPECT_DOUBLE_EQ(bits_per_weight(Encoding::kBF16), 16.0);
+}
+
+TEST(Encoding, RegionsOfAPanelFollowEachOtherAligned) {
+  for (const EncodingSpec& spec : kEncodingTable) {
+    for (std::int64_t n_cols : {1, 31, 32, 33, 160, 256, 257, 3072}) {
+      const PanelLayout layout = panel_layout(spec.encoding, n_cols);
+      EXPECT_EQ(layout.codes_offset, 0u);
+      EXPECT_LE(layout.codes_offset, layout.scales_offset);
+      EXPECT_LE(layout.scales_offset, layout.mins_offset);
+      EXPECT_LE(layout.mins_offset, layout.supers_offset);
+      EXPECT_LE(layout.supers_offset, layout.size_bytes);
+      for (std::size_t offset :
+           {layout.scales_offset, layout.mins_offset, layout.supers_offset, layout.size_bytes}) {
+        EXPECT_EQ(offset % 64, 0u) << spec.name << " " << n_cols;
+      }
+    }
+    // In a wide panel nothing but the described data is left.
+    const double bits = 8.0 * static_cast<double>(panel_layout(spec.encoding, 8192).size_bytes);
+    EXPECT_DOUBLE_EQ(bits / (16 * 8192), bits_per_weight(spec.encoding)) << spec.name;
+  }
+}
+
+TEST(Encoding, HandComputedLayoutOfQ4KMin) {
+  const PanelLayout layout = panel_layout(Encoding::kQ4KMin, 512);
+  EXPECT_EQ(layout.scales_offset, 16u * 512 / 2);
+  EXPECT_EQ(layout.mins_offset, layout.scales_offset + 16u * 16);
+  EXPECT_EQ(layout.supers_offset, layout.mins_offset + 16u * 16);
+  EXPECT_EQ(layout.size_bytes, layout.supers_offset + 2u * 2 * 16 * 2);
+}
+
+TEST(Encoding, PackedSizeRefusesWhatIsNotAShape) {
+  constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
+  for (const EncodingSpec& spec : kEncodingTable) {
+    EXPECT_FALSE(packed_size_bytes(spec.encoding, 0, 32).has_value());
+    EXPECT_FALSE(packed_size_bytes(spec.encoding, 32, -1).has_value());
+    EXPECT_FALSE(packed_size_bytes(spec.encoding, kMax, kMax).has_value());
+    EXPECT_FALSE(packed_size_bytes(spec.encoding, std::int64_t{1} << 40, std::int64_t{1} << 40));
+    EXPECT_EQ(packed_size_bytes(spec.encoding, 17, 40),
+              2 * panel_layout(spec.encoding, 40).size_bytes);
+  }
+}
+
+}  // namespace
+}  // namespace cria

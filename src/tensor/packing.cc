@@ -1,0 +1,217 @@
+#include "tensor/packing.h"
+
+#include <algorithm>
+#include <bit>
+#include <cassert>
+#include <cstring>
+
+#include "tensor/float16.h"
+
+namespace cria {
+namespace {
+
+constexpr int kLanes = 64;  // bytes of a plane: 16 rows x 4 columns
+constexpr int kQuads = kColumnGroup / 4;
+
+// The planes of a code: `bits` of the code from `shift` on, 8 / bits quads to a plane.
+struct PlanePart {
+  int bits;
+  int shift;
+};
+
+struct PlaneParts {
+  PlanePart part[2];
+  int n_parts;
+};
+
+PlaneParts plane_parts(int bits) {
+  switch (bits) {
+    case 3:
+      return {{{2, 0}, {1, 2}}, 2};
+    case 5:
+      return {{{4, 0}, {1, 4}}, 2};
+    case 6:
+      return {{{4, 0}, {2, 4}}, 2};
+    default:
+      return {{{bits, 0}, {0, 0}}, 1};
+  }
+}
+
+// The codes of 32 columns, quad by quad in lane order.
+using GroupLanes = std::uint8_t[kQuads][kLanes];
+
+void gather_group(std::span<const RowCodes> rows, std::int64_t k0, GroupLanes& lanes) {
+  std::memset(lanes, 0, sizeof(lanes));
+  const std::int64_t n = std::min<std::int64_t>(kColumnGroup, rows[0].n_cols - k0);
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    std::uint8_t codes[kColumnGroup] = {};
+    std::memcpy(codes, rows[r].codes.data() + k0, static_cast<std::size_t>(n));
+    for (int q = 0; q < kQuads; ++q) std::memcpy(&lanes[q][4 * r], codes + 4 * q, 4);
+  }
+}
+
+void write_group(const GroupLanes& lanes, int bits, std::uint8_t* out) {
+  const PlaneParts parts = plane_parts(bits);
+  for (int i = 0; i < parts.n_parts; ++i) {
+    const auto [part_bits, shift] = parts.part[i];
+    const int quads_per_plane = 8 / part_bits;
+    const int mask = (1 << part_bits) - 1;
+    for (int first = 0; first < kQuads; first += quads_per_plane, out += kLanes) {
+      for (int q = 0; q < quads_per_plane; ++q) {
+        const std::uint8_t* quad = lanes[first + q];
+        const int up = part_bits * q;
+        for (int l = 0; l < kLanes; ++l) {
+          const int field = ((quad[l] >> shift) & mask) << up;
+          out[l] = static_cast<std::uint8_t>(q == 0 ? field : out[l] | field);
+        }
+      }
+    }
+  }
+}
+
+// Transposes one region: element b of each row goes to [b][row].
+template <typename T>
+void write_per_row(std::span<const RowCodes> rows, const std::vector<T> RowCodes::*member,
+                   std::byte* out, std::size_t stride_bytes) {
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    const std::vector<T>& from = rows[r].*member;
+    for (std::size_t b = 0; b < from.size(); ++b) {
+      std::memcpy(out + b * stride_bytes + r * sizeof(T), &from[b], sizeof(T));
+    }
+  }
+}
+
+template <typename T>
+void read_per_row(const std::byte* panel, std::size_t stride_bytes, std::int64_t row,
+                  std::vector<T>& out) {
+  for (std::size_t b = 0; b < out.size(); ++b) {
+    std::memcpy(&out[b], panel + b * stride_bytes + row * sizeof(T), sizeof(T));
+  }
+}
+
+void read_codes(const std::uint8_t* codes, int bits, std::int64_t row, RowCodes& out) {
+  const PlaneParts parts = plane_parts(bits);
+  for (std::int64_t k = 0; k < out.n_cols; ++k) {
+    const std::uint8_t* plane = codes + k / kColumnGroup * bits * kLanes;
+    const int quad = static_cast<int>(k % kColumnGroup / 4);
+    const auto lane = 4 * row + k % 4;
+    int code = 0;
+    for (int i = 0; i < parts.n_parts; ++i) {
+      const auto [part_bits, shift] = parts.part[i];
+      const int quads_per_plane = 8 / part_bits;
+      const int field =
+          plane[quad / quads_per_plane * kLanes + lane] >> (quad % quads_per_plane * part_bits);
+      code |= (field & ((1 << part_bits) - 1)) << shift;
+      plane += kQuads / quads_per_plane * kLanes;
+    }
+    out.codes[k] = static_cast<std::uint8_t>(code);
+  }
+}
+
+// Bytes from one super block's half floats to the next.
+std::size_t super_stride(const EncodingSpec& spec) {
+  return kPanelRows * 2 * (spec.has_min ? 2 : 1);
+}
+
+void decode_dense_row(Encoding encoding, const std::byte* panel, std::int64_t row,
+                      std::span<float> out) {
+  for (std::size_t k = 0; k < out.size(); ++k) {
+    const std::size_t element = k * kPanelRows + row;
+    if (encoding == Encoding::kF32) {
+      std::memcpy(&out[k], panel + element * 4, 4);
+      continue;
+    }
+    std::uint16_t bits;
+    std::memcpy(&bits, panel + element * 2, 2);
+    out[k] = encoding == Encoding::kF16 ? f16_to_f32(bits) : bf16_to_f32(bits);
+  }
+}
+
+}  // namespace
+
+void pack_panel(std::span<const RowCodes> rows, std::span<std::byte> panel) {
+  assert(!rows.empty() && rows.size() <= kPanelRows);
+  const EncodingSpec spec = encoding_spec(rows[0].encoding);
+  const std::int64_t n_cols = rows[0].n_cols;
+  const PanelLayout layout = panel_layout(spec.encoding, n_cols);
+  assert(panel.size() == layout.size_bytes);
+  std::memset(panel.data() + layout.scales_offset, 0, layout.size_bytes - layout.scales_offset);
+
+  auto* codes = reinterpret_cast<std::uint8_t*>(panel.data() + layout.codes_offset);
+  GroupLanes lanes;
+  for (std::int64_t k = 0; k < n_cols; k += kColumnGroup, codes += spec.bits * kLanes) {
+    gather_group(rows, k, lanes);
+    write_group(lanes, spec.bits, codes);
+  }
+  std::byte* scales = panel.data() + layout.scales_offset;
+  std::byte* mins = panel.data() + layout.mins_offset;
+  std::byte* supers = panel.data() + layout.supers_offset;
+  write_per_row(rows, &RowCodes::scales_f16, scales, 2 * kPanelRows);
+  write_per_row(rows, &RowCodes::scales_8, scales, kPanelRows);
+  write_per_row(rows, &RowCodes::mins_f16, mins, 2 * kPanelRows);
+  write_per_row(rows, &RowCodes::mins_8, mins, kPanelRows);
+  write_per_row(rows, &RowCodes::super_scales, supers, super_stride(spec));
+  write_per_row(rows, &RowCodes::super_mins, supers + 2 * kPanelRows, super_stride(spec));
+}
+
+void pack_dense_panel(Encoding encoding, std::span<const float> rows, std::int64_t n_cols,
+                      std::span<std::byte> panel) {
+  assert(encoding_spec(encoding).dense());
+  assert(panel.size() == panel_layout(encoding, n_cols).size_bytes);
+  const auto width = static_cast<std::size_t>(n_cols);
+  const std::size_t n_rows = rows.size() / width;
+  assert(n_rows >= 1 && n_rows <= kPanelRows && rows.size() == n_rows * width);
+  std::memset(panel.data(), 0, panel.size());
+  for (std::size_t r = 0; r < n_rows; ++r) {
+    for (std::size_t k = 0; k < width; ++k) {
+      const float value = rows[r * width + k];
+      const std::size_t element = k * kPanelRows + r;
+      if (encoding == Encoding::kF32) {
+        std::memcpy(panel.data() + element * 4, &value, 4);
+        continue;
+      }
+      const std::uint16_t bits =
+          encoding == Encoding::kF16 ? f32_to_f16(value) : f32_to_bf16(value);
+      std::memcpy(panel.data() + element * 2, &bits, 2);
+    }
+  }
+}
+
+RowCodes unpack_row(Encoding encoding, std::span<const std::byte> packed, std::int64_t n_cols,
+                    std::int64_t row) {
+  const EncodingSpec spec = encoding_spec(encoding);
+  const PanelLayout layout = panel_layout(encoding, n_cols);
+  const auto first = static_cast<std::size_t>(row / kPanelRows) * layout.size_bytes;
+  assert(row >= 0 && first + layout.size_bytes <= packed.size());
+  const std::byte* panel = packed.data() + first;
+  const std::int64_t lane_row = row % kPanelRows;
+
+  RowCodes out(encoding, n_cols);
+  read_codes(reinterpret_cast<const std::uint8_t*>(panel + layout.codes_offset), spec.bits,
+             lane_row, out);
+  const std::byte* scales = panel + layout.scales_offset;
+  const std::byte* mins = panel + layout.mins_offset;
+  const std::byte* supers = panel + layout.supers_offset;
+  read_per_row(scales, 2 * kPanelRows, lane_row, out.scales_f16);
+  read_per_row(scales, kPanelRows, lane_row, out.scales_8);
+  read_per_row(mins, 2 * kPanelRows, lane_row, out.mins_f16);
+  read_per_row(mins, kPanelRows, lane_row, out.mins_8);
+  read_per_row(supers, super_stride(spec), lane_row, out.super_scales);
+  read_per_row(supers + 2 * kPanelRows, super_stride(spec), lane_row, out.super_mins);
+  return out;
+}
+
+void decode_packed_row(Encoding encoding, std::span<const std::byte> packed, std::int64_t n_cols,
+                       std::int64_t row, std::span<float> out) {
+  assert(out.size() == static_cast<std::size_t>(n_cols));
+  if (!encoding_spec(encoding).dense()) {
+    decode_codes(unpack_row(encoding, packed, n_cols, row), out);
+    return;
+  }
+  const std::size_t panel_bytes = panel_layout(encoding, n_cols).size_bytes;
+  const auto first = static_cast<std::size_t>(row / kPanelRows) * panel_bytes;
+  assert(row >= 0 && first + panel_bytes <= packed.size());
+  decode_dense_row(encoding, packed.data() + first, row % kPanelRows, out);
+}
+
+}  // namespace cria

@@ -1,0 +1,181 @@
+#include "tensor/packing.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "tensor/float16.h"
+
+namespace cria {
+namespace {
+
+constexpr std::int64_t kRowCounts[] = {1, 3, 16};
+constexpr std::int64_t kColumnCounts[] = {1, 15, 16, 31, 32, 33, 47, 96, 255, 256, 257, 544};
+
+template <typename T>
+void fill_random(std::vector<T>& values, std::uint32_t mask, std::mt19937& random) {
+  for (T& value : values) value = static_cast<T>(random() & mask);
+}
+
+// Any bits at all, except that half floats stay finite (exponents below 16: mask 0xbfff).
+RowCodes random_row(Encoding encoding, std::int64_t n_cols, std::mt19937& random) {
+  RowCodes row(encoding, n_cols);
+  fill_random(row.codes, (1u << encoding_spec(encoding).bits) - 1, random);
+  fill_random(row.scales_f16, 0xbfff, random);
+  fill_random(row.scales_8, 0xff, random);
+  fill_random(row.mins_f16, 0xbfff, random);
+  fill_random(row.mins_8, 0xff, random);
+  fill_random(row.super_scales, 0xbfff, random);
+  fill_random(row.super_mins, 0xbfff, random);
+  return row;
+}
+
+void expect_equal(const RowCodes& a, const RowCodes& b) {
+  EXPECT_EQ(a.codes, b.codes);
+  EXPECT_EQ(a.scales_f16, b.scales_f16);
+  EXPECT_EQ(a.scales_8, b.scales_8);
+  EXPECT_EQ(a.mins_f16, b.mins_f16);
+  EXPECT_EQ(a.mins_8, b.mins_8);
+  EXPECT_EQ(a.super_scales, b.super_scales);
+  EXPECT_EQ(a.super_mins, b.super_mins);
+}
+
+class BlockEncoding : public testing::TestWithParam<Encoding> {};
+
+TEST_P(BlockEncoding, UnpackIsTheInverseOfPack) {
+  std::mt19937 random(2);
+  for (std::int64_t n_rows : kRowCounts) {
+    for (std::int64_t n_cols : kColumnCounts) {
+      SCOPED_TRACE(testing::Message() << n_rows << " x " << n_cols);
+      std::vector<RowCodes> rows;
+      for (std::int64_t r = 0; r < n_rows; ++r) {
+        rows.push_back(random_row(GetParam(), n_cols, random));
+      }
+      std::vector<std::byte> panel(panel_layout(GetParam(), n_cols).size_bytes, std::byte{0xee});
+      pack_panel(rows, panel);
+      std::vector<float> expected(n_cols), decoded(n_cols);
+      for (std::int64_t r = 0; r < n_rows; ++r) {
+        expect_equal(unpack_row(GetParam(), panel, n_cols, r), rows[r]);
+        decode_codes(rows[r], expected);
+        decode_packed_row(GetParam(), panel, n_cols, r, decoded);
+        EXPECT_EQ(decoded, expected);
+      }
+      for (std::int64_t r = n_rows; r < kPanelRows; ++r) {  // padding: zero codes, zero scales
+        expect_equal(unpack_row(GetParam(), panel, n_cols, r), RowCodes(GetParam(), n_cols));
+      }
+    }
+  }
+}
+
+// Padding columns are zero whatever the buffer held before: kernels read whole groups.
+TEST_P(BlockEncoding, PaddingColumnsAreZero) {
+  std::mt19937 random(3);
+  std::vector<RowCodes> rows = {random_row(GetParam(), 33, random)};
+  std::vector<std::byte> panel(panel_layout(GetParam(), 33).size_bytes, std::byte{0xee});
+  pack_panel(rows, panel);
+  const RowCodes wide = unpack_row(GetParam(), panel, 64, 0);
+  for (std::size_t k = 33; k < 64; ++k) EXPECT_EQ(wide.codes[k], 0) << k;
+}
+
+TEST_P(BlockEncoding, DecodeIsScaleTimesCodebookPlusMin) {
+  std::mt19937 random(4);
+  const EncodingSpec spec = encoding_spec(GetParam());
+  const RowCodes row = random_row(GetParam(), 272, random);
+  std::vector<float> decoded(272);
+  decode_codes(row, decoded);
+  for (std::int64_t k = 0; k < 272; ++k) {
+    const std::int64_t b = k / spec.block;
+    int value = row.codes[k];
+    if (spec.codebook == Codebook::kSigned) value -= 1 << (spec.bits - 1);
+    if (spec.codebook == Codebook::kIq4Nl || spec.codebook == Codebook::kMxfp4) {
+      value = codebook_values(spec.codebook)[value];
+    }
+    // Exact in double: 19 bits times 8, plus 19 bits at most 2^54 apart; then one rounding.
+    const double exact = static_cast<double>(block_scale(row, b)) * value + block_min(row, b);
+    EXPECT_EQ(decoded[k], static_cast<float>(exact)) << k;
+  }
+}
+
+std::vector<Encoding> block_encodings() {
+  std::vector<Encoding> encodings;
+  for (const EncodingSpec& spec : kEncodingTable) {
+    if (!spec.dense()) encodings.push_back(spec.encoding);
+  }
+  return encodings;
+}
+
+std::string encoding_test_name(const testing::TestParamInfo<Encoding>& info) {
+  return encoding_spec(info.param).name;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, BlockEncoding, testing::ValuesIn(block_encodings()),
+                         encoding_test_name);
+
+TEST(Packing, LanesOfQ4AreWhereTheFormatSays) {
+  RowCodes row(Encoding::kQ4, 32);
+  for (int k = 0; k < 32; ++k) row.codes[k] = static_cast<std::uint8_t>(k % 16);
+  std::vector<RowCodes> rows(2, row);
+  rows[0].codes.assign(32, 0);
+  rows[1].scales_f16[0] = 0x3c00;
+  std::vector<std::byte> panel(panel_layout(Encoding::kQ4, 32).size_bytes);
+  pack_panel(rows, panel);
+  // Row 1 has lanes 4..7; plane 0 holds columns 0..3 low and 4..7 high.
+  EXPECT_EQ(panel[4], std::byte{0x40});
+  EXPECT_EQ(panel[7], std::byte{0x73});
+  EXPECT_EQ(panel[64 + 4], std::byte{0xc8});  // plane 1: columns 8 and 12
+  EXPECT_EQ(panel[256 + 2], std::byte{0x00});
+  EXPECT_EQ(panel[256 + 3], std::byte{0x3c});  // the scale of row 1
+}
+
+TEST(Packing, PlanesOfQ3AreWhereTheFormatSays) {
+  RowCodes row(Encoding::kQ3, 32);
+  row.codes[0] = 1;   // quad 0, column 0
+  row.codes[5] = 2;   // quad 1, column 1
+  row.codes[31] = 4;  // quad 7, column 3
+  std::vector<std::byte> panel(panel_layout(Encoding::kQ3, 32).size_bytes);
+  pack_panel({&row, 1}, panel);
+  EXPECT_EQ(panel[0], std::byte{0x01});           // low plane 0, lane 0, bits 0-1
+  EXPECT_EQ(panel[1], std::byte{0x08});           // low plane 0, lane 1, bits 2-3
+  EXPECT_EQ(panel[2 * 64 + 3], std::byte{0x80});  // high plane, lane 3, bit 7
+}
+
+TEST(Packing, DenseRowsComeBackRounded) {
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal;
+  for (Encoding encoding : {Encoding::kF32, Encoding::kF16, Encoding::kBF16}) {
+    for (std::int64_t n_rows : kRowCounts) {
+      for (std::int64_t n_cols : {1, 7, 33}) {
+        std::vector<float> rows(n_rows * n_cols);
+        for (float& value : rows) value = normal(random);
+        std::vector<std::byte> panel(panel_layout(encoding, n_cols).size_bytes, std::byte{0xee});
+        pack_dense_panel(encoding, rows, n_cols, panel);
+        std::vector<float> decoded(n_cols);
+        for (std::int64_t r = 0; r < kPanelRows; ++r) {
+          decode_packed_row(encoding, panel, n_cols, r, decoded);
+          for (std::int64_t k = 0; k < n_cols; ++k) {
+            float expected = r < n_rows ? rows[r * n_cols + k] : 0.0f;
+            if (encoding == Encoding::kF16) expected = f16_to_f32(f32_to_f16(expected));
+            if (encoding == Encoding::kBF16) expected = bf16_to_f32(f32_to_bf16(expected));
+            EXPECT_EQ(decoded[k], expected);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Packing, SecondPanelIsFound) {
+  std::mt19937 random(6);
+  const std::size_t panel_bytes = panel_layout(Encoding::kQ5KMin, 300).size_bytes;
+  std::vector<std::byte> packed(2 * panel_bytes);
+  std::vector<RowCodes> rows;
+  for (int r = 0; r < 20; ++r) rows.push_back(random_row(Encoding::kQ5KMin, 300, random));
+  pack_panel({rows.data(), 16}, {packed.data(), panel_bytes});
+  pack_panel({rows.data() + 16, 4}, {packed.data() + panel_bytes, panel_bytes});
+  for (int r = 0; r < 20; ++r) expect_equal(unpack_row(Encoding::kQ5KMin, packed, 300, r), rows[r]);
+}
+
+}  // namespace
+}  // namespace cria
