@@ -67,6 +67,7 @@ class Engine {
   static Result<Engine> load(const std::string& pte_path, const EngineOptions& options = {});
 
   const ModelInfo& info() const;
+  int n_threads() const;
   // The tokenizer inside the program; kNotFound when it was compiled without one.
   Result<TextTokenizer> tokenizer() const;
 

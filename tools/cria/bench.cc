@@ -1,0 +1,180 @@
+// `cria bench MODEL`: tokens a second, with llama-bench's flags and tables.
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <fstream>
+#include <random>
+#include <thread>
+
+#include "bench_report.h"
+#include "commands.h"
+#include "model_arguments.h"
+#include "terminal.h"
+
+namespace cria::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct BenchArguments {
+  ModelArguments model;
+  std::vector<std::int64_t> n_prompts = {512};
+  std::vector<std::int64_t> n_gens = {128};
+  std::vector<std::string> prompt_gens;    // "P,G"
+  std::vector<std::int64_t> n_depths = {0};
+  std::vector<int> n_threads = {0};
+  int n_repetitions = 5;
+  bool no_warmup = false;
+  std::string format = "md";
+};
+
+Result<std::vector<BenchTest>> list_tests(const BenchArguments& arguments) {
+  std::vector<BenchTest> tests;
+  for (std::int64_t depth : arguments.n_depths) {
+    for (std::int64_t n : arguments.n_prompts) {
+      if (n > 0) tests.push_back({n, 0, depth});
+    }
+    for (std::int64_t n : arguments.n_gens) {
+      if (n > 0) tests.push_back({0, n, depth});
+    }
+    for (const std::string& pair : arguments.prompt_gens) {
+      BenchTest test{0, 0, depth};
+      char rest = 0;
+      if (std::sscanf(pair.c_str(), "%ld,%ld%c", &test.n_prompt, &test.n_gen, &rest) != 2 || test.n_prompt < 1 ||
+          test.n_gen < 1) {
+        return Status(ErrorCode::kInvalidArgument, fmt::format("-pg {}: expected two positive numbers P,G", pair));
+      }
+      tests.push_back(test);
+    }
+  }
+  if (tests.empty()) return Status(ErrorCode::kInvalidArgument, "nothing to measure: -p, -n and -pg are all 0");
+  return tests;
+}
+
+// Runs the tests of one engine. Token ids are random: what they are does not change the work.
+class Runner {
+ public:
+  Runner(Engine engine, const BenchArguments& arguments) : engine_(std::move(engine)), arguments_(arguments) {}
+
+  Result<BenchRow> measure(const BenchTest& test) {
+    BenchRow row;
+    row.test = test;
+    row.model_path = arguments_.model.model;
+    row.model = engine_.info();
+    row.test_time = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
+    Result<std::uint64_t> kv_bytes = engine_.kv_cache_bytes(test.n_depth + test.n_prompt + std::max<std::int64_t>(test.n_gen, 1));
+    if (!kv_bytes.ok()) return kv_bytes.status();
+    row.kv_bytes = *kv_bytes;
+    Result<KvCacheBuffer> cache = KvCacheBuffer::allocate(*kv_bytes);
+    if (!cache.ok()) return cache.status();
+    logits_.resize(row.model.n_vocab);
+    if (test.n_depth > 0) CRIA_CLI_RETURN_IF_ERROR(prefill(test.n_depth, *cache));
+    if (!arguments_.no_warmup) CRIA_CLI_RETURN_IF_ERROR(warm_up(test, *cache));
+    for (int i = 0; i < arguments_.n_repetitions; ++i) {
+      CRIA_CLI_RETURN_IF_ERROR(cache->rewind(test.n_depth));
+      CRIA_CLI_RETURN_IF_ERROR(run_once(test, *cache, row));
+    }
+    row.first_token_ms /= arguments_.n_repetitions;
+    read_memory(row);
+    return row;
+  }
+
+ private:
+  Status prefill(std::int64_t n_tokens, KvCacheBuffer& cache) {
+    std::vector<std::int32_t> ids(n_tokens);
+    for (std::int32_t& id : ids) id = static_cast<std::int32_t>(random_() % engine_.info().n_vocab);
+    return engine_.forward(ids, cache, logits_);
+  }
+
+  Status warm_up(const BenchTest& test, KvCacheBuffer& cache) {
+    if (test.n_prompt > 0) return prefill(test.n_prompt, cache);
+    return prefill(1, cache);
+  }
+
+  Status run_once(const BenchTest& test, KvCacheBuffer& cache, BenchRow& row) {
+    const auto start = Clock::now();
+    if (test.n_prompt > 0) {
+      CRIA_CLI_RETURN_IF_ERROR(prefill(test.n_prompt, cache));
+      // The first token is there once its logits are searched.
+      best_ = std::max_element(logits_.begin(), logits_.end()) - logits_.begin();
+      row.first_token_ms += std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+    }
+    for (std::int64_t i = 0; i < test.n_gen; ++i) CRIA_CLI_RETURN_IF_ERROR(prefill(1, cache));
+    row.samples_ns.push_back(std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count());
+    if (interrupted()) return Status(ErrorCode::kCancelled, "interrupted");
+    return {};
+  }
+
+  static void read_memory(BenchRow& row) {
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);) {
+      unsigned long kilobytes = 0;
+      if (std::sscanf(line.c_str(), "RssAnon: %lu", &kilobytes) == 1) row.rss_anon_bytes = kilobytes * 1024;
+      if (std::sscanf(line.c_str(), "RssFile: %lu", &kilobytes) == 1) row.rss_file_bytes = kilobytes * 1024;
+    }
+  }
+
+  Engine engine_;
+  const BenchArguments& arguments_;
+  std::vector<float> logits_;
+  std::int64_t best_ = 0;
+  std::mt19937 random_{1};
+};
+
+Status bench(const BenchArguments& arguments) {
+  Result<std::vector<BenchTest>> tests = list_tests(arguments);
+  if (!tests.ok()) return tests.status();
+  CRIA_CLI_RETURN_IF_ERROR(write_stdout(report_begin(arguments.format)));
+  bool first = true;
+  for (int n_threads : arguments.n_threads) {
+    ModelArguments model = arguments.model;
+    model.n_threads = n_threads;
+    Result<Engine> engine = open_engine(model);
+    if (!engine.ok()) return engine.status();
+    Runner runner(*engine, arguments);
+    for (const BenchTest& test : *tests) {
+      Result<BenchRow> row = runner.measure(test);
+      if (!row.ok()) return row.status();
+      row->n_threads = engine->n_threads();
+      CRIA_CLI_RETURN_IF_ERROR(write_stdout(report_row(arguments.format, *row, first)));
+      first = false;
+    }
+  }
+  return write_stdout(report_end(arguments.format));
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, Command& selected) {
+  auto arguments = std::make_shared<BenchArguments>();
+  CLI::App* command = app.add_subcommand("bench", "measure speed");
+  command->add_option("MODEL,-m,--model", arguments->model.model, "the model")->required();
+  add_quant(*command, arguments->model.quant);
+  command->add_option("--act", arguments->model.activations, "activations: a8 or a16")
+      ->check(CLI::IsMember({"a8", "a16"}));
+  command->add_option("--tokenizer", arguments->model.tokenizer, "tokenizer file, in place of the model's own");
+  command->add_option("--cache-dir", arguments->model.cache_dir, "where compiled models are kept");
+  const auto sizes = CLI::Range(std::int64_t{0}, std::int64_t{1} << 24);
+  command->add_option("-p,--n-prompt", arguments->n_prompts, "prompt lengths (comma separated)")->delimiter(',')->check(sizes);
+  command->add_option("-n,--n-gen", arguments->n_gens, "generated tokens")->delimiter(',')->check(sizes);
+  command->add_option("--pg", arguments->prompt_gens, "prompt and generated tokens together: P,G")->expected(1)->take_all();
+  command->add_option("-d,--n-depth", arguments->n_depths, "tokens already in the cache")->delimiter(',')->check(sizes);
+  command->add_option("-r,--repetitions", arguments->n_repetitions, "repetitions")->check(CLI::Range(1, 1000));
+  command->add_option("-t,--threads", arguments->n_threads, "threads (0: all cores)")->delimiter(',')->check(CLI::Range(0, 256));
+  command->add_option("-o,--output", arguments->format, "md, json, jsonl or csv")
+      ->check(CLI::IsMember({"md", "json", "jsonl", "csv"}));
+  command->add_flag("--no-warmup", arguments->no_warmup, "measure the first run, too");
+  command->add_flag("-v,--verbose", arguments->model.verbose, "say on stderr what is loaded");
+  command->callback([arguments, &selected] {
+    selected = [arguments] {
+      catch_interrupt();
+      const Status status = bench(*arguments);
+      return status.ok() ? 0 : fail(status);
+    };
+  });
+}
+
+}  // namespace cria::cli

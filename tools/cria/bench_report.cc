@@ -1,0 +1,122 @@
+#include "bench_report.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "terminal.h"
+
+namespace cria::cli {
+namespace {
+
+double mean(const std::vector<double>& values) {
+  double sum = 0;
+  for (double value : values) sum += value;
+  return values.empty() ? 0 : sum / static_cast<double>(values.size());
+}
+
+// Of a sample, so n - 1.
+double stddev(const std::vector<double>& values) {
+  if (values.size() < 2) return 0;
+  const double center = mean(values);
+  double sum = 0;
+  for (double value : values) sum += (value - center) * (value - center);
+  return std::sqrt(sum / static_cast<double>(values.size() - 1));
+}
+
+std::vector<double> nanoseconds(const BenchRow& row) {
+  return {row.samples_ns.begin(), row.samples_ns.end()};
+}
+
+std::vector<double> rates(const BenchRow& row) {
+  std::vector<double> rates;
+  const auto n_tokens = static_cast<double>(row.test.n_prompt + row.test.n_gen);
+  for (std::uint64_t ns : row.samples_ns) rates.push_back(1e9 * n_tokens / static_cast<double>(ns));
+  return rates;
+}
+
+// The keys of llama-bench, then cria's own.
+nlohmann::ordered_json row_json(const BenchRow& row) {
+  return {{"model_filename", row.model_path},
+          {"model_type", row.model.description},
+          {"model_size", row.model.weight_bytes},
+          {"model_n_params", row.model.n_parameters},
+          {"backends", "CPU"},
+          {"n_threads", row.n_threads},
+          {"activations", row.model.activations},
+          {"type_k", "f16"},
+          {"type_v", "f16"},
+          {"use_mmap", true},
+          {"n_batch", row.model.prefill_chunk},
+          {"n_prompt", row.test.n_prompt},
+          {"n_gen", row.test.n_gen},
+          {"n_depth", row.test.n_depth},
+          {"test_time", row.test_time},
+          {"avg_ns", static_cast<std::uint64_t>(row.mean_ns())},
+          {"stddev_ns", static_cast<std::uint64_t>(row.stddev_ns())},
+          {"avg_ts", row.mean_rate()},
+          {"stddev_ts", row.stddev_rate()},
+          {"samples_ns", row.samples_ns},
+          {"samples_ts", rates(row)},
+          {"first_token_ms", row.first_token_ms},
+          {"load_ms", 1e3 * row.model.load_seconds},
+          {"kv_bytes", row.kv_bytes},
+          {"rss_anon_bytes", row.rss_anon_bytes},
+          {"rss_file_bytes", row.rss_file_bytes}};
+}
+
+std::string csv_line(const BenchRow& row, bool first) {
+  std::string header;
+  std::string line;
+  for (const auto& [key, value] : row_json(row).items()) {
+    if (value.is_array()) continue;
+    header += fmt::format("{}{}", header.empty() ? "" : ",", key);
+    line += fmt::format("{}{}", line.empty() ? "" : ",", value.dump());
+  }
+  return first ? header + "\n" + line + "\n" : line + "\n";
+}
+
+std::string md_line(const BenchRow& row) {
+  return fmt::format("| {:<24} | {:>10} | {:>8.2f} M | {:<7} | {:>7} | {:>16} | {:>9.2f} ± {:<7.2f} | {:>9} | {:>9} | {:>9} |\n",
+                     row.model.description, format_bytes(row.model.weight_bytes),
+                     static_cast<double>(row.model.n_parameters) / 1e6, "CPU", row.n_threads, test_name(row.test),
+                     row.mean_rate(), row.stddev_rate(),
+                     row.first_token_ms > 0 ? format_seconds(row.first_token_ms / 1e3) : "-",
+                     format_seconds(row.model.load_seconds), format_bytes(row.rss_anon_bytes));
+}
+
+}  // namespace
+
+double BenchRow::mean_ns() const { return mean(nanoseconds(*this)); }
+double BenchRow::stddev_ns() const { return stddev(nanoseconds(*this)); }
+double BenchRow::mean_rate() const { return mean(rates(*this)); }
+double BenchRow::stddev_rate() const { return stddev(rates(*this)); }
+
+std::string test_name(const BenchTest& test) {
+  std::string name;
+  if (test.n_prompt > 0) name = fmt::format("pp{}", test.n_prompt);
+  if (test.n_gen > 0) name += fmt::format("{}tg{}", name.empty() ? "" : "+", test.n_gen);
+  if (test.n_depth > 0) name += fmt::format(" @ d{}", test.n_depth);
+  return name;
+}
+
+std::string report_begin(const std::string& format) {
+  if (format == "json") return "[\n";
+  if (format != "md") return "";
+  return "| model                    |       size |     params | backend | threads |             test |"
+         "               t/s |      ttft |      load | own memory |\n"
+         "| ------------------------ | ---------: | ---------: | ------- | ------: | ---------------: |"
+         " ----------------: | --------: | --------: | ---------: |\n";
+}
+
+std::string report_row(const std::string& format, const BenchRow& row, bool first) {
+  if (format == "md") return md_line(row);
+  if (format == "csv") return csv_line(row, first);
+  if (format == "jsonl") return row_json(row).dump() + "\n";
+  return (first ? "" : ",\n") + row_json(row).dump(2);
+}
+
+std::string report_end(const std::string& format) { return format == "json" ? "\n]\n" : ""; }
+
+}  // namespace cria::cli

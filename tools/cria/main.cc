@@ -1,0 +1,51 @@
+// cria: a Llama 3.2 checkpoint to tokens, from the command line.
+#include <cstdio>
+#include <exception>
+
+#include "commands.h"
+
+namespace {
+
+constexpr const char* kVersion = "cria 0.1.0";
+
+// CLI11 reports both wrong usage and --help by exceptions; the exit codes are ours.
+int parse(CLI::App& app, int argc, char** argv) {
+  try {
+    app.parse(argc, argv);
+    return -1;
+  } catch (const CLI::CallForHelp& help) {
+    return app.exit(help);
+  } catch (const CLI::CallForAllHelp& help) {
+    return app.exit(help);
+  } catch (const CLI::CallForVersion& version) {
+    return app.exit(version);
+  } catch (const CLI::ParseError& error) {
+    std::fprintf(stderr, "cria: %s (see cria --help)\n", error.what());
+    return 2;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"cria takes a Llama 3.2 checkpoint to tokens on a device"};
+  app.set_version_flag("--version", kVersion);
+  app.require_subcommand(1);
+  cria::cli::Command selected;
+  cria::cli::add_run(app, selected);
+  cria::cli::add_chat(app, selected);
+  cria::cli::add_compile(app, selected);
+  cria::cli::add_inspect(app, selected);
+  cria::cli::add_tokenize(app, selected);
+  cria::cli::add_logits(app, selected);
+  cria::cli::add_eval(app, selected);
+  cria::cli::add_bench(app, selected);
+  const int parsed = parse(app, argc, argv);
+  if (parsed >= 0) return parsed;
+  try {
+    return selected();
+  } catch (const std::exception& error) {  // out of memory in the standard library, not cria's errors
+    std::fprintf(stderr, "cria: %s\n", error.what());
+    return 1;
+  }
+}

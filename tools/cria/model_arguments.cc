@@ -1,0 +1,88 @@
+#include "model_arguments.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+
+#include "terminal.h"
+
+namespace cria::cli {
+namespace {
+
+constexpr int kMaxThreads = 256;
+constexpr std::int64_t kDefaultContext = 4096;
+
+}  // namespace
+
+CLI::Option* add_threads(CLI::App& command, int& n_threads) {
+  return command.add_option("-t,--threads", n_threads, "threads (0: all cores)")
+      ->check(CLI::Range(0, kMaxThreads));
+}
+
+CLI::Option* add_quant(CLI::App& command, std::string& recipe) {
+  std::vector<std::string> names;
+  for (const RecipeInfo& info : quantization_recipes()) names.push_back(info.name);
+  return command.add_option("--quant", recipe, "how weights are quantized (default: as they are)")
+      ->check(CLI::IsMember(names));
+}
+
+void add_model_arguments(CLI::App& command, ModelArguments& arguments) {
+  command
+      .add_option("MODEL", arguments.model,
+                  "a .pte, a GGUF file, a Hugging Face folder, a llama2.c .bin, or an id in the Hugging Face cache")
+      ->required();
+  add_quant(command, arguments.quant);
+  command.add_option("--tokenizer", arguments.tokenizer, "tokenizer file, in place of the model's own");
+  command.add_option("--act", arguments.activations, "activations: a8 (int8 blocks) or a16 (float)")
+      ->check(CLI::IsMember({"a8", "a16"}));
+  add_threads(command, arguments.n_threads);
+  command.add_option("--cache-dir", arguments.cache_dir, "where compiled models are kept");
+  command.add_flag("-v,--verbose", arguments.verbose, "say on stderr what is done and how long it took");
+}
+
+Result<Engine> open_engine(const ModelArguments& arguments) {
+  ProgressBar bar;
+  CompileOptions compile;
+  compile.source = arguments.model;
+  compile.tokenizer_path = arguments.tokenizer;
+  compile.recipe = arguments.quant;
+  compile.n_threads = arguments.n_threads;
+  compile.progress = bar.callback();
+  Result<PreparedModel> prepared = prepare_model(compile, arguments.cache_dir);
+  if (!prepared.ok()) return prepared.status();
+  if (prepared->compiled_now && (arguments.verbose || stderr_is_terminal())) {
+    const CompileReport& report = prepared->report;
+    fmt::print(stderr, "compiled {}: {}, {:.2f} bits a weight, {} in {}\n", report.source_description,
+               format_bytes(report.file_bytes), report.bits_per_weight, prepared->pte_path,
+               format_seconds(report.seconds));
+  }
+  Result<Engine> engine =
+      Engine::load(prepared->pte_path, {.n_threads = arguments.n_threads, .activations = arguments.activations});
+  if (engine.ok() && arguments.verbose) {
+    const ModelInfo& info = engine->info();
+    fmt::print(stderr, "loaded {} ({}): {} in {}, context up to {}, activations {}\n", prepared->pte_path,
+               info.description, format_bytes(info.file_bytes), format_seconds(info.load_seconds), info.max_context,
+               info.activations);
+  }
+  return engine;
+}
+
+std::int64_t choose_context(std::int64_t wanted, const ModelInfo& info) {
+  return wanted > 0 ? wanted : std::min(info.max_context, kDefaultContext);
+}
+
+Result<std::string> read_text(const std::string& path) {
+  if (path == "-") {
+    return std::string(std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>());
+  }
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return Status(ErrorCode::kNotFound, fmt::format("{}: cannot read the file", path));
+  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  if (file.bad()) return Status(ErrorCode::kIo, fmt::format("{}: cannot read the file", path));
+  return text;
+}
+
+}  // namespace cria::cli

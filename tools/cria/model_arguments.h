@@ -1,0 +1,42 @@
+// The flags that every command with a MODEL shares, and opening what they name.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "cria/engine.h"
+#include "cria/status.h"
+#include "cria/toolchain.h"
+
+namespace cria::cli {
+
+struct ModelArguments {
+  std::string model;              // path, or id in the local Hugging Face cache
+  std::string quant = "source";
+  std::string tokenizer;
+  std::string activations;        // empty: what the program says
+  std::string cache_dir;
+  int n_threads = 0;
+  bool verbose = false;
+};
+
+// Declares MODEL, --quant, --tokenizer, --act, -t, --cache-dir, --verbose.
+void add_model_arguments(CLI::App& command, ModelArguments& arguments);
+
+// Compiles the model if it is not compiled yet (with progress) and maps it. Says on stderr what was done
+// when `verbose`.
+Result<Engine> open_engine(const ModelArguments& arguments);
+
+// `-t`, checked: 0 stays "all cores"; more than the machine's cores is allowed (and slow), absurd counts are not.
+CLI::Option* add_threads(CLI::App& command, int& n_threads);
+
+// --quant: the names of all recipes.
+CLI::Option* add_quant(CLI::App& command, std::string& recipe);
+
+// The context to allocate: `wanted`, or if 0 the model's own up to 4096 positions.
+std::int64_t choose_context(std::int64_t wanted, const ModelInfo& info);
+
+// The bytes of a file, or of standard input for "-".
+Result<std::string> read_text(const std::string& path);
+
+}  // namespace cria::cli
