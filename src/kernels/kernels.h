@@ -1,0 +1,181 @@
+// The CPU maths of cria: one function per op, chosen once per load for the instruction set at hand.
+//
+//   const Kernels& kernels = kernels_for(best_isa());
+//   kernels.linear_a8({.encoding = ..., .panels = ..., ...});
+//
+// No kernel allocates, starts threads, does I/O or keeps state. Callers split work: every op gives
+// the same bits for the same output element however rows, panels, tokens and heads are split over
+// calls, and on every instruction set (exact definitions: <op>/generic.h). This is what makes
+// chunked prefill equal whole prefill and one thread equal many.
+//
+// Strides count elements. Pointers need no alignment except `panels` (64 bytes, as packed weights
+// have it). Inputs and outputs of one call must not overlap unless an op says that it may run in
+// place. Sizes may be zero tokens (nothing happens), never negative. Not-a-number goes in and
+// comes out as not-a-number; nothing else is checked: the shapes are the caller's promise.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/cpu_features.h"
+#include "tensor/encoding.h"
+
+namespace cria {
+
+// --- activations as int8 (a8) --------------------------------------------------------------------
+
+// What 32 consecutive int8 activations of one token share: x[k] ~ scale * code[k].
+struct A8Block {
+  float scale;           // max |x| / 127; not-a-number if an input was not finite
+  std::int16_t sums[2];  // sums of the codes 0..15 and 16..31
+};
+
+// Blocks of 32 in a row of `n_cols`; a row has 32 times as many codes, zeros after the end.
+constexpr std::int64_t a8_blocks(std::int64_t n_cols) {
+  return (n_cols + kColumnGroup - 1) / kColumnGroup;
+}
+
+// Float rows -> int8 codes in -127..127, rounded to nearest even.
+struct QuantizeA8Args {
+  const float* x;  // [n_tokens, n_cols], rows x_stride apart
+  std::int64_t x_stride;
+  std::int64_t n_tokens;
+  std::int64_t n_cols;  // any
+  std::int8_t* codes;   // out: [n_tokens, 32 * a8_blocks(n_cols)]
+  A8Block* blocks;      // out: [n_tokens, a8_blocks(n_cols)]
+};
+
+// --- linear --------------------------------------------------------------------------------------
+
+// out[t][r] = sum over k of w[r][k] * x[t][k], for a range of whole panels. A caller shares work by
+// giving each task a few panels (panels + i * panel_layout(...).size_bytes, out + 16 * i) and all
+// tokens of a chunk: the weights are then read from memory once.
+struct LinearA8Args {
+  Encoding encoding;        // a block encoding
+  const std::byte* panels;  // the first panel of the range
+  std::int64_t n_rows;      // rows in the range: ceil(n_rows / 16) panels are read
+  std::int64_t n_cols;
+  const std::int8_t* codes;  // of QuantizeA8Args
+  const A8Block* blocks;
+  std::int64_t n_tokens;
+  float* out;  // [n_tokens, n_rows], rows out_stride apart
+  std::int64_t out_stride;
+  bool accumulate;  // out += instead of out =
+};
+
+// The same with float activations and the weights exactly as decode_packed_row gives them.
+struct LinearA16Args {
+  Encoding encoding;  // any
+  const std::byte* panels;
+  std::int64_t n_rows;
+  std::int64_t n_cols;  // any
+  const float* x;       // [n_tokens, n_cols], rows x_stride apart
+  std::int64_t x_stride;
+  std::int64_t n_tokens;
+  float* out;
+  std::int64_t out_stride;
+  bool accumulate;
+};
+
+// --- norms, elementwise --------------------------------------------------------------------------
+
+// out[t] = x[t] / sqrt(mean(x[t]^2) + epsilon) * weight. May run in place.
+struct RmsNormArgs {
+  const float* x;  // [n_tokens, n_cols]
+  std::int64_t x_stride;
+  std::int64_t n_tokens;
+  std::int64_t n_cols;
+  const float* weight;  // [n_cols]
+  float epsilon;
+  float* out;
+  std::int64_t out_stride;
+};
+
+// out[i] = f(x[i], y[i]); may run in place (out == x or out == y).
+struct BinaryArgs {
+  const float* x;
+  const float* y;
+  float* out;
+  std::int64_t n;
+};
+
+// out[i] = f(x[i]); may run in place.
+struct UnaryArgs {
+  const float* x;
+  float* out;
+  std::int64_t n;
+};
+
+// out[t][i] = silu(gate[t][i]) * up[t][i], silu(x) = x / (1 + e^-x). May run in place on gate or
+// up.
+struct SwiGluArgs {
+  const float* gate;  // [n_tokens, width]
+  const float* up;    // [n_tokens, width]
+  std::int64_t in_stride;
+  std::int64_t n_tokens;
+  std::int64_t width;
+  float* out;
+  std::int64_t out_stride;
+};
+
+// x -> half floats, rounded to nearest even as f32_to_f16: how rows enter the KV cache.
+struct StoreF16Args {
+  const float* x;
+  std::uint16_t* out;
+  std::int64_t n;
+};
+
+// --- rope ----------------------------------------------------------------------------------------
+
+// cos and sin [head_dim / 2] of position * inv_freq[i], the angle and its functions taken in
+// double. Costs a few microseconds a position: compute it once per position and call, not per
+// layer.
+void rope_angles(std::int64_t position, const float* inv_freq, std::int64_t half_dim, float* cos,
+                 float* sin);
+
+// Rotates the pairs (x[i], x[i + head_dim / 2]) of each head in place.
+struct RopeArgs {
+  float* x;  // [n_tokens, n_heads * head_dim], tokens x_stride apart
+  std::int64_t x_stride;
+  std::int64_t n_tokens;
+  std::int64_t n_heads;
+  std::int64_t head_dim;  // even
+  const float* cos;       // [n_tokens, head_dim / 2]
+  const float* sin;
+};
+
+// --- attention -----------------------------------------------------------------------------------
+
+inline constexpr std::int64_t kMaxHeadDim = 256;
+
+// Causal attention of the query heads that share one KV head. Token t stands at position
+// first_position + t and sees positions 0 .. first_position + t, which must be in the cache.
+//   out[t][h] = softmax(scale * q[t][h] . K^T) V
+// Work is shared by KV heads, and by tokens (move q, out and first_position).
+struct AttentionArgs {
+  const float* q;  // [n_tokens, n_heads, head_dim]: tokens q_stride apart, heads head_dim apart
+  std::int64_t q_stride;
+  std::int64_t n_tokens;
+  std::int64_t n_heads;    // query heads of this KV head
+  std::int64_t head_dim;   // 1 .. kMaxHeadDim
+  const std::uint16_t* k;  // half floats [positions, head_dim]
+  const std::uint16_t* v;
+  std::int64_t first_position;
+  float scale;
+  float* out;  // as q, tokens out_stride apart
+  std::int64_t out_stride;
+};
+
+// --- dispatch ------------------------------------------------------------------------------------
+
+// One function per line of kernels.inc.
+struct Kernels {
+#define CRIA_GENERIC_KERNEL(op, Args) void (*op)(const Args&);
+#include "kernels/kernels.inc"
+};
+
+// The table of an instruction set: its own kernels where it has them, generic ones elsewhere.
+// An `isa` that this build knows nothing of gives the generic table. REQUIRES: cpu_supports(isa).
+const Kernels& kernels_for(Isa isa);
+
+}  // namespace cria
