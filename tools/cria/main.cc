@@ -2,11 +2,14 @@
 #include <cstdio>
 #include <exception>
 
+#include <string>
+
 #include "commands.h"
+#include "cria/version.h"
 
 namespace {
 
-constexpr const char* kVersion = "cria 0.1.0";
+const std::string kVersionLine = std::string("cria ") + cria::kVersion;
 
 // CLI11 reports both wrong usage and --help by exceptions; the exit codes are ours.
 int parse(CLI::App& app, int argc, char** argv) {
@@ -29,7 +32,7 @@ int parse(CLI::App& app, int argc, char** argv) {
 
 int main(int argc, char** argv) {
   CLI::App app{"cria takes a Llama 3.2 checkpoint to tokens on a device"};
-  app.set_version_flag("--version", kVersion);
+  app.set_version_flag("--version", kVersionLine);
   app.require_subcommand(1);
   cria::cli::Command selected;
   cria::cli::add_run(app, selected);

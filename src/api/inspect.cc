@@ -1,0 +1,114 @@
+#include "api/inspect.h"
+
+#include <filesystem>
+
+#include "base/mapped_file.h"
+#include "base/result.h"
+#include "cria/toolchain.h"
+#include "format/gguf/gguf_parts.h"
+#include "format/safetensors/safetensors.h"
+#include "model/checkpoint.h"
+#include "model/resolve.h"
+
+namespace cria {
+namespace {
+
+using Json = nlohmann::ordered_json;
+namespace fs = std::filesystem;
+
+// What is on the way to being understood as a Llama, or why it is not: a file can be looked at either way.
+Json checkpoint_json(const std::string& path) {
+  Result<std::unique_ptr<Checkpoint>> checkpoint = open_checkpoint(path);
+  if (!checkpoint.ok()) return {{"importable", false}, {"reason", checkpoint.status().message()}};
+  const LlamaConfig& config = (*checkpoint)->config();
+  return {{"importable", true},
+          {"description", (*checkpoint)->description()},
+          {"n_layers", config.n_layers},
+          {"hidden", config.hidden},
+          {"ffn", config.ffn},
+          {"n_heads", config.n_heads},
+          {"n_kv_heads", config.n_kv_heads},
+          {"head_dim", config.head_dim},
+          {"n_vocab", config.n_vocab},
+          {"max_context", config.max_context},
+          {"tied_embeddings", config.tied_embeddings},
+          {"has_tokenizer", (*checkpoint)->vocabulary() != nullptr}};
+}
+
+Result<std::string> inspect_gguf(const std::string& path) {
+  CRIA_ASSIGN_OR_RETURN(const std::vector<GgufPart> parts, open_gguf_parts(path));
+  Json metadata = Json::object();
+  Json tensors = Json::array();
+  Json files = Json::array();
+  for (const GgufPart& part : parts) {
+    files.push_back({{"path", part.file.path()}, {"bytes", part.file.bytes().size()}});
+    for (const GgufTensor& tensor : part.contents.tensors()) {
+      // Outermost dimension first, as everywhere else in cria.
+      const std::vector<std::int64_t> shape(tensor.dims.rbegin(), tensor.dims.rend());
+      tensors.push_back({{"name", tensor.name},
+                         {"type", storage_spec(tensor.type).name},
+                         {"shape", shape},
+                         {"bytes", tensor.bytes.size()},
+                         {"offset", tensor.offset}});
+    }
+  }
+  const GgufFile& first = parts.front().contents;
+  for (const GgufEntry& entry : first.metadata()) metadata[std::string(entry.key)] = entry.value.to_string();
+  const Json json = {{"kind", "gguf"},       {"version", first.version()},     {"alignment", first.alignment()},
+                     {"files", files},       {"llama", checkpoint_json(path)}, {"metadata", metadata},
+                     {"tensors", tensors}};
+  return json_text(json);
+}
+
+Json safetensors_list(const SafetensorsFile& file) {
+  Json tensors = Json::array();
+  for (const SafetensorsTensor& tensor : file.tensors()) {
+    tensors.push_back({{"name", tensor.name},
+                       {"type", storage_spec(tensor.type).name},
+                       {"shape", tensor.shape},
+                       {"bytes", tensor.bytes.size()},
+                       {"offset", tensor.offset}});
+  }
+  return tensors;
+}
+
+Result<std::string> inspect_folder(const std::string& path) {
+  CRIA_ASSIGN_OR_RETURN(const std::vector<SafetensorsShard> shards, open_safetensors_folder(path));
+  Json tensors = Json::array();
+  Json files = Json::array();
+  for (const SafetensorsShard& shard : shards) {
+    files.push_back({{"path", shard.file.path()}, {"bytes", shard.file.bytes().size()}});
+    for (Json& tensor : safetensors_list(shard.contents)) tensors.push_back(std::move(tensor));
+  }
+  const Json json = {
+      {"kind", "safetensors"}, {"files", files}, {"llama", checkpoint_json(path)}, {"tensors", tensors}};
+  return json_text(json);
+}
+
+Result<std::string> inspect_safetensors(const MappedFile& file) {
+  CRIA_ASSIGN_OR_RETURN(const SafetensorsFile contents, SafetensorsFile::parse(file.bytes(), file.path()));
+  const Json json = {{"kind", "safetensors"},
+                     {"files", {{{"path", file.path()}, {"bytes", file.bytes().size()}}}},
+                     {"metadata", contents.metadata()},
+                     {"tensors", safetensors_list(contents)}};
+  return json_text(json);
+}
+
+}  // namespace
+
+std::string json_text(const Json& json) {
+  return json.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
+}
+
+Result<std::string> inspect(const std::string& path_or_id) {
+  CRIA_ASSIGN_OR_RETURN(const std::string path, resolve_model(path_or_id));
+  std::error_code error;
+  if (fs::is_directory(path, error)) return inspect_folder(path);
+  CRIA_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::open(path));
+  if (GgufFile::recognizes(file.bytes())) return inspect_gguf(path);
+  if (is_pte(file.bytes())) return inspect_pte(file);
+  if (SafetensorsFile::recognizes(file.bytes())) return inspect_safetensors(file);
+  return bad_input("{}: neither a .pte, a GGUF file, a safetensors file nor a Hugging Face folder", path);
+}
+
+}  // namespace cria

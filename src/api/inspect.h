@@ -1,0 +1,23 @@
+// The parts of `inspect`: one describer a kind of file.
+#pragma once
+
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+
+#include "base/mapped_file.h"
+#include "base/result.h"
+
+namespace cria {
+
+// Whether the bytes begin as an ExecuTorch program does.
+bool is_pte(std::span<const std::byte> bytes);
+
+// {"kind": "pte", ...} as text.
+Result<std::string> inspect_pte(const MappedFile& file);
+
+// JSON as text; bytes that are not UTF-8 (names in files of others) become U+FFFD.
+std::string json_text(const nlohmann::ordered_json& json);
+
+}  // namespace cria

@@ -1,0 +1,97 @@
+#include "cria/toolchain.h"
+
+#include <cstring>
+#include <filesystem>
+
+#include "api/inspect.h"
+#include "api/model_cache.h"
+#include "base/result.h"
+#include "compile/compile.h"
+#include "cria/version.h"
+#include "model/checkpoint.h"
+#include "model/resolve.h"
+#include "quantize/recipe.h"
+#include "targets/cpu/cpu_target.h"
+#include "tokenizer/tokenizer.h"
+
+namespace cria {
+namespace {
+
+CompileReport to_report(const CompileSummary& summary) {
+  CompileReport report;
+  report.source_description = summary.source_description;
+  report.file_bytes = summary.file_bytes;
+  report.weight_bytes = summary.weight_bytes;
+  report.n_parameters = summary.n_parameters;
+  report.bits_per_weight = summary.bits_per_weight;
+  report.seconds = summary.seconds;
+  for (const TensorReport& tensor : summary.tensors) {
+    report.tensors.push_back({tensor.name, encoding_spec(tensor.encoding).name, tensor.n_rows, tensor.n_cols,
+                              tensor.size_bytes, tensor.relative_mse});
+  }
+  return report;
+}
+
+// `path`: resolved, so that an id is looked up once.
+Result<CompileReport> compile_path(const std::string& path, const CompileOptions& options,
+                                   const std::string& out_path) {
+  CRIA_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
+                        open_checkpoint(path, {.tokenizer_path = options.tokenizer_path}));
+  CompileRequest request;
+  request.out_path = out_path;
+  request.recipe = options.recipe;
+  request.max_context = options.max_context;
+  request.activations = options.activations;
+  request.n_threads = options.n_threads;
+  request.progress = options.progress;
+  request.cria_version = kVersion;
+  if (checkpoint->vocabulary() != nullptr) {
+    Result<Tokenizer> tokenizer = Tokenizer::build(*checkpoint->vocabulary());
+    if (!tokenizer.ok()) return std::move(tokenizer).status().with_context(path + ": tokenizer");
+    request.tokenizer = tokenizer->serialize();
+  }
+  CRIA_ASSIGN_OR_RETURN(const CompileSummary summary, compile_checkpoint(*checkpoint, cpu_target(), request));
+  return to_report(summary);
+}
+
+bool is_program_file(const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return false;
+  Result<MappedFile> file = MappedFile::open(path);
+  return file.ok() && is_pte(file->bytes());
+}
+
+}  // namespace
+
+Result<CompileReport> compile(const CompileOptions& options, const std::string& out_path) {
+  CRIA_ASSIGN_OR_RETURN(const std::string path, resolve_model(options.source));
+  return compile_path(path, options, out_path);
+}
+
+std::vector<RecipeInfo> quantization_recipes() {
+  std::vector<RecipeInfo> recipes;
+  for (const RecipeDescription& recipe : recipe_descriptions()) recipes.push_back({recipe.name, recipe.summary});
+  return recipes;
+}
+
+Result<PreparedModel> prepare_model(const CompileOptions& options, const std::string& cache_dir) {
+  CRIA_ASSIGN_OR_RETURN(const std::string path, resolve_model(options.source));
+  PreparedModel prepared;
+  if (is_program_file(path)) {
+    if (options.recipe != "source") {
+      return invalid_argument("{}: already compiled, --quant {} needs the checkpoint", path, options.recipe);
+    }
+    prepared.pte_path = path;
+    return prepared;
+  }
+  CRIA_ASSIGN_OR_RETURN(const std::string fingerprint, source_fingerprint(path, options));
+  CRIA_ASSIGN_OR_RETURN(const std::string dir, open_cache_dir(cache_dir));
+  prepared.pte_path = dir + "/" + cache_file_name(path, options, fingerprint);
+  std::error_code error;
+  if (std::filesystem::exists(prepared.pte_path, error)) return prepared;
+  CRIA_ASSIGN_OR_RETURN(prepared.report, compile_path(path, options, prepared.pte_path));
+  prepared.compiled_now = true;
+  return prepared;
+}
+
+}  // namespace cria

@@ -1,0 +1,120 @@
+"""The model that ships, from its Hugging Face folder to text."""
+
+import json
+import pathlib
+import tempfile
+import unittest
+
+from support import REPOSITORY, TINY, DRAFT, cria, kl_divergence, read_npy
+
+GOLDEN = REPOSITORY / "models" / "golden"
+
+
+class TinyModel(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.root = pathlib.Path(cls.folder.name)
+        cls.pte = cls.root / "tiny.pte"
+        cria("compile", TINY, "-o", cls.pte, "--quant", "q4")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def generate(self, model, *arguments):
+        return json.loads(cria("run", model, "-p", "Once upon a time", "--temp", 0, "--json", *arguments,
+                               cache=self.root / "cache").stdout)
+
+    def test_goldens_of_the_training_framework(self):
+        cases = sorted(GOLDEN.glob("*.json"))
+        self.assertTrue(cases)
+        for case in cases:
+            with self.subTest(case=case.name):
+                golden = json.loads(case.read_text())
+                model = TINY if "tiny" in case.name else DRAFT
+                out = self.root / "logits.npy"
+                cria("logits", model, "--ids", ",".join(map(str, golden["ids"])), "--act", "a16", "--npy", out,
+                     cache=self.root / "cache")
+                # Same weights, so only float rounding and the half-precision KV cache differ.
+                self.assertLess(kl_divergence(read_npy(case.with_suffix(".npy")), read_npy(out)), 1e-5)
+
+    def test_compiling_twice_gives_the_same_bytes(self):
+        again = self.root / "again.pte"
+        cria("compile", TINY, "-o", again, "--quant", "q4", "-t", 1)
+        self.assertEqual(self.pte.read_bytes(), again.read_bytes())
+
+    def test_run_from_the_folder_equals_run_from_the_pte(self):
+        direct = self.generate(TINY, "--quant", "q4", "-n", 40)
+        compiled = self.generate(self.pte, "-n", 40)
+        self.assertEqual(direct["ids"], compiled["ids"])
+        files = list((self.root / "cache").glob("*.pte"))
+        before = [f.stat().st_mtime_ns for f in files]
+        self.assertEqual(direct["ids"], self.generate(TINY, "--quant", "q4", "-n", 40)["ids"])
+        self.assertEqual(before, [f.stat().st_mtime_ns for f in files], "compiled again though nothing changed")
+
+    def test_limits_and_stops(self):
+        self.assertEqual(self.generate(self.pte, "-n", 7)["stats"]["n_generated"], 7)
+        full = self.generate(self.pte, "-c", 24, "--ignore-eos")
+        self.assertEqual(full["stop_reason"], "context")
+        self.assertLessEqual(full["stats"]["n_prompt"] + full["stats"]["n_generated"], 25)
+        text = self.generate(self.pte, "-n", 60)["text"]
+        word = text.split()[5]
+        stopped = self.generate(self.pte, "-n", 60, "--stop", word)
+        self.assertEqual(stopped["stop_reason"], "stop")
+        self.assertEqual(stopped["text"], text[: text.index(word)])
+
+    def test_seed_decides(self):
+        def sample(seed):
+            done = cria("run", self.pte, "-p", "Once upon a time", "-n", 30, "--temp", 1.5, "--top-k", 0, "--top-p", 1,
+                        "--min-p", 0, "-s", seed)
+            return done.stdout
+
+        self.assertEqual(sample(1), sample(1))
+        self.assertGreater(len({sample(seed) for seed in range(1, 5)}), 1)
+
+    def test_stdout_is_the_text_alone(self):
+        done = cria("run", self.pte, "-p", "Once upon a time", "-n", 20, "--temp", 0)
+        self.assertEqual(done.stdout.decode(), self.generate(self.pte, "-n", 20)["text"])
+        self.assertEqual(done.stderr, b"")
+
+    def test_activations_and_threads(self):
+        ids = self.generate(self.pte, "-n", 30, "-t", 1)["ids"]
+        self.assertEqual(ids, self.generate(self.pte, "-n", 30, "-t", 4)["ids"])
+        self.assertEqual(len(self.generate(self.pte, "-n", 30, "--act", "a16", "--ignore-eos")["ids"]), 30)
+
+    def test_eval(self):
+        text = REPOSITORY / "models" / "heldout" / "heldout.txt"
+        report = json.loads(cria("eval", TINY, "--quant", "q4", "--reference", TINY, "--text", text, "-c", 256,
+                                 "--chunks", 8, "--json", cache=self.root / "cache").stdout)
+        self.assertGreater(report["perplexity"], 1)
+        self.assertGreater(report["kl_mean"], 0)
+        self.assertLess(report["kl_mean"], 0.5)
+        self.assertGreater(report["top1_agreement"], 0.8)
+
+    def test_bench(self):
+        rows = json.loads(cria("bench", self.pte, "-p", 32, "-n", 4, "-pg", "16,2", "-r", 2, "-o", "json").stdout)
+        self.assertEqual([(r["n_prompt"], r["n_gen"]) for r in rows], [(32, 0), (0, 4), (16, 2)])
+        for row in rows:
+            self.assertGreater(row["avg_ts"], 0)
+            self.assertEqual(len(row["samples_ns"]), 2)
+        table = cria("bench", self.pte, "-p", 8, "-n", 2, "-r", 1).stdout.decode()
+        self.assertIn("pp8", table)
+        self.assertIn("tg2", table)
+
+    def test_inspect(self):
+        pte = json.loads(cria("inspect", self.pte, "--json").stdout)
+        self.assertEqual(pte["kind"], "pte")
+        self.assertLessEqual({"prefill", "decode", "verify"}, {method["name"] for method in pte["methods"]})
+        folder = json.loads(cria("inspect", TINY, "--json").stdout)
+        self.assertTrue(folder["llama"]["importable"])
+        self.assertIn("attn", cria("inspect", self.pte).stdout.decode())
+
+    def test_chat(self):
+        done = cria("chat", self.pte, "-n", 8, "--temp", 0, input=b"Hello\n/clear\nHello\n/bye\n")
+        answers = done.stdout.decode().split("\n")
+        self.assertEqual(answers[0], answers[1])
+
+
+if __name__ == "__main__":
+    unittest.main()
