@@ -17,8 +17,9 @@ Status KvCache::bind(std::uint64_t bytes_per_position, std::int64_t max_context)
                             bytes_per_position, max_context);
   }
   if (position_ > 0 && bytes_per_position != bytes_per_position_) {
-    return invalid_argument("KV cache: holds {} tokens of {} bytes, this model has {} bytes a token",
-                            position_, bytes_per_position_, bytes_per_position);
+    return invalid_argument(
+        "KV cache: holds {} tokens of {} bytes, this model has {} bytes a token", position_,
+        bytes_per_position_, bytes_per_position);
   }
   const auto n_ctx = static_cast<std::int64_t>(std::min<std::uint64_t>(
       memory_.size_bytes() / bytes_per_position, static_cast<std::uint64_t>(max_context)));

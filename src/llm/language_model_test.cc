@@ -38,8 +38,8 @@ TEST_F(LanguageModelTest, CutsAPromptIntoChunks) {
 
 TEST_F(LanguageModelTest, GivesTheLogitsOfEveryToken) {
   std::vector<float> all(5 * kVocab);
-  ASSERT_TRUE(model_.forward(std::vector<std::int32_t>{1, 2, 3, 4, 5}, cache_, LogitRows::kAll, all)
-                  .ok());
+  ASSERT_TRUE(
+      model_.forward(std::vector<std::int32_t>{1, 2, 3, 4, 5}, cache_, LogitRows::kAll, all).ok());
   EXPECT_THAT(model_.step_sizes, ElementsAre(3, 2));
   const int expected[] = {1, 3, 6, 0, 5};
   for (int row = 0; row < 5; ++row) EXPECT_EQ(all[row * kVocab + expected[row]], 1) << row;

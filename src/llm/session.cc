@@ -37,11 +37,16 @@ double steady_seconds() {
 
 const char* stop_reason_name(StopReason reason) {
   switch (reason) {
-    case StopReason::kEndToken: return "eos";
-    case StopReason::kStopString: return "stop";
-    case StopReason::kTokenLimit: return "length";
-    case StopReason::kContextFull: return "context";
-    case StopReason::kCancelled: return "cancelled";
+    case StopReason::kEndToken:
+      return "eos";
+    case StopReason::kStopString:
+      return "stop";
+    case StopReason::kTokenLimit:
+      return "length";
+    case StopReason::kContextFull:
+      return "context";
+    case StopReason::kCancelled:
+      return "cancelled";
   }
   return "unknown";
 }

@@ -30,8 +30,9 @@ class Session {
   // Runs the prompt, then samples until: an end token of the tokenizer (kEndToken), a stop string,
   // max_tokens, no position left for the next token (kContextFull), or on_text gave false
   // (kCancelled). The text has neither the stop string nor any beginning of it, nor end tokens.
-  // Errors before any work: an empty prompt (kInvalidArgument), a prompt longer than what is left of
-  // the context (kOutOfResources), options out of range. After an error the sequence is as before.
+  // Errors before any work: an empty prompt (kInvalidArgument), a prompt longer than what is left
+  // of the context (kOutOfResources), options out of range. After an error the sequence is as
+  // before.
   Result<GenerateResult> generate(std::span<const std::int32_t> prompt_ids,
                                   const GenerateOptions& options, const OnText& on_text = {});
 

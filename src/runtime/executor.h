@@ -7,35 +7,22 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "base/aligned_buffer.h"
 #include "base/result.h"
+#include "base/thread_pool.h"
 #include "cria/delegate.h"
 #include "runtime/delegate_registry.h"
+#include "runtime/method.h"
 #include "runtime/program.h"
 
 namespace cria {
 
-class Method;
-
-// A setting for delegates, on top of the program's compile specs.
-struct DelegateOption {
-  std::string delegate;  // the one it is for; empty: every delegate
-  std::string key;
-  std::string value;
-};
-
 struct ExecutorOptions {
   int n_threads = 0;  // 0: all cores this process may use
   std::vector<DelegateOption> options;
-};
-
-// An input or output of a method, as the program declares it.
-struct TensorSpec {
-  std::int32_t dtype = 0;           // ExecuTorch's ScalarType number
-  std::vector<std::int64_t> sizes;  // upper bounds if dynamic
-  bool dynamic = false;
-  std::uint64_t size_bytes = 0;  // at these sizes
 };
 
 // One instance of a program: one activation arena, as large as its largest method needs, and one
@@ -52,35 +39,28 @@ class Executor {
                                                   std::span<const std::string> names,
                                                   const DelegateRegistry& registry,
                                                   const ExecutorOptions& options = {});
-  ~Executor();
-
   const Program& program() const { return *program_; }
-  int n_threads() const;
-  std::uint64_t activation_bytes() const;  // the shared arena
+  int n_threads() const { return pool_.n_threads(); }
+  std::uint64_t activation_bytes() const { return activations_.size_bytes(); }
 
-  // REQUIRES: `name` is one of the loaded methods, here and below.
-  const std::vector<TensorSpec>& inputs(std::string_view name) const;
-  const std::vector<TensorSpec>& outputs(std::string_view name) const;
-  // Bytes of the state arena (the caller's KV cache) at its largest.
-  std::uint64_t max_state_bytes(std::string_view name) const;
-  // Names of the delegates that run it, in the order of their calls.
-  std::vector<std::string> delegate_names(std::string_view name) const;
+  // kNotFound: not loaded. The method lives as long as the executor.
+  Result<const Method*> method(std::string_view name) const;
 
-  // Runs a method. `inputs` and `outputs` point to the caller's memory, their sizes within what the
+  // Runs a method. `inputs` and `outputs` point to the caller's memory, with sizes within what the
   // program declares; a delegate that writes less lowers an output's sizes. `state` is the memory
-  // of the state arena: its dynamic tensors take their size from it.
+  // for the method's state tensor, whose first size follows from it.
   // kInvalidArgument: arguments that do not fit. Otherwise the delegate's error.
   Status run(std::string_view name, std::span<const cria_tensor> inputs,
              std::span<cria_tensor> outputs, std::span<std::byte> state);
 
  private:
-  struct Shared;  // what the delegates of all methods use
-  Executor(std::shared_ptr<const Program> program, int n_threads);
-  const Method& method(std::string_view name) const;
+  Executor(std::shared_ptr<const Program> program, int n_threads)
+      : program_(std::move(program)), pool_(n_threads) {}
 
   std::shared_ptr<const Program> program_;
-  std::unique_ptr<Shared> shared_;
-  std::map<std::string, std::unique_ptr<Method>, std::less<>> methods_;
+  ThreadPool pool_;
+  AlignedBuffer activations_;
+  std::map<std::string, std::unique_ptr<Method>, std::less<>> methods_;  // use all of the above
 };
 
 }  // namespace cria

@@ -14,7 +14,10 @@
 
 namespace cria {
 
-struct PteProgram;  // format/pte
+namespace pte {
+struct ExecutionPlan;
+struct PteFile;
+}  // namespace pte
 
 // An ExecuTorch program. Immutable; weights stay in the mapping and are read when a delegate
 // touches them.
@@ -42,15 +45,16 @@ class Program {
   Result<std::span<const std::byte>> named_data(std::string_view key) const;
   std::uint64_t named_data_bytes() const;  // of all of it
 
-  const PteProgram& pte() const { return *pte_; }
+  // What the file says of a method. kNotFound lists the methods there are.
+  Result<const pte::ExecutionPlan*> plan(std::string_view method) const;
+  const pte::PteFile& pte() const { return *pte_; }
 
  private:
-  explicit Program(MappedFile file);
+  Program(MappedFile file, std::unique_ptr<const pte::PteFile> pte);
 
   MappedFile file_;
-  std::unique_ptr<const PteProgram> pte_;
+  std::unique_ptr<const pte::PteFile> pte_;  // points into file_
   std::vector<std::string> method_names_;
-  std::unordered_map<std::string_view, std::size_t> method_index_;  // into pte_'s plans
   std::unordered_map<std::string_view, std::span<const std::byte>> named_data_;
 };
 

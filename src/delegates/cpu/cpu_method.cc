@@ -1,0 +1,184 @@
+#include "delegates/cpu/cpu_method.h"
+
+#include <algorithm>
+#include <string>
+
+namespace cria {
+namespace {
+
+constexpr std::int32_t kDtypeByte = 0, kDtypeInt64 = 4, kDtypeFloat = 6;  // ExecuTorch ScalarType
+enum Argument : std::size_t { kTokens, kInputPos, kKvCache, kScratch, kLogits, kArgumentCount };
+constexpr const char* kArgumentNames[] = {"tokens", "input_pos", "kv_cache", "scratch", "logits"};
+
+struct Expected {
+  std::int32_t dtype;
+  std::size_t alignment;
+};
+constexpr Expected kExpected[] = {{kDtypeInt64, 8},
+                                  {kDtypeInt64, 8},
+                                  {kDtypeByte, 2},
+                                  {kDtypeByte, kVectorAlignment},
+                                  {kDtypeFloat, 4}};
+
+bool aligned(const void* data, std::size_t alignment) {
+  return reinterpret_cast<std::uintptr_t>(data) % alignment == 0;
+}
+
+Status check_form(std::span<const cria_tensor> args) {
+  if (args.size() != kArgumentCount) {
+    return invalid_argument(
+        "{} arguments, expected 5: tokens, input_pos, kv_cache, scratch, logits", args.size());
+  }
+  for (std::size_t i = 0; i < kArgumentCount; ++i) {
+    if (args[i].dtype != kExpected[i].dtype) {
+      return invalid_argument("{} has dtype {}, expected {}", kArgumentNames[i], args[i].dtype,
+                              kExpected[i].dtype);
+    }
+    if (!aligned(args[i].data, kExpected[i].alignment)) {
+      return invalid_argument("{} is not aligned to {} bytes", kArgumentNames[i],
+                              kExpected[i].alignment);
+    }
+  }
+  return {};
+}
+
+// Bytes that a weight must have; nullopt if no memory could hold it.
+std::optional<std::size_t> expected_bytes(const PlanWeight& weight) {
+  if (weight.packed) return packed_size_bytes(weight.encoding, weight.n_rows, weight.n_cols);
+  return static_cast<std::size_t>(weight.n_cols) * sizeof(float);
+}
+
+}  // namespace
+
+CpuMethod::CpuMethod(const cria_host& host, Plan plan, const CpuOptions& options)
+    : host_(host), plan_(std::move(plan)), options_(options), kernels_(kernels_for(options.isa)) {}
+
+Result<std::unique_ptr<CpuMethod>> CpuMethod::create(const cria_host& host,
+                                                     std::span<const std::byte> blob,
+                                                     const CpuOptions& options) {
+  CRIA_ASSIGN_OR_RETURN(Plan plan, decode_plan(blob, "plan"));
+  if (plan.kv.head_dim > kMaxHeadDim) {
+    return unsupported("heads of {} values, at most {} are supported", plan.kv.head_dim,
+                       kMaxHeadDim);
+  }
+  std::unique_ptr<CpuMethod> method(new CpuMethod(host, std::move(plan), options));
+  CRIA_RETURN_IF_ERROR(method->bind_weights());
+  CRIA_RETURN_IF_ERROR(method->allocate_scratch());
+  const PlanOp& output = method->plan_.ops.back();
+  method->n_output_rows_ = method->plan_.buffers[output.x].single_row ? 1 : 0;
+  return method;
+}
+
+Status CpuMethod::bind_weights() {
+  for (const PlanWeight& weight : plan_.weights) {
+    cria_bytes data{};
+    const int code = host_.get_named_data(host_.context, weight.key.c_str(), &data);
+    if (code != 0) return bad_input("weight '{}' is not in the program", weight.key);
+    const std::optional<std::size_t> expected = expected_bytes(weight);
+    if (!expected || data.size_bytes != *expected) {
+      return bad_input("weight '{}', {} [{}, {}], has {} bytes, expected {}", weight.key,
+                       encoding_spec(weight.encoding).name, weight.n_rows, weight.n_cols,
+                       data.size_bytes, expected ? std::to_string(*expected) : "fewer rows");
+    }
+    if (!aligned(data.data, kVectorAlignment)) {
+      return bad_input("weight '{}' does not start at a multiple of {} bytes", weight.key,
+                       kVectorAlignment);
+    }
+    CpuWeight bound{weight.encoding, weight.n_rows, weight.n_cols};
+    bound.bytes = {static_cast<const std::byte*>(data.data), data.size_bytes};
+    if (weight.packed) bound.panel_bytes = panel_layout(weight.encoding, weight.n_cols).size_bytes;
+    weights_.push_back(bound);
+  }
+  return {};
+}
+
+// What kernels need beside the plan's own buffers, once for the largest op.
+Status CpuMethod::allocate_scratch() {
+  std::int64_t n_blocks = 0;
+  bool has_rope = false;
+  for (const PlanOp& op : plan_.ops) {
+    has_rope |= op.kind == PlanOpKind::kRope;
+    const bool a8 =
+        op.kind == PlanOpKind::kLinear &&
+        std::ranges::any_of(op.weights, [this](std::uint32_t w) { return quantizes(weights_[w]); });
+    if (!a8) continue;
+    const PlanBuffer& x = plan_.buffers[op.x];
+    const std::int64_t n_rows = x.single_row ? 1 : plan_.max_tokens;
+    n_blocks = std::max(n_blocks, n_rows * a8_blocks(x.width));
+  }
+  if (n_blocks > 0) {
+    const auto n = static_cast<std::size_t>(n_blocks);
+    CRIA_ASSIGN_OR_RETURN(codes_, AlignedBuffer::allocate(n * kColumnGroup));
+    CRIA_ASSIGN_OR_RETURN(blocks_, AlignedBuffer::allocate(n * sizeof(A8Block)));
+  }
+  if (has_rope) {
+    const auto n = static_cast<std::size_t>(plan_.max_tokens * plan_.kv.head_dim);
+    CRIA_ASSIGN_OR_RETURN(angles_, AlignedBuffer::allocate(n * sizeof(float)));
+  }
+  return {};
+}
+
+Status CpuMethod::check_positions(const cria_tensor& kv_cache, CpuCall& call) const {
+  if (call.position < 0) return invalid_argument("position {} is negative", call.position);
+  const std::uint64_t bytes_per_position = plan_.kv.bytes_per_position();
+  if (bytes_per_position == 0) return {};
+  if (kv_cache.rank != 2 || kv_cache.sizes[1] != static_cast<std::int64_t>(bytes_per_position)) {
+    return invalid_argument("kv_cache must be bytes [positions, {}]", bytes_per_position);
+  }
+  call.kv = static_cast<std::uint16_t*>(kv_cache.data);
+  call.n_ctx = static_cast<std::int64_t>(kv_cache.size_bytes / bytes_per_position);
+  if (call.n_tokens() > call.n_ctx || call.position > call.n_ctx - call.n_tokens()) {
+    return out_of_resources("{} tokens at position {}, the cache of {} bytes has {} positions",
+                            call.n_tokens(), call.position, kv_cache.size_bytes, call.n_ctx);
+  }
+  return {};
+}
+
+Status CpuMethod::check_output(const cria_tensor& logits, std::int64_t n_rows) const {
+  const bool fits = logits.rank == 3 && logits.sizes[0] == 1 && logits.sizes[1] >= n_rows &&
+                    logits.sizes[2] == plan_.n_vocab;
+  if (fits) return {};
+  return invalid_argument("logits must be float32 [1, {} or more, {}]", n_rows, plan_.n_vocab);
+}
+
+Result<CpuCall> CpuMethod::check_arguments(std::span<const cria_tensor> args) const {
+  CRIA_RETURN_IF_ERROR(check_form(args));
+  CpuCall call;
+  call.tokens = {static_cast<const std::int64_t*>(args[kTokens].data),
+                 args[kTokens].size_bytes / sizeof(std::int64_t)};
+  if (call.tokens.empty() || call.n_tokens() > plan_.max_tokens) {
+    return invalid_argument("{} tokens, expected 1 to {}", call.tokens.size(), plan_.max_tokens);
+  }
+  for (std::int64_t id : call.tokens) {
+    if (id < 0 || id >= plan_.n_vocab) {
+      return invalid_argument("token {}, the vocabulary has {}", id, plan_.n_vocab);
+    }
+  }
+  if (args[kInputPos].size_bytes != sizeof(std::int64_t)) {
+    return invalid_argument("input_pos has {} bytes, expected one int64",
+                            args[kInputPos].size_bytes);
+  }
+  call.position = *static_cast<const std::int64_t*>(args[kInputPos].data);
+  CRIA_RETURN_IF_ERROR(check_positions(args[kKvCache], call));
+  if (args[kScratch].size_bytes < plan_.scratch_bytes) {
+    return invalid_argument("scratch has {} bytes, the plan needs {}", args[kScratch].size_bytes,
+                            plan_.scratch_bytes);
+  }
+  call.scratch = static_cast<std::byte*>(args[kScratch].data);
+  const std::int64_t n_rows = n_output_rows_ == 1 ? 1 : call.n_tokens();
+  CRIA_RETURN_IF_ERROR(check_output(args[kLogits], n_rows));
+  call.logits = static_cast<float*>(args[kLogits].data);
+  return call;
+}
+
+Status CpuMethod::execute(std::span<cria_tensor> args) {
+  CRIA_ASSIGN_OR_RETURN(const CpuCall call, check_arguments(args));
+  angles_weight_ = kNoBuffer;
+  for (const PlanOp& op : plan_.ops) run(op, call);
+  const std::int64_t n_rows = n_output_rows_ == 1 ? 1 : call.n_tokens();
+  args[kLogits].sizes[1] = n_rows;
+  args[kLogits].size_bytes = static_cast<std::size_t>(n_rows * plan_.n_vocab) * sizeof(float);
+  return {};
+}
+
+}  // namespace cria

@@ -1,0 +1,109 @@
+// One plan, bound to its weights, ready to run.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/cpu_features.h"
+#include "base/result.h"
+#include "cria/delegate.h"
+#include "format/plan/plan.h"
+#include "kernels/kernels.h"
+
+namespace cria {
+
+struct CpuOptions {
+  Isa isa = Isa::kGeneric;
+  bool a8 = false;  // int8 activations for weights in a block encoding
+};
+
+// A weight where it lies in the mapped program.
+struct CpuWeight {
+  Encoding encoding = Encoding::kF32;
+  std::int64_t n_rows = 0;
+  std::int64_t n_cols = 0;
+  std::span<const std::byte> bytes;
+  std::size_t panel_bytes = 0;  // 0 for plain vectors
+
+  const float* floats() const { return reinterpret_cast<const float*>(bytes.data()); }
+};
+
+// One call, after its arguments were checked.
+struct CpuCall {
+  std::span<const std::int64_t> tokens;
+  std::int64_t position = 0;    // of the first token
+  std::uint16_t* kv = nullptr;  // half floats, laid out for n_ctx positions
+  std::int64_t n_ctx = 0;
+  std::byte* scratch = nullptr;
+  float* logits = nullptr;
+
+  std::int64_t n_tokens() const { return static_cast<std::int64_t>(tokens.size()); }
+};
+
+// Thread-safety: one execute() at a time (it uses the host's threads itself).
+class CpuMethod {
+ public:
+  // `host` is copied; what it points to must outlive the method. kBadInput: a malformed plan, a
+  // weight that is missing, of another size or badly aligned. kUnsupported: heads too wide.
+  static Result<std::unique_ptr<CpuMethod>> create(const cria_host& host,
+                                                   std::span<const std::byte> blob,
+                                                   const CpuOptions& options);
+
+  // Arguments: cpu_delegate.h. kInvalidArgument: arguments that do not fit the plan, or a token
+  // outside the vocabulary. kOutOfResources: positions behind the end of the cache.
+  Status execute(std::span<cria_tensor> args);
+
+ private:
+  CpuMethod(const cria_host& host, Plan plan, const CpuOptions& options);
+  Status bind_weights();
+  Status allocate_scratch();
+
+  Result<CpuCall> check_arguments(std::span<const cria_tensor> args) const;
+  Status check_positions(const cria_tensor& kv_cache, CpuCall& call) const;
+  Status check_output(const cria_tensor& logits, std::int64_t n_rows) const;
+
+  // cpu_ops.cc
+  void run(const PlanOp& op, const CpuCall& call);
+  void embed(const PlanOp& op, const CpuCall& call);
+  void rms_norm(const PlanOp& op, const CpuCall& call);
+  void linear(const PlanOp& op, const CpuCall& call);
+  void linear_rows(const PlanOp& op, const CpuCall& call, std::size_t weight_slot,
+                   std::int64_t first_panel, std::int64_t n_panels);
+  void quantize(const PlanOp& op, const CpuCall& call);
+  void rope(const PlanOp& op, const CpuCall& call);
+  void kv_append(const PlanOp& op, const CpuCall& call);
+  void attention(const PlanOp& op, const CpuCall& call);
+  void swiglu(const PlanOp& op, const CpuCall& call);
+  void elementwise(const PlanOp& op, const CpuCall& call);
+
+  std::int64_t n_rows(std::uint32_t buffer, const CpuCall& call) const {
+    return plan_.buffers[buffer].single_row ? 1 : call.n_tokens();
+  }
+  // Row `row` of a buffer; rows follow each other without gaps.
+  float* row(std::uint32_t buffer, const CpuCall& call, std::int64_t row) const {
+    const PlanBuffer& b = plan_.buffers[buffer];
+    return reinterpret_cast<float*>(call.scratch + b.offset_bytes) + row * b.width;
+  }
+  bool quantizes(const CpuWeight& weight) const {
+    return options_.a8 && !encoding_spec(weight.encoding).dense();
+  }
+  template <typename Task>
+  void parallel_for(std::int64_t n_tasks, const Task& task) const;
+
+  cria_host host_;
+  Plan plan_;
+  CpuOptions options_;
+  const Kernels& kernels_;
+  std::vector<CpuWeight> weights_;  // as Plan::weights
+  std::int64_t n_output_rows_ = 0;  // 1, or 0: as many as tokens
+
+  AlignedBuffer codes_;                      // a8: the input of the linear op that runs
+  AlignedBuffer blocks_;                     // a8: A8Block
+  AlignedBuffer angles_;                     // rope: cos, then sin, each [max_tokens, head_dim / 2]
+  std::uint32_t angles_weight_ = kNoBuffer;  // the frequencies whose angles are in it, this call
+};
+
+}  // namespace cria

@@ -1,0 +1,264 @@
+// The ops of a plan, each shared among the host's threads. Every task computes its output elements
+// whole, so that neither the number of threads nor who runs what shows in the bits.
+#include <algorithm>
+#include <cstring>
+
+#include "delegates/cpu/cpu_method.h"
+#include "tensor/packing.h"
+
+namespace cria {
+namespace {
+
+// Weights a linear task should stream: long enough to pay for handing it out (under a microsecond),
+// short enough that threads finish together.
+constexpr std::size_t kTaskWeightBytes = 128 * 1024;
+constexpr std::int64_t kTasksPerThread = 4;   // at least, where there are that many panels
+constexpr std::int64_t kAttentionTokens = 8;  // tokens of an attention task
+constexpr std::int64_t kRowTile = 4;          // rows of a task of a cheap op
+
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace
+
+template <typename Task>
+void CpuMethod::parallel_for(std::int64_t n_tasks, const Task& task) const {
+  if (n_tasks == 1) return task(0);
+  const auto call_task = [](void* argument, int64_t index, int32_t) {
+    (*static_cast<const Task*>(argument))(index);
+  };
+  host_.parallel_for(host_.context, n_tasks, call_task, const_cast<Task*>(&task));
+}
+
+void CpuMethod::run(const PlanOp& op, const CpuCall& call) {
+  switch (op.kind) {
+    case PlanOpKind::kEmbed:
+      return embed(op, call);
+    case PlanOpKind::kRmsNorm:
+      return rms_norm(op, call);
+    case PlanOpKind::kLinear:
+      return linear(op, call);
+    case PlanOpKind::kRope:
+      return rope(op, call);
+    case PlanOpKind::kKvAppend:
+      return kv_append(op, call);
+    case PlanOpKind::kAttention:
+      return attention(op, call);
+    case PlanOpKind::kSwiGlu:
+      return swiglu(op, call);
+    case PlanOpKind::kAdd:
+    case PlanOpKind::kMul:
+    case PlanOpKind::kSilu:
+      return elementwise(op, call);
+    case PlanOpKind::kLastRow:
+      std::copy_n(row(op.x, call, call.n_tokens() - 1), plan_.buffers[op.x].width,
+                  row(op.out, call, 0));
+      return;
+    case PlanOpKind::kOutput:
+      std::copy_n(row(op.x, call, 0), n_rows(op.x, call) * plan_.n_vocab, call.logits);
+      return;
+  }
+}
+
+void CpuMethod::embed(const PlanOp& op, const CpuCall& call) {
+  const CpuWeight& table = weights_[op.weights[0]];
+  parallel_for(call.n_tokens(), [&](std::int64_t t) {
+    decode_packed_row(table.encoding, table.bytes, table.n_cols, call.tokens[t],
+                      {row(op.out, call, t), static_cast<std::size_t>(table.n_cols)});
+  });
+}
+
+void CpuMethod::rms_norm(const PlanOp& op, const CpuCall& call) {
+  const std::int64_t width = plan_.buffers[op.x].width;
+  const std::int64_t n = n_rows(op.x, call);
+  parallel_for(ceil_div(n, kRowTile), [&](std::int64_t tile) {
+    const std::int64_t first = tile * kRowTile;
+    kernels_.rms_norm({.x = row(op.x, call, first),
+                       .x_stride = width,
+                       .n_tokens = std::min(kRowTile, n - first),
+                       .n_cols = width,
+                       .weight = weights_[op.weights[0]].floats(),
+                       .epsilon = op.epsilon,
+                       .out = row(op.out, call, first),
+                       .out_stride = width});
+  });
+}
+
+void CpuMethod::quantize(const PlanOp& op, const CpuCall& call) {
+  const std::int64_t width = plan_.buffers[op.x].width;
+  const std::int64_t n = n_rows(op.x, call);
+  const std::int64_t n_blocks = a8_blocks(width);
+  parallel_for(ceil_div(n, kRowTile), [&](std::int64_t tile) {
+    const std::int64_t first = tile * kRowTile;
+    kernels_.quantize_a8(
+        {.x = row(op.x, call, first),
+         .x_stride = width,
+         .n_tokens = std::min(kRowTile, n - first),
+         .n_cols = width,
+         .codes = reinterpret_cast<std::int8_t*>(codes_.data()) + first * n_blocks * kColumnGroup,
+         .blocks = reinterpret_cast<A8Block*>(blocks_.data()) + first * n_blocks});
+  });
+}
+
+// Panels [first_panel, first_panel + n_panels) of one of the op's weights, for all rows of x.
+void CpuMethod::linear_rows(const PlanOp& op, const CpuCall& call, std::size_t weight_slot,
+                            std::int64_t first_panel, std::int64_t n_panels) {
+  const CpuWeight& weight = weights_[op.weights[weight_slot]];
+  std::int64_t column = op.column + first_panel * kPanelRows;
+  for (std::size_t i = 0; i < weight_slot; ++i) column += weights_[op.weights[i]].n_rows;
+  const std::byte* panels =
+      weight.bytes.data() + static_cast<std::size_t>(first_panel) * weight.panel_bytes;
+  const std::int64_t n_out =
+      std::min(n_panels * kPanelRows, weight.n_rows - first_panel * kPanelRows);
+  float* out = row(op.out, call, 0) + column;
+  if (quantizes(weight)) {
+    kernels_.linear_a8({.encoding = weight.encoding,
+                        .panels = panels,
+                        .n_rows = n_out,
+                        .n_cols = weight.n_cols,
+                        .codes = reinterpret_cast<const std::int8_t*>(codes_.data()),
+                        .blocks = reinterpret_cast<const A8Block*>(blocks_.data()),
+                        .n_tokens = n_rows(op.x, call),
+                        .out = out,
+                        .out_stride = plan_.buffers[op.out].width,
+                        .accumulate = op.accumulate});
+  } else {
+    kernels_.linear_a16({.encoding = weight.encoding,
+                         .panels = panels,
+                         .n_rows = n_out,
+                         .n_cols = weight.n_cols,
+                         .x = row(op.x, call, 0),
+                         .x_stride = plan_.buffers[op.x].width,
+                         .n_tokens = n_rows(op.x, call),
+                         .out = out,
+                         .out_stride = plan_.buffers[op.out].width,
+                         .accumulate = op.accumulate});
+  }
+}
+
+void CpuMethod::linear(const PlanOp& op, const CpuCall& call) {
+  struct Part {  // a weight cut into tasks
+    std::int64_t first_task, n_panels, panels_per_task;
+  };
+  std::vector<Part> parts;
+  std::int64_t n_tasks = 0;
+  bool a8 = false;
+  for (std::uint32_t index : op.weights) {
+    const CpuWeight& weight = weights_[index];
+    a8 |= quantizes(weight);
+    const std::int64_t n_panels = ceil_div(weight.n_rows, kPanelRows);
+    const auto by_bytes = static_cast<std::int64_t>(kTaskWeightBytes / weight.panel_bytes);
+    const std::int64_t by_threads = n_panels / (kTasksPerThread * host_.n_threads);
+    const std::int64_t per_task = std::max<std::int64_t>(1, std::min(by_bytes, by_threads));
+    parts.push_back({n_tasks, n_panels, per_task});
+    n_tasks += ceil_div(n_panels, per_task);
+  }
+  if (a8) quantize(op, call);
+  parallel_for(n_tasks, [&](std::int64_t task) {
+    std::size_t slot = parts.size() - 1;
+    while (parts[slot].first_task > task) --slot;
+    const Part& part = parts[slot];
+    const std::int64_t first = (task - part.first_task) * part.panels_per_task;
+    linear_rows(op, call, slot, first, std::min(part.panels_per_task, part.n_panels - first));
+  });
+}
+
+void CpuMethod::rope(const PlanOp& op, const CpuCall& call) {
+  const std::int64_t half_dim = plan_.kv.head_dim / 2;
+  float* cos = reinterpret_cast<float*>(angles_.data());
+  float* sin = cos + plan_.max_tokens * half_dim;
+  // All layers rotate by the same angles: the first op of a call computes them.
+  if (angles_weight_ != op.weights[0]) {
+    const float* frequencies = weights_[op.weights[0]].floats();
+    parallel_for(call.n_tokens(), [&](std::int64_t t) {
+      rope_angles(call.position + t, frequencies, half_dim, cos + t * half_dim, sin + t * half_dim);
+    });
+    angles_weight_ = op.weights[0];
+  }
+  const std::int64_t width = plan_.buffers[op.out].width;
+  parallel_for(ceil_div(call.n_tokens(), kRowTile), [&](std::int64_t tile) {
+    const std::int64_t first = tile * kRowTile;
+    kernels_.rope({.x = row(op.out, call, first) + op.column,
+                   .x_stride = width,
+                   .n_tokens = std::min(kRowTile, call.n_tokens() - first),
+                   .n_heads = op.n_heads,
+                   .head_dim = plan_.kv.head_dim,
+                   .cos = cos + first * half_dim,
+                   .sin = sin + first * half_dim});
+  });
+}
+
+void CpuMethod::kv_append(const PlanOp& op, const CpuCall& call) {
+  const std::int64_t head_dim = plan_.kv.head_dim;
+  const std::int64_t head_size = call.n_ctx * head_dim;  // halves of one head's K or V
+  const std::int64_t n_heads = plan_.kv.n_kv_heads;
+  std::uint16_t* k = call.kv + 2 * op.layer * n_heads * head_size;
+  std::uint16_t* v = k + n_heads * head_size;
+  parallel_for(ceil_div(call.n_tokens(), kRowTile), [&](std::int64_t tile) {
+    const std::int64_t end = std::min((tile + 1) * kRowTile, call.n_tokens());
+    for (std::int64_t t = tile * kRowTile; t < end; ++t) {
+      const float* x = row(op.x, call, t);
+      for (std::int64_t head = 0; head < n_heads; ++head) {
+        const std::int64_t at = head * head_size + (call.position + t) * head_dim;
+        kernels_.store_f16({x + op.column + head * head_dim, k + at, head_dim});
+        kernels_.store_f16({x + op.column_v + head * head_dim, v + at, head_dim});
+      }
+    }
+  });
+}
+
+void CpuMethod::attention(const PlanOp& op, const CpuCall& call) {
+  const std::int64_t head_dim = plan_.kv.head_dim;
+  const std::int64_t head_size = call.n_ctx * head_dim;
+  const std::int64_t n_kv_heads = plan_.kv.n_kv_heads;
+  const std::int64_t group = op.n_heads / n_kv_heads;
+  const std::uint16_t* k = call.kv + 2 * op.layer * n_kv_heads * head_size;
+  const std::uint16_t* v = k + n_kv_heads * head_size;
+  parallel_for(n_kv_heads * ceil_div(call.n_tokens(), kAttentionTokens), [&](std::int64_t task) {
+    const std::int64_t head = task % n_kv_heads;
+    const std::int64_t first = task / n_kv_heads * kAttentionTokens;
+    kernels_.attention({.q = row(op.x, call, first) + op.column + head * group * head_dim,
+                        .q_stride = plan_.buffers[op.x].width,
+                        .n_tokens = std::min(kAttentionTokens, call.n_tokens() - first),
+                        .n_heads = group,
+                        .head_dim = head_dim,
+                        .k = k + head * head_size,
+                        .v = v + head * head_size,
+                        .first_position = call.position + first,
+                        .scale = op.scale,
+                        .out = row(op.out, call, first) + head * group * head_dim,
+                        .out_stride = plan_.buffers[op.out].width});
+  });
+}
+
+void CpuMethod::swiglu(const PlanOp& op, const CpuCall& call) {
+  const std::int64_t width = plan_.buffers[op.out].width;
+  const std::int64_t n = n_rows(op.x, call);
+  parallel_for(ceil_div(n, kRowTile), [&](std::int64_t tile) {
+    const std::int64_t first = tile * kRowTile;
+    const float* x = row(op.x, call, first);
+    kernels_.swiglu({.gate = x,
+                     .up = x + width,
+                     .in_stride = 2 * width,
+                     .n_tokens = std::min(kRowTile, n - first),
+                     .width = width,
+                     .out = row(op.out, call, first),
+                     .out_stride = width});
+  });
+}
+
+void CpuMethod::elementwise(const PlanOp& op, const CpuCall& call) {
+  const std::int64_t width = plan_.buffers[op.out].width;
+  const std::int64_t n = n_rows(op.out, call);
+  parallel_for(ceil_div(n, kRowTile), [&](std::int64_t tile) {
+    const std::int64_t first = tile * kRowTile;
+    const std::int64_t n_values = std::min(kRowTile, n - first) * width;
+    const float* x = row(op.x, call, first);
+    float* out = row(op.out, call, first);
+    if (op.kind == PlanOpKind::kSilu) return kernels_.silu({x, out, n_values});
+    const float* y = row(op.y, call, first);
+    const BinaryArgs args{x, y, out, n_values};
+    return op.kind == PlanOpKind::kAdd ? kernels_.add(args) : kernels_.mul(args);
+  });
+}
+
+}  // namespace cria
