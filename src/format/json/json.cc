@@ -65,8 +65,8 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
   }
 
   bool open(Json value) {
-    if (open_.size() == kMaxJsonDepth) {
-      return fail(fmt::format("nested deeper than {} levels", kMaxJsonDepth));
+    if (open_.size() == kMaxJsonNesting) {
+      return fail(fmt::format("nested deeper than {} levels", kMaxJsonNesting));
     }
     open_.push_back(place(std::move(value)));
     return true;
@@ -90,7 +90,7 @@ Status wrong_type(std::string_view what, const char* member, const Json& found,
 
 }  // namespace
 
-Result<Json> parse_json(std::string_view text, std::string_view what) {
+Result<Json> parse_strict_json(std::string_view text, std::string_view what) {
   StrictBuilder builder;
   // The library's allocations may throw; nothing else does, since every error goes to the builder.
   try {

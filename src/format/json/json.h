@@ -10,13 +10,13 @@
 
 namespace cria {
 
-inline constexpr int kMaxJsonDepth = 64;
+inline constexpr int kMaxJsonNesting = 64;
 
 // Parses a whole text. `what` names it in errors. kBadInput (with the byte offset where it is
-// known) when it is not JSON, nests deeper than kMaxJsonDepth, or has an object with the same key
+// known) when it is not JSON, nests deeper than kMaxJsonNesting, or has an object with the same key
 // twice (readers disagree on which one counts, so a file could mean different things to different
 // tools). Never throws.
-Result<nlohmann::json> parse_json(std::string_view text, std::string_view what);
+Result<nlohmann::json> parse_strict_json(std::string_view text, std::string_view what);
 
 // Typed members of an object. A missing member or null gives `fallback`; a member of another type
 // (or an integer that does not fit) is kBadInput naming `what` and the member.

@@ -115,7 +115,7 @@ Result<Json> read_header(ByteReader& reader) {
                      reader.what(), size, kMaxHeaderBytes);
   }
   CRIA_ASSIGN_OR_RETURN(const auto text, reader.take_text(size, "the header"));
-  CRIA_ASSIGN_OR_RETURN(Json header, parse_json(text, reader.what()));
+  CRIA_ASSIGN_OR_RETURN(Json header, parse_strict_json(text, reader.what()));
   if (!header.is_object()) return bad_input("{}: the header is not an object", reader.what());
   return header;
 }

@@ -32,7 +32,7 @@ Result<std::map<std::string, std::string>> read_index(const std::string& path) {
   CRIA_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::open(path));
   const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()),
                               file.bytes().size());
-  CRIA_ASSIGN_OR_RETURN(const Json index, parse_json(text, path));
+  CRIA_ASSIGN_OR_RETURN(const Json index, parse_strict_json(text, path));
   const Json* weight_map = json_member(index, "weight_map");
   if (weight_map == nullptr || !weight_map->is_object()) {
     return bad_input("{}: has no object \"weight_map\"", path);
