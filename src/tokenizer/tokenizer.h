@@ -56,6 +56,9 @@ class Tokenizer {
   // dropped directly after the begin token.
   std::string decode(std::span<const std::int32_t> ids, bool show_special = false) const;
 
+  // What decode() adds for `id` after `previous_id` (-1: none).
+  std::string_view shown_bytes(std::int32_t id, std::int32_t previous_id, bool show_special) const;
+
   // The bytes of one token (a view into the block); empty for ids outside the vocabulary.
   std::string_view token_bytes(std::int32_t id) const { return view_.token_bytes(id); }
   TokenKind token_kind(std::int32_t id) const { return view_.token_kind(id); }

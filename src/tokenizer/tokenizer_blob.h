@@ -2,7 +2,7 @@
 //
 // A header of fixed size (BlobHeader) names the sections. Every offset in the block counts from its
 // start. Hash tables use linear probing over a power of two of slots, hashes are those of
-// hash_bytes() and hash_pair() with the header's seed; a key lies at most `max_probe` slots after
+// hash_bytes() and hash_pair() with the header's seeds; a key lies at most `max_probe` slots after
 // its hash. Nothing in the block is trusted: sections are checked when the view is opened, every
 // index where it is used.
 #pragma once
@@ -44,9 +44,9 @@ struct BlobHeader {
   std::uint32_t flags;  // kBlobIgnoreMerges | kBlobAddBos
   std::uint32_t n_tokens;
   std::int32_t bos_id;
-  std::uint32_t hash_seed;
+  std::uint32_t token_seed;  // of the hashes in kTokenSlots
+  std::uint32_t pair_seed;   // of the hashes in kPairSlots
   std::uint32_t max_probe;
-  std::uint32_t reserved;
   struct Extent {
     std::uint64_t offset, size_bytes;
   };
@@ -110,7 +110,13 @@ class TokenizerView {
     return checked(read<std::int32_t>(BlobSection::kByteIds, byte));
   }
   // The normal token with exactly these bytes, or kNoToken.
-  std::int32_t find_token(std::string_view bytes) const;
+  std::int32_t find_token(std::string_view bytes) const {
+    return find_token(bytes, hash_token(bytes));
+  }
+  std::int32_t find_token(std::string_view bytes, std::uint64_t hash) const;  // = hash_token(bytes)
+  std::uint64_t hash_token(std::string_view bytes) const {
+    return hash_bytes(bytes, header_.token_seed);
+  }
   PairMerge find_pair(std::int32_t left, std::int32_t right) const;
 
   // Special and added tokens, in the order of their bytes.
