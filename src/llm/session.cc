@@ -85,6 +85,12 @@ struct Session::Run {
   }
 };
 
+Status Session::rewind(std::int64_t position) {
+  CRIA_RETURN_IF_ERROR(cache_.rewind(position));
+  unread_id_.reset();
+  return {};
+}
+
 void Session::reset() {
   cache_.reset();
   unread_id_.reset();

@@ -38,6 +38,8 @@ class Session {
 
   std::int64_t position() const { return cache_.position(); }
   void reset();
+  // Forgets the positions from `position` on, and the token that was not run. As KvCache::rewind.
+  Status rewind(std::int64_t position);
 
  private:
   struct Run;  // the state of one generate()
