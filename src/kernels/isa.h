@@ -1,0 +1,12 @@
+// The names of all kernels: <op>_<isa>, one a line of kernels.inc.
+#pragma once
+
+#include "kernels/kernels.h"
+
+namespace cria {
+
+#define CRIA_GENERIC_KERNEL(op, Args) void op##_generic(const Args& args);
+#define CRIA_AVX2_KERNEL(op, Args) void op##_avx2(const Args& args);
+#include "kernels/kernels.inc"
+
+}  // namespace cria

@@ -1,0 +1,53 @@
+#include "kernels/kernels.h"
+
+#include <cmath>
+
+#include "kernels/isa.h"
+
+namespace cria {
+namespace {
+
+constexpr Kernels generic_kernels() {
+  return {
+#define CRIA_GENERIC_KERNEL(op, Args) .op = op##_generic,
+#include "kernels/kernels.inc"
+  };
+}
+
+#if defined(CRIA_HAVE_AVX2)
+constexpr Kernels avx2_kernels() {
+  Kernels kernels = generic_kernels();
+#define CRIA_AVX2_KERNEL(op, Args) kernels.op = op##_avx2;
+#include "kernels/kernels.inc"
+  return kernels;
+}
+constexpr Kernels kAvx2Kernels = avx2_kernels();
+#endif
+
+constexpr Kernels kGenericKernels = generic_kernels();
+
+}  // namespace
+
+const Kernels& kernels_for(Isa isa) {
+  switch (isa) {
+#if defined(CRIA_HAVE_AVX2)
+    case Isa::kAvx512Vnni:  // includes AVX2; takes its own lines when there are some
+    case Isa::kAvx2:
+      return kAvx2Kernels;
+#endif
+    default:
+      return kGenericKernels;
+  }
+}
+
+void rope_angles(std::int64_t position, const float* inv_freq, std::int64_t half_dim, float* cos,
+                 float* sin) {
+  for (std::int64_t i = 0; i < half_dim; ++i) {
+    // In float, an angle of 100000 radians would be off by 0.004.
+    const double angle = static_cast<double>(position) * static_cast<double>(inv_freq[i]);
+    cos[i] = static_cast<float>(std::cos(angle));
+    sin[i] = static_cast<float>(std::sin(angle));
+  }
+}
+
+}  // namespace cria

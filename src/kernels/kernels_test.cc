@@ -1,0 +1,234 @@
+// Every line of kernels.inc for an instruction set equals the generic line bit for bit.
+#include "kernels/kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "kernels/isa.h"
+#include "kernels/test_data.h"
+
+namespace cria {
+namespace {
+
+using namespace test_data;
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr std::int64_t kWidths[] = {1, 7, 8, 9, 31, 32, 33, 64, 100, 257};
+
+template <typename Args>
+using Kernel = void (*)(const Args&);
+
+// Random numbers with the awkward ones among them.
+std::vector<float> awkward_floats(std::int64_t n, std::mt19937& random) {
+  std::vector<float> x = random_floats(n, random, 20.0f);
+  constexpr float kAwkward[] = {0.0f,  -0.0f, 1e-40f,  -1e-30f, 3e38f,     -3e38f, 88.5f,
+                                -88.f, 87.1f, 65504.f, 65520.f, kInfinity, 6e-8f,  -kInfinity};
+  for (float& value : x) {
+    if (random() % 16 == 0) value = kAwkward[random() % std::size(kAwkward)];
+  }
+  return x;
+}
+
+// Equal bits, or both not a number (which one is the processor's business).
+void expect_same(const std::vector<float>& a, const std::vector<float>& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (std::isnan(a[i]) && std::isnan(b[i])) continue;
+    ASSERT_EQ(std::bit_cast<std::uint32_t>(a[i]), std::bit_cast<std::uint32_t>(b[i]))
+        << "element " << i << ": " << a[i] << " and " << b[i];
+  }
+}
+
+void compare(Kernel<QuantizeA8Args> generic, Kernel<QuantizeA8Args> isa) {
+  std::mt19937 random(11);
+  for (std::int64_t n_cols : kWidths) {
+    constexpr std::int64_t kTokens = 40;
+    auto x = random_floats(kTokens * n_cols, random);
+    for (int t = 0; t < kTokens; ++t) {  // rows of all magnitudes, some zero, some not finite
+      for (int k = 0; k < n_cols; ++k) x[t * n_cols + k] *= std::ldexp(1.0f, 8 * t - 160);
+    }
+    x[0] = kNan;
+    x[n_cols] = -kInfinity;
+    const auto n_blocks = static_cast<std::size_t>(kTokens * a8_blocks(n_cols));
+    std::vector<std::int8_t> codes[2];
+    std::vector<A8Block> blocks[2];
+    for (int i = 0; i < 2; ++i) {
+      codes[i].assign(32 * n_blocks, 99);
+      blocks[i].assign(n_blocks, {99.0f, {99, 99}});
+      (i == 0 ? generic
+              : isa)({x.data(), n_cols, kTokens, n_cols, codes[i].data(), blocks[i].data()});
+    }
+    EXPECT_EQ(codes[0], codes[1]) << n_cols;
+    EXPECT_TRUE(same_bits(blocks[0], blocks[1])) << n_cols;
+    EXPECT_TRUE(std::isnan(blocks[1][0].scale));
+    EXPECT_TRUE(std::isnan(blocks[1][a8_blocks(n_cols)].scale));
+  }
+}
+
+struct Shape {
+  std::int64_t n_rows;
+  std::int64_t n_cols;
+};
+constexpr Shape kShapes[] = {{1, 32}, {16, 32}, {17, 96}, {35, 288}, {48, 544}, {5, 20}, {20, 300}};
+constexpr std::int64_t kTokenCounts[] = {1, 2, 3, 4, 5, 7, 9, 37};
+
+template <typename Args, typename MakeArgs>
+void compare_linear(Kernel<Args> generic, Kernel<Args> isa, bool dense, MakeArgs make_args) {
+  std::mt19937 random(12);
+  for (const EncodingSpec& spec : kEncodingTable) {
+    if (spec.dense() && !dense) continue;
+    for (const auto [n_rows, n_cols] : kShapes) {
+      const Weights weights = random_weights(spec.encoding, n_rows, n_cols, random);
+      for (std::int64_t n_tokens : kTokenCounts) {
+        SCOPED_TRACE(testing::Message()
+                     << spec.name << " " << n_rows << "x" << n_cols << ", tokens " << n_tokens);
+        const Activations x = random_activations(n_tokens, n_cols, random);
+        for (bool accumulate : {false, true}) {
+          std::vector<float> expected = random_floats(n_tokens * n_rows, random);
+          std::vector<float> found = expected;
+          Args args = make_args(weights, x, expected.data());
+          args.accumulate = accumulate;
+          generic(args);
+          args.out = found.data();
+          isa(args);
+          expect_same(expected, found);
+          if (testing::Test::HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+}
+
+void compare(Kernel<LinearA8Args> generic, Kernel<LinearA8Args> isa) {
+  compare_linear(generic, isa, false, a8_args);
+}
+
+void compare(Kernel<LinearA16Args> generic, Kernel<LinearA16Args> isa) {
+  compare_linear(generic, isa, true, a16_args);
+}
+
+void compare(Kernel<RmsNormArgs> generic, Kernel<RmsNormArgs> isa) {
+  std::mt19937 random(13);
+  for (std::int64_t n_cols : kWidths) {
+    const auto x = random_floats(3 * n_cols, random, 5.0f);
+    const auto weight = random_floats(n_cols, random);
+    std::vector<float> expected(3 * n_cols), found(3 * n_cols);
+    generic({x.data(), n_cols, 3, n_cols, weight.data(), 1e-5f, expected.data(), n_cols});
+    isa({x.data(), n_cols, 3, n_cols, weight.data(), 1e-5f, found.data(), n_cols});
+    expect_same(expected, found);
+  }
+}
+
+void compare(Kernel<RopeArgs> generic, Kernel<RopeArgs> isa) {
+  std::mt19937 random(14);
+  for (std::int64_t head_dim : {2, 8, 14, 16, 30, 64, 128}) {
+    const auto cos = random_floats(3 * head_dim / 2, random);
+    const auto sin = random_floats(3 * head_dim / 2, random);
+    const std::int64_t stride = 5 * head_dim + 3;  // two heads in a wider buffer
+    auto expected = random_floats(3 * stride, random);
+    auto found = expected;
+    generic({expected.data(), stride, 3, 2, head_dim, cos.data(), sin.data()});
+    isa({found.data(), stride, 3, 2, head_dim, cos.data(), sin.data()});
+    expect_same(expected, found);
+  }
+}
+
+void compare(Kernel<SwiGluArgs> generic, Kernel<SwiGluArgs> isa) {
+  std::mt19937 random(15);
+  for (std::int64_t width : kWidths) {
+    const auto x = awkward_floats(3 * 2 * width, random);
+    std::vector<float> expected(3 * width), found(3 * width);
+    generic({x.data(), x.data() + width, 2 * width, 3, width, expected.data(), width});
+    isa({x.data(), x.data() + width, 2 * width, 3, width, found.data(), width});
+    expect_same(expected, found);
+  }
+}
+
+void compare(Kernel<UnaryArgs> generic, Kernel<UnaryArgs> isa) {
+  std::mt19937 random(16);
+  for (int round = 0; round < 20; ++round) {
+    for (std::int64_t n : kWidths) {
+      const auto x = round % 2 == 0 ? awkward_floats(n, random) : random_floats(n, random, 3.0f);
+      std::vector<float> expected(n), found(x);
+      generic({x.data(), expected.data(), n});
+      isa({found.data(), found.data(), n});
+      expect_same(expected, found);
+    }
+  }
+}
+
+void compare(Kernel<BinaryArgs> generic, Kernel<BinaryArgs> isa) {
+  std::mt19937 random(17);
+  for (std::int64_t n : kWidths) {
+    const auto x = awkward_floats(n, random);
+    const auto y = awkward_floats(n, random);
+    std::vector<float> expected(n), found(y);
+    generic({x.data(), y.data(), expected.data(), n});
+    isa({x.data(), found.data(), found.data(), n});
+    expect_same(expected, found);
+  }
+}
+
+void compare(Kernel<StoreF16Args> generic, Kernel<StoreF16Args> isa) {
+  std::mt19937 random(18);
+  for (std::int64_t n : kWidths) {
+    auto x = awkward_floats(n, random);
+    x[0] = kNan;
+    std::vector<std::uint16_t> expected(n), found(n);
+    generic({x.data(), expected.data(), n});
+    isa({x.data(), found.data(), n});
+    EXPECT_EQ(expected, found);
+  }
+}
+
+void compare(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa) {
+  std::mt19937 random(19);
+  for (std::int64_t head_dim : {6, 8, 24, 64, 80, 128, 256}) {
+    for (std::int64_t n_heads : {1, 2, 3, 4}) {
+      for (std::int64_t first : {0, 3, 62, 63, 64, 200}) {
+        constexpr std::int64_t kTokens = 5;
+        const std::int64_t n_cache = (first + kTokens) * head_dim;
+        std::vector<std::uint16_t> k(n_cache), v(n_cache);
+        store_f16_generic({random_floats(n_cache, random).data(), k.data(), n_cache});
+        store_f16_generic({random_floats(n_cache, random).data(), v.data(), n_cache});
+        const std::int64_t width = n_heads * head_dim;
+        const auto q = random_floats(kTokens * width, random, 2.0f);
+        std::vector<float> expected(kTokens * width), found(kTokens * width);
+        AttentionArgs args = {q.data(), width, kTokens, n_heads,         head_dim, k.data(),
+                              v.data(), first, 0.125f,  expected.data(), width};
+        generic(args);
+        args.out = found.data();
+        isa(args);
+        SCOPED_TRACE(testing::Message() << head_dim << " " << n_heads << " " << first);
+        expect_same(expected, found);
+      }
+    }
+  }
+}
+
+#if defined(CRIA_HAVE_AVX2)
+#define CRIA_AVX2_KERNEL(op, Args)                                                      \
+  TEST(Avx2EqualsGeneric, op) {                                                         \
+    if (!cpu_supports(Isa::kAvx2)) GTEST_SKIP() << "NOT TESTED: no AVX2 here: " << #op; \
+    compare(op##_generic, op##_avx2);                                                   \
+  }
+#include "kernels/kernels.inc"
+#endif
+
+TEST(Dispatch, TablesAreCompleteAndGenericIsTheFallback) {
+  for (Isa isa : {Isa::kGeneric, Isa::kAvx2, Isa::kAvx512Vnni, Isa::kNeonDotprod, Isa::kNeonI8mm}) {
+    const Kernels& kernels = kernels_for(isa);
+#define CRIA_GENERIC_KERNEL(op, Args) EXPECT_NE(kernels.op, nullptr) << isa_name(isa);
+#include "kernels/kernels.inc"
+  }
+  EXPECT_EQ(kernels_for(Isa::kGeneric).linear_a8, linear_a8_generic);
+#if defined(CRIA_HAVE_AVX2)
+  EXPECT_EQ(kernels_for(Isa::kAvx2).linear_a8, linear_a8_avx2);
+#endif
+}
+
+}  // namespace
+}  // namespace cria

@@ -1,0 +1,382 @@
+// linear_a8 with AVX2.
+//
+// The instruction that matters is vpmaddubsw: 32 products of an unsigned and a signed byte, added
+// in pairs to 16 bits. It saturates, so the weights' codes are brought to unsigned numbers so small
+// that sums of several quads fit into 16 bits, and what was added to make them unsigned is taken
+// off with the sum of the activations (exact, in integers):
+//
+//   sum value x = sum u x - offset * sum x
+//
+//   up to 4 bits   one plane, all 8 quads of a group add up in 16 bits:     15 * 127 * 16 < 2^15
+//   5 bits, mxfp4  one plane, 4 quads                                       31 * 127 *  8 < 2^15
+//   6 bits         one plane, 2 quads                                       63 * 127 *  4 < 2^15
+//   8 bits, iq4nl  two planes of 4 bits, u = 16 high + low, 8 quads each
+//
+// Two planes cost as many operations as the usual sign trick (vpsignb, vpmaddubsw, vpmaddwd,
+// vpaddd) but half of them are plain additions, which have twice the ports.
+//
+// The sums go to 32 bits with vpmaddwd, whose other operand carries the small scales of kSuper
+// encodings (and the 16 of the high plane) for nothing.
+#include "kernels/panel/avx2.h"
+
+#include "kernels/isa.h"
+
+namespace cria {
+namespace avx2 {
+namespace {
+
+// Weights of one panel that are kept unpacked while the tokens of a block go by: 8 groups are
+// 4 to 9 KiB, which leaves room in the first-level cache for the activations.
+constexpr int kChunkGroups = kSuperBlock / kColumnGroup;
+constexpr int kTokenBlock = 32;
+// Tokens of a register tile: 4 tokens x 2 halves (or planes) = 8 sums of 16 bits.
+constexpr int kTileTokens = 4;
+
+// How the codes of an encoding become unsigned planes.
+template <Encoding encoding>
+struct A8Form {
+  static constexpr EncodingSpec kSpec = encoding_spec(encoding);
+  static constexpr bool kSuperScale = kSpec.scale == ScaleKind::kSuper;
+  static constexpr int kBlocks = kColumnGroup / kSpec.block;
+  static constexpr int kPlanes = kSpec.bits == 8 || kSpec.codebook == Codebook::kIq4Nl ? 2 : 1;
+  static constexpr int kOffset = kSpec.codebook == Codebook::kSigned  ? 1 << (kSpec.bits - 1)
+                                 : kSpec.codebook == Codebook::kIq4Nl ? 127
+                                 : kSpec.codebook == Codebook::kMxfp4 ? 12
+                                                                      : 0;
+  static constexpr int kQuadsThatFit = kSpec.bits == 6                                         ? 2
+                                       : kSpec.bits == 5 || kSpec.codebook == Codebook::kMxfp4 ? 4
+                                                                                               : 8;
+  // Quads whose 16-bit sums are added before they go to 32 bits; within one block.
+  static constexpr int kRun = kQuadsThatFit < kSpec.block / 4 ? kQuadsThatFit : kSpec.block / 4;
+};
+
+// Table codebooks as unsigned planes, for vpshufb.
+struct CodeTables {
+  __m256i plane[2];
+};
+
+template <Encoding encoding>
+inline CodeTables make_tables() {
+  using Form = A8Form<encoding>;
+  CodeTables tables = {};
+  if constexpr (Form::kSpec.codebook == Codebook::kIq4Nl ||
+                Form::kSpec.codebook == Codebook::kMxfp4) {
+    const __m256i values =
+        _mm256_broadcastsi128_si256(load_128(codebook_values(Form::kSpec.codebook)));
+    const __m256i u = _mm256_add_epi8(values, _mm256_set1_epi8(Form::kOffset));
+    tables.plane[0] = u;
+    if constexpr (Form::kPlanes == 2) {
+      const __m256i low_bits = _mm256_set1_epi8(15);
+      tables.plane[0] = _mm256_and_si256(u, low_bits);
+      tables.plane[1] = _mm256_and_si256(_mm256_srli_epi16(u, 4), low_bits);
+    }
+  }
+  return tables;
+}
+
+template <Encoding encoding>
+inline __m256i code_plane(const CodeTables& tables, __m256i codes, int plane) {
+  constexpr EncodingSpec kSpec = encoding_spec(encoding);
+  if constexpr (kSpec.codebook == Codebook::kIq4Nl || kSpec.codebook == Codebook::kMxfp4) {
+    return _mm256_shuffle_epi8(tables.plane[plane], codes);
+  } else if constexpr (kSpec.bits == 8) {
+    return _mm256_and_si256(shift_bits(codes, 4 * plane), _mm256_set1_epi8(15));
+  } else {
+    return codes;
+  }
+}
+
+// What a group has besides codes, by halves of 8 rows. Pairs are two int16 in a row's 32 bits.
+template <Encoding encoding>
+struct GroupScales {
+  __m256i block[A8Form<encoding>::kBlocks][2];  // kSuper: (scale, scale)
+  __m256i offset[2];                            // kSuper: offset * (scale of block 0, of the last)
+  __m256i min[2];                               // kSuper: (min of block 0, of the last)
+  __m256 scale[2];
+  __m256 float_min[2];
+};
+
+inline __m256i pair_of(__m256i low, __m256i high) {
+  return _mm256_blend_epi16(low, _mm256_slli_epi32(high, 16), 0xaa);
+}
+
+template <Encoding encoding>
+inline GroupScales<encoding> load_scales(const spec::PanelRegions& panel, std::int64_t group) {
+  using Form = A8Form<encoding>;
+  GroupScales<encoding> out;
+  for (int h = 0; h < 2; ++h) {
+    out.scale[h] = load_scale<encoding>(panel, group, h);
+    if constexpr (Form::kSpec.has_min) out.float_min[h] = load_min<encoding>(panel, group, h);
+    if constexpr (Form::kSuperScale) {
+      __m256i scale[Form::kBlocks], min[Form::kBlocks];
+      for (int b = 0; b < Form::kBlocks; ++b) {
+        const std::int64_t at = (group * Form::kBlocks + b) * kPanelRows + 8 * h;
+        scale[b] = _mm256_cvtepi8_epi32(
+            _mm_loadl_epi64(reinterpret_cast<const __m128i*>(panel.scales + at)));
+        out.block[b][h] = pair_of(scale[b], scale[b]);
+        if constexpr (Form::kSpec.has_min) {
+          min[b] = _mm256_cvtepu8_epi32(
+              _mm_loadl_epi64(reinterpret_cast<const __m128i*>(panel.mins + at)));
+        }
+      }
+      constexpr int kLast = Form::kBlocks - 1;
+      if constexpr (Form::kOffset != 0) {
+        out.offset[h] =
+            _mm256_mullo_epi16(pair_of(scale[0], scale[kLast]), _mm256_set1_epi16(Form::kOffset));
+      }
+      if constexpr (Form::kSpec.has_min) out.min[h] = pair_of(min[0], min[kLast]);
+    }
+  }
+  return out;
+}
+
+// One group of one panel, unpacked.
+template <Encoding encoding>
+struct UnpackedGroup {
+  alignas(32) std::uint8_t codes[kQuads][A8Form<encoding>::kPlanes][2][32];
+  GroupScales<encoding> scales;
+
+  __m256i load(int quad, int half, int plane) const { return load_256(codes[quad][plane][half]); }
+};
+
+// One group where it lies: for few tokens, unpacking goes straight into registers.
+template <Encoding encoding>
+struct PackedGroup {
+  const std::uint8_t* group;
+  const CodeTables& tables;
+
+  __m256i load(int quad, int half, int plane) const {
+    return code_plane<encoding>(tables, load_quad<encoding_spec(encoding).bits>(group, quad, half),
+                                plane);
+  }
+};
+
+inline __m256i broadcast_32(const void* at) {
+  int bits;
+  std::memcpy(&bits, at, sizeof(bits));
+  return _mm256_set1_epi32(bits);
+}
+
+// 32-bit sums of one group, rows 8 * (first_half + h) .., weighted by the small scales:
+// isum[t][h] = sum_b scale8[b] sum_k u[k] x[t][k].
+template <Encoding encoding, int kTokens, int kHalves, typename Codes>
+inline void dot_group(const Codes& codes, const GroupScales<encoding>& scales, const std::int8_t* x,
+                      std::int64_t x_stride, int first_half, __m256i (&isum)[kTokens][kHalves]) {
+  using Form = A8Form<encoding>;
+  CRIA_UNROLL
+  for (int first = 0; first < kQuads; first += Form::kRun) {
+    __m256i sum[kTokens][kHalves][Form::kPlanes];
+    CRIA_UNROLL
+    for (int q = 0; q < Form::kRun; ++q) {
+      __m256i w[kHalves][Form::kPlanes];
+      for (int h = 0; h < kHalves; ++h) {
+        for (int p = 0; p < Form::kPlanes; ++p) w[h][p] = codes.load(first + q, first_half + h, p);
+      }
+      for (int t = 0; t < kTokens; ++t) {
+        const __m256i quad = broadcast_32(x + t * x_stride + 4 * (first + q));
+        for (int h = 0; h < kHalves; ++h) {
+          for (int p = 0; p < Form::kPlanes; ++p) {
+            const __m256i products = _mm256_maddubs_epi16(w[h][p], quad);
+            sum[t][h][p] = q == 0 ? products : _mm256_add_epi16(sum[t][h][p], products);
+          }
+        }
+      }
+    }
+    for (int h = 0; h < kHalves; ++h) {
+      __m256i factor = _mm256_set1_epi16(1);
+      if constexpr (Form::kSuperScale) {
+        factor = scales.block[4 * first / Form::kSpec.block][first_half + h];
+      }
+      for (int t = 0; t < kTokens; ++t) {
+        __m256i wide = _mm256_madd_epi16(sum[t][h][0], factor);
+        if constexpr (Form::kPlanes == 2) {
+          const __m256i high = _mm256_madd_epi16(sum[t][h][1], _mm256_slli_epi16(factor, 4));
+          wide = _mm256_add_epi32(wide, high);
+        }
+        isum[t][h] = first == 0 ? wide : _mm256_add_epi32(isum[t][h], wide);
+      }
+    }
+  }
+}
+
+// Takes the offset off and adds the group to a row's float sum.
+template <Encoding encoding>
+inline __m256 finish_group(const GroupScales<encoding>& scales, const A8Block& block, __m256i isum,
+                           int half, __m256 acc) {
+  using Form = A8Form<encoding>;
+  const __m256i x_sums = broadcast_32(block.sums);
+  const __m256 x_scale = _mm256_set1_ps(block.scale);
+  if constexpr (Form::kOffset != 0) {
+    __m256i offset = _mm256_set1_epi16(Form::kOffset);
+    if constexpr (Form::kSuperScale) offset = scales.offset[half];
+    isum = _mm256_sub_epi32(isum, _mm256_madd_epi16(offset, x_sums));
+  }
+  acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(isum), _mm256_mul_ps(scales.scale[half], x_scale), acc);
+  if constexpr (Form::kSpec.has_min) {
+    const __m256 min = _mm256_mul_ps(scales.float_min[half], x_scale);
+    if constexpr (Form::kSuperScale) {
+      const __m256i sums = _mm256_madd_epi16(scales.min[half], x_sums);
+      acc = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(sums), min, acc);
+    } else {
+      const __m256i sums = _mm256_madd_epi16(_mm256_set1_epi16(1), x_sums);
+      acc = _mm256_fmadd_ps(min, _mm256_cvtepi32_ps(sums), acc);
+    }
+  }
+  return acc;
+}
+
+// One group for a tile of tokens. `codes` and `blocks` are those of the tile's first token.
+template <Encoding encoding, int kTokens, typename Codes>
+inline void add_group(const Codes& codes, const GroupScales<encoding>& scales, const std::int8_t* x,
+                      const A8Block* blocks, std::int64_t n_groups, __m256 (&acc)[kTokens][2]) {
+  // Two planes and many tokens would need 16 sums at once: then one half after the other.
+  constexpr int kHalves = A8Form<encoding>::kPlanes * kTokens > kTileTokens ? 1 : 2;
+  for (int first = 0; first < 2; first += kHalves) {
+    __m256i isum[kTokens][kHalves];
+    dot_group<encoding>(codes, scales, x, n_groups * kColumnGroup, first, isum);
+    for (int t = 0; t < kTokens; ++t) {
+      for (int h = 0; h < kHalves; ++h) {
+        acc[t][first + h] = finish_group<encoding>(scales, blocks[t * n_groups], isum[t][h],
+                                                   first + h, acc[t][first + h]);
+      }
+    }
+  }
+}
+
+using TokenSums = float[kPanelRows];
+
+template <int kTokens>
+inline void load_sums(const TokenSums* from, __m256 (&acc)[kTokens][2]) {
+  for (int t = 0; t < kTokens; ++t) {
+    for (int h = 0; h < 2; ++h) acc[t][h] = _mm256_loadu_ps(from[t] + 8 * h);
+  }
+}
+
+template <int kTokens>
+inline void store_sums(const __m256 (&acc)[kTokens][2], TokenSums* to) {
+  for (int t = 0; t < kTokens; ++t) {
+    for (int h = 0; h < 2; ++h) _mm256_storeu_ps(to[t] + 8 * h, acc[t][h]);
+  }
+}
+
+// A whole panel for one or two tokens from `first` on.
+template <Encoding encoding, int kTokens>
+void run_packed(const LinearA8Args& args, const spec::PanelRegions& panel, std::int64_t first,
+                TokenSums* sums) {
+  const CodeTables tables = make_tables<encoding>();
+  const std::int64_t n_groups = a8_blocks(args.n_cols);
+  const std::int8_t* x = args.codes + first * n_groups * kColumnGroup;
+  const A8Block* blocks = args.blocks + first * n_groups;
+  __m256 acc[kTokens][2];
+  for (int t = 0; t < kTokens; ++t) acc[t][0] = acc[t][1] = _mm256_setzero_ps();
+  for (std::int64_t g = 0; g < n_groups; ++g) {
+    const PackedGroup<encoding> group = {panel.codes + g * 64 * encoding_spec(encoding).bits,
+                                         tables};
+    add_group<encoding>(group, load_scales<encoding>(panel, g), x + g * kColumnGroup, blocks + g,
+                        n_groups, acc);
+  }
+  store_sums(acc, sums);
+}
+
+// The groups of a chunk for a tile of tokens.
+template <Encoding encoding, int kTokens>
+void run_chunk(const UnpackedGroup<encoding>* groups, int n, const std::int8_t* x,
+               const A8Block* blocks, std::int64_t n_groups, TokenSums* sums) {
+  __m256 acc[kTokens][2];
+  load_sums(sums, acc);
+  for (int g = 0; g < n; ++g) {
+    add_group<encoding>(groups[g], groups[g].scales, x + g * kColumnGroup, blocks + g, n_groups,
+                        acc);
+  }
+  store_sums(acc, sums);
+}
+
+template <Encoding encoding>
+inline void unpack_group(const spec::PanelRegions& panel, std::int64_t g, const CodeTables& tables,
+                         UnpackedGroup<encoding>& out) {
+  const PackedGroup<encoding> group = {panel.codes + g * 64 * encoding_spec(encoding).bits, tables};
+  CRIA_UNROLL
+  for (int q = 0; q < kQuads; ++q) {
+    for (int p = 0; p < A8Form<encoding>::kPlanes; ++p) {
+      for (int h = 0; h < 2; ++h) {
+        _mm256_store_si256(reinterpret_cast<__m256i*>(out.codes[q][p][h]), group.load(q, h, p));
+      }
+    }
+  }
+  out.scales = load_scales<encoding>(panel, g);
+}
+
+// A whole panel for a block of tokens: each chunk of columns is unpacked once for all of them.
+template <Encoding encoding>
+void run_unpacked(const LinearA8Args& args, const spec::PanelRegions& panel, std::int64_t first,
+                  int n_tokens, TokenSums* sums) {
+  const CodeTables tables = make_tables<encoding>();
+  const std::int64_t n_groups = a8_blocks(args.n_cols);
+  UnpackedGroup<encoding> chunk[kChunkGroups];
+  std::memset(sums, 0, sizeof(TokenSums) * static_cast<std::size_t>(n_tokens));
+  for (std::int64_t g = 0; g < n_groups; g += kChunkGroups) {
+    const int n = n_groups - g < kChunkGroups ? static_cast<int>(n_groups - g) : kChunkGroups;
+    for (int i = 0; i < n; ++i) unpack_group<encoding>(panel, g + i, tables, chunk[i]);
+    const std::int8_t* x = args.codes + (first * n_groups + g) * kColumnGroup;
+    const A8Block* blocks = args.blocks + first * n_groups + g;
+    int t = 0;
+    for (; t + kTileTokens <= n_tokens; t += kTileTokens) {
+      run_chunk<encoding, kTileTokens>(chunk, n, x + t * n_groups * kColumnGroup,
+                                       blocks + t * n_groups, n_groups, sums + t);
+    }
+    for (; t < n_tokens; ++t) {
+      run_chunk<encoding, 1>(chunk, n, x + t * n_groups * kColumnGroup, blocks + t * n_groups,
+                             n_groups, sums + t);
+    }
+  }
+}
+
+// Rows [row, row + n_rows) of the output for the tokens [first, first + n_tokens).
+inline void write_sums(const LinearA8Args& args, const TokenSums* sums, std::int64_t row,
+                       std::int64_t first, int n_tokens) {
+  const std::int64_t left = args.n_rows - row;
+  const int n_rows = left < kPanelRows ? static_cast<int>(left) : kPanelRows;
+  for (int t = 0; t < n_tokens; ++t) {
+    float* out = args.out + (first + t) * args.out_stride + row;
+    for (int r = 0; r < n_rows; ++r) out[r] = args.accumulate ? out[r] + sums[t][r] : sums[t][r];
+  }
+}
+
+template <Encoding encoding>
+void linear_a8_of(const LinearA8Args& args) {
+  const PanelLayout layout = panel_layout(encoding, args.n_cols);
+  const std::byte* panel = args.panels;
+  for (std::int64_t row = 0; row < args.n_rows; row += kPanelRows, panel += layout.size_bytes) {
+    const spec::PanelRegions regions = spec::panel_regions(panel, layout);
+    for (std::int64_t first = 0; first < args.n_tokens; first += kTokenBlock) {
+      const std::int64_t left = args.n_tokens - first;
+      const int n = left < kTokenBlock ? static_cast<int>(left) : kTokenBlock;
+      alignas(32) TokenSums sums[kTokenBlock];
+      if (n == 1) {
+        run_packed<encoding, 1>(args, regions, first, sums);
+      } else if (n == 2) {
+        run_packed<encoding, 2>(args, regions, first, sums);
+      } else {
+        run_unpacked<encoding>(args, regions, first, n, sums);
+      }
+      write_sums(args, sums, row, first, n);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace avx2
+
+void linear_a8_avx2(const LinearA8Args& args) {
+  switch (args.encoding) {
+#define CRIA_CASE(name) \
+  case Encoding::name:  \
+    return avx2::linear_a8_of<Encoding::name>(args);
+    CRIA_FOR_EACH_BLOCK_ENCODING(CRIA_CASE)
+#undef CRIA_CASE
+    default:
+      return;  // dense weights have no a8 form
+  }
+}
+
+}  // namespace cria

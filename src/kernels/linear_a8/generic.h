@@ -1,0 +1,136 @@
+// The specification of linear_a8.
+//
+// For each output (token t, row r), over the groups g of 32 columns in order, with x the int8 codes
+// of the token, X its scale and everything under `int` exact:
+//
+//   kF16, kE8M0:  acc = fma(float(sum_k value[k] x[k]), scale * X, acc)
+//                 acc = fma(min * X, float(sum_k x[k]), acc)                          if has_min
+//   kSuper:       acc = fma(float(sum_b scale8[b] sum_k value[k] x[k]), super_scale * X, acc)
+//                 acc = fma(-float(sum_b min8[b] sum_k x[k]), super_min * X, acc)     if has_min
+//
+// acc starts at 0; out = acc, or out + acc. The integer sums stay below 2^27, so 32 bits hold them.
+// The second form multiplies the small scales in integers because there they cost nothing: a
+// vector kernel sums its 16-bit halves with a multiply-add anyway.
+#pragma once
+
+#include <cmath>
+
+#include "kernels/kernels.h"
+#include "kernels/panel/generic.h"
+
+namespace cria::spec {
+namespace {
+
+// Tokens that share one unpacking of a row.
+inline constexpr int kA8TokenBlock = 16;
+
+// The integer sums of one group of one row: sum_b scale8[b] dot[b] and sum_b min8[b] sum[b].
+struct GroupSums {
+  int dot;
+  int min;
+};
+
+template <Encoding encoding>
+inline GroupSums group_sums(const std::int8_t* values, const std::int8_t* x, const A8Block& block,
+                            const PanelRegions& panel, std::int64_t group, int row) {
+  constexpr EncodingSpec kSpec = encoding_spec(encoding);
+  constexpr int kBlocks = kColumnGroup / kSpec.block;
+  GroupSums sums = {0, 0};
+  for (int b = 0; b < kBlocks; ++b) {
+    int dot = 0;
+    for (int k = b * kSpec.block; k < (b + 1) * kSpec.block; ++k) dot += values[k] * x[k];
+    if constexpr (kSpec.scale == ScaleKind::kSuper) {
+      dot *= static_cast<int>(block_scale<encoding>(panel, group * kBlocks + b, row));
+    }
+    sums.dot += dot;
+    if constexpr (kSpec.has_min) {
+      int sum = kBlocks == 1 ? block.sums[0] + block.sums[1] : block.sums[b];
+      if constexpr (kSpec.scale == ScaleKind::kSuper) {
+        sum *= static_cast<int>(block_min<encoding>(panel, group * kBlocks + b, row));
+      }
+      sums.min += sum;
+    }
+  }
+  return sums;
+}
+
+template <Encoding encoding>
+inline float add_group(const GroupSums& sums, float x_scale, const PanelRegions& panel,
+                       std::int64_t group, int row, float acc) {
+  constexpr EncodingSpec kSpec = encoding_spec(encoding);
+  if constexpr (kSpec.scale == ScaleKind::kSuper) {
+    const std::int64_t s = group * kColumnGroup / kSuperBlock;
+    acc =
+        std::fma(static_cast<float>(sums.dot), super_scale<encoding>(panel, s, row) * x_scale, acc);
+    if constexpr (kSpec.has_min) {
+      acc = std::fma(-static_cast<float>(sums.min), super_min(panel, s, row) * x_scale, acc);
+    }
+    return acc;
+  }
+  acc = std::fma(static_cast<float>(sums.dot), block_scale<encoding>(panel, group, row) * x_scale,
+                 acc);
+  if constexpr (kSpec.has_min) {
+    acc = std::fma(block_min<encoding>(panel, group, row) * x_scale, static_cast<float>(sums.min),
+                   acc);
+  }
+  return acc;
+}
+
+// One row for the tokens [first, first + n).
+template <Encoding encoding>
+inline void linear_a8_row(const LinearA8Args& args, const PanelRegions& panel, int row,
+                          std::int64_t first, int n, float* acc) {
+  constexpr EncodingSpec kSpec = encoding_spec(encoding);
+  const std::int64_t n_groups = a8_blocks(args.n_cols);
+  for (int t = 0; t < n; ++t) acc[t] = 0.0f;
+  for (std::int64_t g = 0; g < n_groups; ++g) {
+    std::uint8_t codes[kColumnGroup];
+    std::int8_t values[kColumnGroup];
+    unpack_codes<kSpec.bits>(panel.codes + g * kSpec.bits * 64, row, codes);
+    for (int k = 0; k < kColumnGroup; ++k) {
+      values[k] = static_cast<std::int8_t>(code_value<encoding>(codes[k]));
+    }
+    for (int t = 0; t < n; ++t) {
+      const std::int64_t at = (first + t) * n_groups + g;
+      const A8Block& block = args.blocks[at];
+      const GroupSums sums =
+          group_sums<encoding>(values, args.codes + at * kColumnGroup, block, panel, g, row);
+      acc[t] = add_group<encoding>(sums, block.scale, panel, g, row, acc[t]);
+    }
+  }
+}
+
+template <Encoding encoding>
+inline void linear_a8_of(const LinearA8Args& args) {
+  const PanelLayout layout = panel_layout(encoding, args.n_cols);
+  for (std::int64_t r = 0; r < args.n_rows; ++r) {
+    const std::int64_t panel_index = r / kPanelRows;
+    const PanelRegions panel = panel_regions(
+        args.panels + static_cast<std::size_t>(panel_index) * layout.size_bytes, layout);
+    for (std::int64_t first = 0; first < args.n_tokens; first += kA8TokenBlock) {
+      const std::int64_t left = args.n_tokens - first;
+      const int n = left < kA8TokenBlock ? static_cast<int>(left) : kA8TokenBlock;
+      float acc[kA8TokenBlock];
+      linear_a8_row<encoding>(args, panel, static_cast<int>(r % kPanelRows), first, n, acc);
+      for (int t = 0; t < n; ++t) {
+        float& out = args.out[(first + t) * args.out_stride + r];
+        out = args.accumulate ? out + acc[t] : acc[t];
+      }
+    }
+  }
+}
+
+inline void linear_a8(const LinearA8Args& args) {
+  switch (args.encoding) {
+#define CRIA_CASE(name) \
+  case Encoding::name:  \
+    return linear_a8_of<Encoding::name>(args);
+    CRIA_FOR_EACH_BLOCK_ENCODING(CRIA_CASE)
+#undef CRIA_CASE
+    default:
+      return;  // dense weights have no a8 form
+  }
+}
+
+}  // namespace
+}  // namespace cria::spec

@@ -1,0 +1,212 @@
+// The linear kernels against plain sums in double, and their independence of how work is split.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "kernels/kernels.h"
+#include "kernels/test_data.h"
+
+namespace cria {
+namespace {
+
+using namespace test_data;
+
+constexpr double kHalfUlp = 0x1p-24;
+
+class Linear : public testing::TestWithParam<Encoding> {
+ protected:
+  bool dense() const { return encoding_spec(GetParam()).dense(); }
+};
+
+std::vector<float> decoded_row(const Weights& w, std::int64_t row) {
+  std::vector<float> out(static_cast<std::size_t>(w.n_cols));
+  decode_packed_row(w.encoding, {w.packed.data(), w.packed.size_bytes()}, w.n_cols, row, out);
+  return out;
+}
+
+// Four chains of ceil(K / 4) fused steps, then two additions: each of these roundings is at most
+// half an ulp of a partial sum, and no partial sum exceeds sum |w x| by more than itself.
+TEST_P(Linear, A16IsTheSumWithinItsRounding) {
+  std::mt19937 random(21);
+  for (std::int64_t n_cols : {12, 32, 300, 1056}) {
+    const Weights w = random_weights(GetParam(), 19, n_cols, random);
+    const Activations a = random_activations(3, n_cols, random);
+    std::vector<float> out(3 * 19);
+    kernels_for(best_isa()).linear_a16(a16_args(w, a, out.data()));
+    for (std::int64_t r = 0; r < 19; ++r) {
+      const auto row = decoded_row(w, r);
+      for (std::int64_t t = 0; t < 3; ++t) {
+        double exact = 0, magnitude = 0;
+        for (std::int64_t k = 0; k < n_cols; ++k) {
+          const double product = static_cast<double>(row[k]) * a.x[t * n_cols + k];
+          exact += product;
+          magnitude += std::fabs(product);
+        }
+        const double roundings = std::ceil(n_cols / 4.0) + 2;
+        EXPECT_NEAR(out[t * 19 + r], exact, 1.01 * roundings * kHalfUlp * magnitude);
+      }
+    }
+  }
+}
+
+// With the activations as code * scale: at most two fused steps a group, each after one or two
+// roundings of its own factor; plus one rounding in a decoded weight, which the kernel does not
+// make.
+TEST_P(Linear, A8IsTheSumWithinItsRounding) {
+  if (dense()) return;  // no a8 form, which DenseWeightsHaveNoA8Form checks
+  std::mt19937 random(22);
+  for (std::int64_t n_cols : {12, 32, 300, 1056}) {
+    const Weights w = random_weights(GetParam(), 19, n_cols, random);
+    const Activations a = random_activations(3, n_cols, random);
+    std::vector<float> out(3 * 19);
+    kernels_for(best_isa()).linear_a8(a8_args(w, a, out.data()));
+    const std::int64_t n_blocks = a8_blocks(n_cols);
+    for (std::int64_t r = 0; r < 19; ++r) {
+      const RowCodes codes =
+          unpack_row(w.encoding, {w.packed.data(), w.packed.size_bytes()}, n_cols, r);
+      const auto row = decoded_row(w, r);
+      for (std::int64_t t = 0; t < 3; ++t) {
+        double exact = 0, magnitude = 0;
+        for (std::int64_t k = 0; k < n_cols; ++k) {
+          const A8Block& block = a.blocks[t * n_blocks + k / 32];
+          const double x = static_cast<double>(block.scale) * a.codes[t * n_blocks * 32 + k];
+          const double min = block_min(codes, k / encoding_spec(GetParam()).block);
+          exact += row[k] * x;
+          // Scale and min parts are summed apart and may cancel: each counts with its size.
+          magnitude += (std::fabs(row[k] - min) + std::fabs(min)) * std::fabs(x);
+        }
+        const double roundings = 2 * static_cast<double>(n_blocks) + 4;
+        EXPECT_NEAR(out[t * 19 + r], exact, 1.01 * roundings * kHalfUlp * magnitude)
+            << encoding_spec(GetParam()).name << " cols " << n_cols;
+      }
+    }
+  }
+}
+
+template <typename Args, typename Run, typename Advance>
+void check_splits(const Weights& w, const Activations& a, Args whole, Run run, Advance advance) {
+  std::vector<float> expected(static_cast<std::size_t>(a.n_tokens * w.n_rows));
+  whole.out = expected.data();
+  run(whole);
+  for (std::int64_t panels_a_call : {1, 2}) {
+    for (std::int64_t tokens_a_call : {1, 2, 3, 5, 8}) {
+      std::vector<float> found(expected.size(), -1.0f);
+      for (std::int64_t row = 0; row < w.n_rows; row += panels_a_call * kPanelRows) {
+        for (std::int64_t t = 0; t < a.n_tokens; t += tokens_a_call) {
+          Args part = whole;
+          part.panels = w.panel(row / kPanelRows);
+          part.n_rows = std::min(panels_a_call * kPanelRows, w.n_rows - row);
+          part.n_tokens = std::min(tokens_a_call, a.n_tokens - t);
+          part.out = found.data() + t * w.n_rows + row;
+          advance(part, t);
+          run(part);
+        }
+      }
+      EXPECT_TRUE(same_bits(expected, found))
+          << encoding_spec(w.encoding).name << ": " << panels_a_call << " panels, " << tokens_a_call
+          << " tokens a call";
+    }
+  }
+}
+
+TEST_P(Linear, AnySplitGivesTheSameBits) {
+  std::mt19937 random(23);
+  const Weights w = random_weights(GetParam(), 39, 352, random);
+  const Activations a = random_activations(41, 352, random);
+  for (Isa isa : {Isa::kGeneric, best_isa()}) {
+    const Kernels& kernels = kernels_for(isa);
+    check_splits(w, a, a16_args(w, a, nullptr), kernels.linear_a16,
+                 [&](LinearA16Args& args, std::int64_t t) { args.x += t * a.n_cols; });
+    if (dense()) continue;
+    check_splits(w, a, a8_args(w, a, nullptr), kernels.linear_a8,
+                 [&](LinearA8Args& args, std::int64_t t) {
+                   args.codes += t * a8_blocks(a.n_cols) * 32;
+                   args.blocks += t * a8_blocks(a.n_cols);
+                 });
+  }
+}
+
+// An a8 output differs from the a16 output by what rounding the activations does, and by no more:
+// |x - scale code| <= scale / 2 for every element.
+TEST_P(Linear, A8StaysNearA16) {
+  if (dense()) return;
+  std::mt19937 random(24);
+  const Weights w = random_weights(GetParam(), 16, 256, random);
+  const Activations a = random_activations(2, 256, random);
+  std::vector<float> a8(2 * 16), a16(2 * 16);
+  kernels_for(best_isa()).linear_a8(a8_args(w, a, a8.data()));
+  kernels_for(best_isa()).linear_a16(a16_args(w, a, a16.data()));
+  for (std::int64_t r = 0; r < 16; ++r) {
+    const auto row = decoded_row(w, r);
+    for (std::int64_t t = 0; t < 2; ++t) {
+      double bound = 1e-3;  // roundings, bounded far more tightly by the tests above
+      for (std::int64_t k = 0; k < 256; ++k) {
+        bound += std::fabs(row[k]) * 0.5 * a.blocks[t * 8 + k / 32].scale;
+      }
+      EXPECT_NEAR(a8[t * 16 + r], a16[t * 16 + r], bound);
+    }
+  }
+}
+
+std::vector<Encoding> all_encodings() {
+  std::vector<Encoding> encodings;
+  for (const EncodingSpec& spec : kEncodingTable) encodings.push_back(spec.encoding);
+  return encodings;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Linear, testing::ValuesIn(all_encodings()),
+                         [](const testing::TestParamInfo<Encoding>& info) {
+                           return encoding_spec(info.param).name;
+                         });
+
+TEST(LinearA8, DenseWeightsHaveNoA8Form) {
+  std::mt19937 random(25);
+  const Weights w = random_weights(Encoding::kF16, 16, 32, random);
+  const Activations a = random_activations(1, 32, random);
+  std::vector<float> out(16, 5.0f);
+  kernels_for(best_isa()).linear_a8(a8_args(w, a, out.data()));
+  EXPECT_EQ(out, std::vector<float>(16, 5.0f));
+}
+
+// A token with a not-a-number in it gives not-a-number, and spoils no other token.
+TEST(LinearA8, NotANumberStaysInItsToken) {
+  std::mt19937 random(26);
+  const Weights w = random_weights(Encoding::kQ4, 16, 64, random);
+  Activations a = random_activations(5, 64, random);
+  a.x[2 * 64 + 40] = std::nanf("");
+  kernels_for(best_isa()).quantize_a8({a.x.data(), 64, 5, 64, a.codes.data(), a.blocks.data()});
+  std::vector<float> out(5 * 16);
+  kernels_for(best_isa()).linear_a8(a8_args(w, a, out.data()));
+  for (int i = 0; i < 5 * 16; ++i) EXPECT_EQ(std::isnan(out[i]), i / 16 == 2) << i;
+}
+
+TEST(QuantizeA8, CodesAreTheNearestAndSumsAreTheirs) {
+  std::mt19937 random(27);
+  const Activations a = random_activations(20, 100, random);
+  for (std::int64_t t = 0; t < 20; ++t) {
+    for (std::int64_t b = 0; b < 4; ++b) {
+      const A8Block& block = a.blocks[t * 4 + b];
+      const std::int8_t* codes = a.codes.data() + (t * 4 + b) * 32;
+      int sums[2] = {0, 0};
+      float amax = 0;
+      for (int i = 0; i < 32; ++i) {
+        sums[i / 16] += codes[i];
+        const std::int64_t k = b * 32 + i;
+        const float x = k < 100 ? a.x[t * 100 + k] : 0.0f;
+        amax = std::fmax(amax, std::fabs(x));
+        // Half a step, and the roundings of 127 / amax, of the product and of the scale.
+        EXPECT_LE(std::fabs(x - static_cast<double>(block.scale) * codes[i]),
+                  block.scale * (0.5 + 127 * 3 * kHalfUlp));
+        if (k >= 100) {
+          EXPECT_EQ(codes[i], 0);
+        }
+      }
+      EXPECT_EQ(block.scale, amax / 127.0f);
+      EXPECT_EQ(block.sums[0], sums[0]);
+      EXPECT_EQ(block.sums[1], sums[1]);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace cria

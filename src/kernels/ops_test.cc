@@ -1,0 +1,278 @@
+// The smaller kernels against their definitions in double.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "kernels/activation/exp.h"
+#include "kernels/kernels.h"
+#include "kernels/test_data.h"
+#include "tensor/float16.h"
+
+namespace cria {
+namespace {
+
+using namespace test_data;
+
+constexpr double kHalfUlp = 0x1p-24;
+
+const Kernels& kernels() { return kernels_for(best_isa()); }
+
+TEST(Exp, IsAccurateOverItsRange) {
+  double worst = 0;
+  for (float x = spec::kExpLowest; x <= spec::kExpHighest; x += 1.0f / 4096) {
+    const double exact = std::exp(static_cast<double>(x));
+    worst = std::fmax(worst, std::fabs(spec::exp(x) - exact) / exact);
+  }
+  EXPECT_LT(worst, 1.2e-7);
+  RecordProperty("worst_relative_error_1e9", static_cast<int>(worst * 1e9));
+}
+
+TEST(Exp, EndsAreZeroAndInfinity) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(spec::exp(0.0f), 1.0f);
+  EXPECT_EQ(spec::exp(-kInfinity), 0.0f);
+  EXPECT_EQ(spec::exp(-1e30f), 0.0f);
+  EXPECT_EQ(spec::exp(kInfinity), kInfinity);
+  EXPECT_EQ(spec::exp(1e30f), kInfinity);
+  EXPECT_TRUE(std::isnan(spec::exp(std::nanf(""))));
+}
+
+// silu: exp (1.2e-7), an addition and a division; swiglu one product more.
+TEST(Activation, SiluAndSwiGlu) {
+  std::mt19937 random(31);
+  const auto x = random_floats(1000, random, 10.0f);
+  std::vector<float> activated(1000), gated(500);
+  kernels().silu({x.data(), activated.data(), 1000});
+  kernels().swiglu({x.data(), x.data() + 500, 1000, 1, 500, gated.data(), 500});
+  for (int i = 0; i < 1000; ++i) {
+    const double exact = x[i] / (1.0 + std::exp(-static_cast<double>(x[i])));
+    EXPECT_NEAR(activated[i], exact, 2.5e-7 * std::fabs(exact));
+    if (i < 500) {
+      EXPECT_NEAR(gated[i], exact * x[500 + i], 3.2e-7 * std::fabs(exact * x[500 + i]));
+    }
+  }
+}
+
+TEST(Activation, SiluOfLargeNumbers) {
+  std::vector<float> x = {-1000.0f, -88.5f, 0.0f, 88.5f, 1000.0f, std::nanf("")};
+  kernels().silu({x.data(), x.data(), 6});
+  EXPECT_EQ(x[0], 0.0f);
+  EXPECT_NEAR(x[1], 0.0f, 1e-35);
+  EXPECT_EQ(x[2], 0.0f);
+  EXPECT_EQ(x[3], 88.5f);
+  EXPECT_EQ(x[4], 1000.0f);
+  EXPECT_TRUE(std::isnan(x[5]));
+}
+
+// Each weight: x - max (half an ulp of at most 60), exp, a division by a sum of n positive terms.
+TEST(Softmax, IsNormalizedExp) {
+  std::mt19937 random(32);
+  for (std::int64_t n : {1, 5, 8, 100, 1003}) {
+    const auto x = random_floats(n, random, 5.0f);
+    std::vector<float> out(n);
+    kernels().softmax({x.data(), out.data(), n});
+    double sum = 0;
+    for (float value : x) sum += std::exp(static_cast<double>(value));
+    const double bound = 60 * kHalfUlp + 2 * 1.2e-7 + (n / 8.0 + 4) * kHalfUlp;
+    for (std::int64_t i = 0; i < n; ++i) {
+      const double exact = std::exp(static_cast<double>(x[i])) / sum;
+      EXPECT_NEAR(out[i], exact, bound * exact);
+    }
+  }
+}
+
+TEST(Softmax, HugeInputsDoNotOverflow) {
+  std::vector<float> x = {3e38f, -3e38f, 3e38f};
+  kernels().softmax({x.data(), x.data(), 3});
+  EXPECT_EQ(x, (std::vector<float>{0.5f, 0.0f, 0.5f}));
+}
+
+// Two products after a scale that is exact to half an ulp.
+TEST(RmsNorm, IsItsDefinition) {
+  std::mt19937 random(33);
+  for (std::int64_t n : {1, 9, 64, 3072}) {
+    const auto x = random_floats(2 * n, random, 3.0f);
+    const auto weight = random_floats(n, random);
+    std::vector<float> out(2 * n);
+    kernels().rms_norm({x.data(), n, 2, n, weight.data(), 1e-5f, out.data(), n});
+    for (std::int64_t t = 0; t < 2; ++t) {
+      double mean = 0;
+      for (std::int64_t i = 0; i < n; ++i) mean += x[t * n + i] * double{x[t * n + i]} / n;
+      for (std::int64_t i = 0; i < n; ++i) {
+        const double exact = x[t * n + i] / std::sqrt(mean + double{1e-5f}) * weight[i];
+        EXPECT_NEAR(out[t * n + i], exact, 3.01 * kHalfUlp * std::fabs(exact));
+      }
+    }
+  }
+}
+
+TEST(RmsNorm, MayRunInPlaceAndSurvivesLargeInputs) {
+  std::vector<float> x = {3e38f, -3e38f};  // the sum of squares overflows a float
+  const std::vector<float> weight = {1.0f, 2.0f};
+  kernels().rms_norm({x.data(), 2, 1, 2, weight.data(), 1e-5f, x.data(), 2});
+  EXPECT_FLOAT_EQ(x[0], 1.0f);
+  EXPECT_FLOAT_EQ(x[1], -2.0f);
+}
+
+// The angle in double; cos, sin, two products and a sum rounded once each.
+TEST(Rope, TurnsPairsByPositionTimesFrequency) {
+  std::mt19937 random(34);
+  constexpr std::int64_t kDim = 64, kHalf = 32, kHeads = 3;
+  std::vector<float> inv_freq(kHalf);
+  for (int i = 0; i < kHalf; ++i) inv_freq[i] = std::pow(500000.0f, -i / 32.0f);
+  for (std::int64_t position : {0, 1, 1000, 131071}) {
+    std::vector<float> cos(kHalf), sin(kHalf);
+    rope_angles(position, inv_freq.data(), kHalf, cos.data(), sin.data());
+    const auto x = random_floats(kHeads * kDim, random);
+    auto turned = x;
+    kernels().rope({turned.data(), kHeads * kDim, 1, kHeads, kDim, cos.data(), sin.data()});
+    if (position == 0) {
+      EXPECT_EQ(turned, x);
+    }
+    for (std::int64_t h = 0; h < kHeads; ++h) {
+      for (std::int64_t i = 0; i < kHalf; ++i) {
+        const double angle = static_cast<double>(position) * inv_freq[i];
+        const double a = x[h * kDim + i], b = x[h * kDim + kHalf + i];
+        const double bound = 4 * kHalfUlp * (std::fabs(a) + std::fabs(b));
+        EXPECT_NEAR(turned[h * kDim + i], a * std::cos(angle) - b * std::sin(angle), bound);
+        EXPECT_NEAR(turned[h * kDim + kHalf + i], b * std::cos(angle) + a * std::sin(angle), bound);
+      }
+    }
+  }
+}
+
+struct AttentionCase {
+  std::int64_t n_tokens = 0, n_heads = 0, head_dim = 0, first = 0;
+  std::vector<float> q, k_floats, v_floats;
+  std::vector<std::uint16_t> k, v;
+
+  AttentionArgs args(float* out) const {
+    const std::int64_t width = n_heads * head_dim;
+    return {q.data(), width, n_tokens, n_heads, head_dim, k.data(),
+            v.data(), first, 0.125f,   out,     width};
+  }
+};
+
+AttentionCase make_case(std::int64_t n_tokens, std::int64_t n_heads, std::int64_t head_dim,
+                        std::int64_t first, std::mt19937& random) {
+  AttentionCase c = {n_tokens, n_heads, head_dim, first, {}, {}, {}, {}, {}};
+  c.q = random_floats(n_tokens * n_heads * head_dim, random);
+  const std::int64_t n = (first + n_tokens) * head_dim;
+  c.k_floats = random_floats(n, random);
+  c.v_floats = random_floats(n, random);
+  c.k.resize(n);
+  c.v.resize(n);
+  kernels().store_f16({c.k_floats.data(), c.k.data(), n});
+  kernels().store_f16({c.v_floats.data(), c.v.data(), n});
+  for (std::int64_t i = 0; i < n; ++i) {
+    c.k_floats[i] = f16_to_f32(c.k[i]);
+    c.v_floats[i] = f16_to_f32(c.v[i]);
+  }
+  return c;
+}
+
+// One output of plain attention in double, and the bound on what float makes of it.
+struct Exact {
+  double value;
+  double bound;
+};
+
+Exact exact_attention(const AttentionCase& c, std::int64_t t, std::int64_t h, std::int64_t d) {
+  const std::int64_t n = c.first + t + 1;
+  const float* q = c.q.data() + (t * c.n_heads + h) * c.head_dim;
+  double sum = 0, weighted = 0, size = 0, worst_score_error = 0;
+  for (std::int64_t p = 0; p < n; ++p) {
+    double dot = 0, magnitude = 0;
+    for (std::int64_t i = 0; i < c.head_dim; ++i) {
+      const double product = double{q[i]} * c.k_floats[p * c.head_dim + i];
+      dot += product;
+      magnitude += std::fabs(product);
+    }
+    const double weight = std::exp(dot * 0.125);
+    sum += weight;
+    weighted += weight * c.v_floats[p * c.head_dim + d];
+    size += weight * std::fabs(c.v_floats[p * c.head_dim + d]);
+    // head_dim / 8 fused steps, three additions, the scale, the subtraction of the top.
+    const double error = (c.head_dim / 8.0 + 5) * kHalfUlp * magnitude * 0.125 +
+                         2 * kHalfUlp * std::fabs(dot * 0.125);
+    worst_score_error = std::fmax(worst_score_error, error);
+  }
+  // A weight is off by its score's error, exp's, and one shrink a tile; sums add a step a position.
+  const double relative = 2 * (worst_score_error + 1.2e-7 * (1 + n / 64.0)) +
+                          (2.0 * static_cast<double>(n) + 4) * kHalfUlp;
+  return {weighted / sum, relative * size / sum};
+}
+
+TEST(Attention, IsSoftmaxOfScoresTimesValues) {
+  std::mt19937 random(35);
+  for (std::int64_t head_dim : {8, 64, 128}) {
+    for (std::int64_t first : {0, 61, 150}) {
+      const AttentionCase c = make_case(4, 3, head_dim, first, random);
+      std::vector<float> out(c.q.size());
+      kernels().attention(c.args(out.data()));
+      for (std::int64_t t = 0; t < 4; ++t) {
+        for (std::int64_t h = 0; h < 3; ++h) {
+          for (std::int64_t d = 0; d < head_dim; d += 3) {
+            const Exact exact = exact_attention(c, t, h, d);
+            EXPECT_NEAR(out[(t * 3 + h) * head_dim + d], exact.value, exact.bound);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Attention, OnePositionGivesItsValue) {
+  std::mt19937 random(36);
+  const AttentionCase c = make_case(1, 2, 64, 0, random);
+  std::vector<float> out(c.q.size());
+  kernels().attention(c.args(out.data()));
+  for (int i = 0; i < 64; ++i) {
+    EXPECT_EQ(out[i], c.v_floats[i]);
+    EXPECT_EQ(out[64 + i], c.v_floats[i]);
+  }
+}
+
+// A token's result does not depend on the tokens of the call: chunked prefill equals whole prefill.
+TEST(Attention, TokensOneByOneGiveTheSameBits) {
+  std::mt19937 random(37);
+  for (Isa isa : {Isa::kGeneric, best_isa()}) {
+    const AttentionCase c = make_case(70, 3, 24, 30, random);
+    std::vector<float> whole(c.q.size()), parts(c.q.size());
+    kernels_for(isa).attention(c.args(whole.data()));
+    const std::int64_t width = c.n_heads * c.head_dim;
+    for (std::int64_t t = 0; t < c.n_tokens; ++t) {
+      AttentionArgs args = c.args(parts.data() + t * width);
+      args.q += t * width;
+      args.first_position += t;
+      args.n_tokens = 1;
+      kernels_for(isa).attention(args);
+    }
+    EXPECT_TRUE(same_bits(whole, parts)) << isa_name(isa);
+  }
+}
+
+// Positions after a token's own are not read: the cache behind them may hold anything.
+TEST(Attention, IsCausal) {
+  std::mt19937 random(38);
+  AttentionCase c = make_case(1, 2, 16, 40, random);
+  std::vector<float> before(c.q.size()), after(c.q.size());
+  kernels().attention(c.args(before.data()));
+  c.k.resize(200 * 16, 0x7e00);  // not a number
+  c.v.resize(200 * 16, 0x7e00);
+  kernels().attention(c.args(after.data()));
+  EXPECT_TRUE(same_bits(before, after));
+}
+
+TEST(Elementwise, AddAndMul) {
+  const std::vector<float> x = {1, 2, 3}, y = {4, 5, 6};
+  std::vector<float> sum(3), product(3);
+  kernels().add({x.data(), y.data(), sum.data(), 3});
+  kernels().mul({x.data(), y.data(), product.data(), 3});
+  EXPECT_EQ(sum, (std::vector<float>{5, 7, 9}));
+  EXPECT_EQ(product, (std::vector<float>{4, 10, 18}));
+}
+
+}  // namespace
+}  // namespace cria

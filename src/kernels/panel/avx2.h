@@ -1,0 +1,101 @@
+// Unpacking panels with AVX2. Internal linkage throughout, as in panel/generic.h.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/panel/generic.h"
+
+// Loops over quads must unroll, or the shifts below would not be constants.
+#if defined(__clang__)
+#define CRIA_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define CRIA_UNROLL _Pragma("GCC unroll 8")
+#endif
+
+namespace cria::avx2 {
+namespace {
+
+inline constexpr int kQuads = kColumnGroup / 4;
+
+inline __m256i load_256(const void* at) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(at));
+}
+inline __m128i load_128(const void* at) { return _mm_loadu_si128(static_cast<const __m128i*>(at)); }
+
+// Bytes of `v` moved right by `n` bits (left if negative); what crosses a byte is masked by
+// callers.
+inline __m256i shift_bits(__m256i v, int n) {
+  return n >= 0 ? _mm256_srli_epi16(v, n) : _mm256_slli_epi16(v, -n);
+}
+
+// The codes of one quad (4 columns) for rows 8 * half .. 8 * half + 7: byte 4 * row + j.
+template <int bits>
+inline __m256i load_quad(const std::uint8_t* group, int quad, int half) {
+  const std::uint8_t* at = group + 32 * half;
+  if constexpr (bits == 8) {
+    return load_256(at + 64 * quad);
+  } else if constexpr (bits == 2 || bits == 3) {
+    const __m256i low = _mm256_and_si256(shift_bits(load_256(at + 64 * (quad / 4)), 2 * (quad % 4)),
+                                         _mm256_set1_epi8(3));
+    if constexpr (bits == 2) return low;
+    const __m256i high = shift_bits(load_256(at + 2 * 64), quad - 2);
+    return _mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi8(4)));
+  } else {
+    const __m256i low = _mm256_and_si256(shift_bits(load_256(at + 64 * (quad / 2)), 4 * (quad % 2)),
+                                         _mm256_set1_epi8(15));
+    if constexpr (bits == 4) return low;
+    if constexpr (bits == 5) {
+      const __m256i high = shift_bits(load_256(at + 4 * 64), quad - 4);
+      return _mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi8(0x10)));
+    }
+    const __m256i high = shift_bits(load_256(at + 4 * 64 + 64 * (quad / 4)), 2 * (quad % 4) - 4);
+    return _mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi8(0x30)));
+  }
+}
+
+// Eight half floats -> floats.
+inline __m256 load_halves(const void* at) { return _mm256_cvtph_ps(load_128(at)); }
+
+// Eight bytes e -> 2^(e - 128). The two smallest are subnormal: 2^-128 and 2^-127.
+inline __m256 powers_of_two(const void* at) {
+  const __m256i e = _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(at)));
+  const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+  const __m256i subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+  const __m256i is_subnormal = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
+  return _mm256_castsi256_ps(_mm256_blendv_epi8(normal, subnormal, is_subnormal));
+}
+
+// Byte distance of the super scales (and mins) of one super block to the next.
+template <Encoding encoding>
+inline constexpr int kSuperStride = 2 * kPanelRows*(encoding_spec(encoding).has_min ? 2 : 1);
+
+// The float scale of rows 8 * half ..: the block's own, or the super scale (kSuper).
+template <Encoding encoding>
+inline __m256 load_scale(const spec::PanelRegions& panel, std::int64_t group, int half) {
+  constexpr EncodingSpec kSpec = encoding_spec(encoding);
+  if constexpr (kSpec.scale == ScaleKind::kF16) {
+    return load_halves(panel.scales + group * 2 * kPanelRows + 16 * half);
+  } else if constexpr (kSpec.scale == ScaleKind::kE8M0) {
+    return powers_of_two(panel.scales + group * kPanelRows + 8 * half);
+  } else {
+    const std::int64_t s = group * kColumnGroup / kSuperBlock;
+    return load_halves(panel.supers + s * kSuperStride<encoding> + 16 * half);
+  }
+}
+
+template <Encoding encoding>
+inline __m256 load_min(const spec::PanelRegions& panel, std::int64_t group, int half) {
+  constexpr EncodingSpec kSpec = encoding_spec(encoding);
+  if constexpr (kSpec.scale == ScaleKind::kF16) {
+    return load_halves(panel.mins + group * 2 * kPanelRows + 16 * half);
+  } else {
+    const std::int64_t s = group * kColumnGroup / kSuperBlock;
+    return load_halves(panel.supers + s * kSuperStride<encoding> + 2 * kPanelRows + 16 * half);
+  }
+}
+
+}  // namespace
+}  // namespace cria::avx2

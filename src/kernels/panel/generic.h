@@ -1,0 +1,123 @@
+// Reading a packed panel one row at a time: the meaning of tensor/encoding.h's layout for kernels.
+//
+// Everything under cria::spec is scalar code that defines what kernels compute. It has internal
+// linkage: files compiled for an instruction set include it too (for tails), and a shared inline
+// symbol could let the linker put their instructions into the generic build.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/kernels.h"
+#include "tensor/encoding.h"
+#include "tensor/float16.h"
+
+namespace cria::spec {
+namespace {
+
+// The regions of one panel.
+struct PanelRegions {
+  const std::uint8_t* codes;
+  const std::byte* scales;
+  const std::byte* mins;
+  const std::byte* supers;
+};
+
+inline PanelRegions panel_regions(const std::byte* panel, const PanelLayout& layout) {
+  return {reinterpret_cast<const std::uint8_t*>(panel + layout.codes_offset),
+          panel + layout.scales_offset, panel + layout.mins_offset, panel + layout.supers_offset};
+}
+
+// ORs `bits` of the 32 codes of `row` in, from planes of that width, at `shift`.
+template <int bits>
+inline void unpack_planes(const std::uint8_t* planes, int row, int shift, std::uint8_t* codes) {
+  constexpr int kPerPlane = 8 / bits;
+  for (int k = 0; k < kColumnGroup; ++k) {
+    const int quad = k / 4;
+    const int byte = planes[quad / kPerPlane * 64 + 4 * row + k % 4];
+    const int field = (byte >> (quad % kPerPlane * bits)) & ((1 << bits) - 1);
+    codes[k] = static_cast<std::uint8_t>(codes[k] | field << shift);
+  }
+}
+
+// The 32 codes of `row` (0..15) in one column group, which is 64 * bits bytes.
+template <int bits>
+inline void unpack_codes(const std::uint8_t* group, int row, std::uint8_t* codes) {
+  std::memset(codes, 0, kColumnGroup);
+  if constexpr (bits == 3) {
+    unpack_planes<2>(group, row, 0, codes);
+    unpack_planes<1>(group + 2 * 64, row, 2, codes);
+  } else if constexpr (bits == 5 || bits == 6) {
+    unpack_planes<4>(group, row, 0, codes);
+    unpack_planes<bits - 4>(group + 4 * 64, row, 4, codes);
+  } else {
+    unpack_planes<bits>(group, row, 0, codes);
+  }
+}
+
+// What a code stands for.
+template <Encoding encoding>
+inline int code_value(int code) {
+  constexpr EncodingSpec kSpec = encoding_spec(encoding);
+  if constexpr (kSpec.codebook == Codebook::kSigned) return code - (1 << (kSpec.bits - 1));
+  if constexpr (kSpec.codebook == Codebook::kUnsigned) return code;
+  return codebook_values(kSpec.codebook)[code];
+}
+
+inline float half_at(const std::byte* region, std::int64_t index) {
+  std::uint16_t bits;
+  std::memcpy(&bits, region + 2 * index, sizeof(bits));
+  return f16_to_f32(bits);
+}
+
+// Scale of block `b` of `row` without its super scale: half float, power of two, or int8.
+template <Encoding encoding>
+inline float block_scale(const PanelRegions& panel, std::int64_t b, int row) {
+  constexpr EncodingSpec kSpec = encoding_spec(encoding);
+  const std::int64_t at = b * kPanelRows + row;
+  if constexpr (kSpec.scale == ScaleKind::kF16) return half_at(panel.scales, at);
+  const auto byte = static_cast<std::uint8_t>(panel.scales[at]);
+  if constexpr (kSpec.scale == ScaleKind::kE8M0) return std::ldexp(1.0f, byte - 128);
+  return static_cast<float>(static_cast<std::int8_t>(byte));
+}
+
+// Min of block `b` of `row` without its super min.
+template <Encoding encoding>
+inline float block_min(const PanelRegions& panel, std::int64_t b, int row) {
+  constexpr EncodingSpec kSpec = encoding_spec(encoding);
+  const std::int64_t at = b * kPanelRows + row;
+  if constexpr (kSpec.scale == ScaleKind::kF16) return half_at(panel.mins, at);
+  return static_cast<float>(static_cast<std::uint8_t>(panel.mins[at]));
+}
+
+template <Encoding encoding>
+inline float super_scale(const PanelRegions& panel, std::int64_t s, int row) {
+  return half_at(panel.supers, s * kPanelRows * (encoding_spec(encoding).has_min ? 2 : 1) + row);
+}
+
+inline float super_min(const PanelRegions& panel, std::int64_t s, int row) {
+  return half_at(panel.supers, (2 * s + 1) * kPanelRows + row);
+}
+
+}  // namespace
+}  // namespace cria::spec
+
+// The block encodings, for tables of templates.
+#define CRIA_FOR_EACH_BLOCK_ENCODING(X) \
+  X(kQ8)                                \
+  X(kQ6)                                \
+  X(kQ5)                                \
+  X(kQ4)                                \
+  X(kQ4Nl)                              \
+  X(kMxfp4)                             \
+  X(kQ3)                                \
+  X(kQ4Min)                             \
+  X(kQ5Min)                             \
+  X(kQ2KMin)                            \
+  X(kQ3K)                               \
+  X(kQ4KMin)                            \
+  X(kQ5KMin)                            \
+  X(kQ6K)                               \
+  X(kQ4NlK)

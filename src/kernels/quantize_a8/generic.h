@@ -1,0 +1,73 @@
+// The specification of quantize_a8: float rows -> int8 blocks of 32.
+#pragma once
+
+#include <bit>
+#include <cstring>
+#include <limits>
+
+#include "kernels/kernels.h"
+
+namespace cria::spec {
+namespace {
+
+// Blocks whose largest magnitude is below this become zeros: 127 / amax must not overflow.
+inline constexpr float kA8Smallest = 0x1p-100f;
+inline constexpr std::uint32_t kFloatInfinityBits = 0x7f800000u;
+
+// Adding and subtracting 1.5 * 2^23 rounds |x| < 2^22 to an integer, ties to even.
+inline constexpr float kRoundingMagic = 12582912.0f;
+
+// One block: x[0..31] -> codes.
+//   amax  = max |x|, found on the bits so that not-a-number is larger than infinity
+//   code  = round_to_even(x * (127 / amax)),  scale = amax / 127
+inline void quantize_a8_block(const float* x, std::int8_t* codes, A8Block& block) {
+  std::uint32_t amax_bits = 0;
+  for (int i = 0; i < kColumnGroup; ++i) {
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu;
+    amax_bits = bits > amax_bits ? bits : amax_bits;
+  }
+  const float amax = std::bit_cast<float>(amax_bits);
+  block = {0.0f, {0, 0}};
+  if (amax_bits >= kFloatInfinityBits || amax < kA8Smallest) {
+    std::memset(codes, 0, kColumnGroup);
+    if (amax_bits >= kFloatInfinityBits) block.scale = std::numeric_limits<float>::quiet_NaN();
+    return;
+  }
+  const float inverse = 127.0f / amax;
+  int sums[2] = {0, 0};
+  for (int i = 0; i < kColumnGroup; ++i) {
+    const float rounded = (x[i] * inverse + kRoundingMagic) - kRoundingMagic;
+    codes[i] = static_cast<std::int8_t>(static_cast<int>(rounded));
+    sums[i / 16] += codes[i];
+  }
+  block.scale = amax / 127.0f;
+  block.sums[0] = static_cast<std::int16_t>(sums[0]);
+  block.sums[1] = static_cast<std::int16_t>(sums[1]);
+}
+
+// The last block of a row, padded with zeros.
+inline void quantize_a8_tail(const float* x, std::int64_t n, std::int8_t* codes, A8Block& block) {
+  float padded[kColumnGroup] = {};
+  std::memcpy(padded, x, static_cast<std::size_t>(n) * sizeof(float));
+  quantize_a8_block(padded, codes, block);
+}
+
+inline void quantize_a8(const QuantizeA8Args& args) {
+  const std::int64_t n_blocks = a8_blocks(args.n_cols);
+  for (std::int64_t t = 0; t < args.n_tokens; ++t) {
+    const float* x = args.x + t * args.x_stride;
+    for (std::int64_t b = 0; b < n_blocks; ++b) {
+      std::int8_t* codes = args.codes + (t * n_blocks + b) * kColumnGroup;
+      A8Block& block = args.blocks[t * n_blocks + b];
+      const std::int64_t left = args.n_cols - b * kColumnGroup;
+      if (left >= kColumnGroup) {
+        quantize_a8_block(x + b * kColumnGroup, codes, block);
+      } else {
+        quantize_a8_tail(x + b * kColumnGroup, left, codes, block);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace cria::spec

@@ -1,0 +1,115 @@
+// What the tests and benchmarks of kernels share: random inputs, packed random weights, comparison.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "kernels/kernels.h"
+#include "tensor/packing.h"
+
+namespace cria::test_data {
+
+inline std::vector<float> random_floats(std::int64_t n, std::mt19937& random, float sigma = 1.0f) {
+  std::normal_distribution<float> normal(0.0f, sigma);
+  std::vector<float> values(static_cast<std::size_t>(n));
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+// A half float of magnitude 2^-8 .. 2^-4 and any sign.
+inline std::uint16_t random_half(std::mt19937& random) {
+  const std::uint32_t bits = random();
+  return static_cast<std::uint16_t>((bits & 0x8000) | ((7 + bits % 4) << 10) |
+                                    ((bits >> 16) & 0x3ff));
+}
+
+// Any codes and any small scales; half floats of the magnitude that weights have.
+inline RowCodes random_row(Encoding encoding, std::int64_t n_cols, std::mt19937& random) {
+  RowCodes row(encoding, n_cols);
+  const std::uint32_t mask = (1u << encoding_spec(encoding).bits) - 1;
+  for (auto& code : row.codes) code = static_cast<std::uint8_t>(random() & mask);
+  for (auto& half : row.scales_f16) half = random_half(random);
+  for (auto& half : row.mins_f16) half = random_half(random);
+  for (auto& half : row.super_scales) half = random_half(random);
+  for (auto& half : row.super_mins) half = random_half(random);
+  const bool e8m0 = encoding_spec(encoding).scale == ScaleKind::kE8M0;
+  for (auto& byte : row.scales_8) {
+    byte = static_cast<std::uint8_t>(e8m0 ? 118 + random() % 8 : random());
+  }
+  for (auto& byte : row.mins_8) byte = static_cast<std::uint8_t>(random());
+  return row;
+}
+
+// A packed matrix of random weights.
+struct Weights {
+  Encoding encoding;
+  std::int64_t n_rows;
+  std::int64_t n_cols;
+  std::size_t panel_bytes;
+  AlignedBuffer packed;
+
+  const std::byte* panel(std::int64_t index) const {
+    return packed.data() + static_cast<std::size_t>(index) * panel_bytes;
+  }
+};
+
+inline Weights random_weights(Encoding encoding, std::int64_t n_rows, std::int64_t n_cols,
+                              std::mt19937& random) {
+  const std::size_t panel_bytes = panel_layout(encoding, n_cols).size_bytes;
+  Weights weights = {encoding, n_rows, n_cols, panel_bytes, {}};
+  weights.packed = AlignedBuffer::allocate(*packed_size_bytes(encoding, n_rows, n_cols)).value();
+  for (std::int64_t first = 0; first < n_rows; first += kPanelRows) {
+    const std::int64_t n = std::min<std::int64_t>(kPanelRows, n_rows - first);
+    const auto panel = weights.packed.bytes().subspan(
+        static_cast<std::size_t>(first / kPanelRows) * panel_bytes, panel_bytes);
+    if (encoding_spec(encoding).dense()) {
+      pack_dense_panel(encoding, random_floats(n * n_cols, random, 0.05f), n_cols, panel);
+      continue;
+    }
+    std::vector<RowCodes> rows;
+    for (std::int64_t r = 0; r < n; ++r) rows.push_back(random_row(encoding, n_cols, random));
+    pack_panel(rows, panel);
+  }
+  return weights;
+}
+
+// Float activations and the same as int8.
+struct Activations {
+  std::int64_t n_tokens;
+  std::int64_t n_cols;
+  std::vector<float> x;
+  std::vector<std::int8_t> codes;
+  std::vector<A8Block> blocks;
+};
+
+inline Activations random_activations(std::int64_t n_tokens, std::int64_t n_cols,
+                                      std::mt19937& random) {
+  Activations a = {n_tokens, n_cols, random_floats(n_tokens * n_cols, random), {}, {}};
+  const auto n_blocks = static_cast<std::size_t>(n_tokens * a8_blocks(n_cols));
+  a.codes.resize(n_blocks * kColumnGroup);
+  a.blocks.resize(n_blocks);
+  kernels_for(Isa::kGeneric)
+      .quantize_a8({a.x.data(), n_cols, n_tokens, n_cols, a.codes.data(), a.blocks.data()});
+  return a;
+}
+
+inline LinearA8Args a8_args(const Weights& w, const Activations& a, float* out) {
+  return {w.encoding,      w.packed.data(), w.n_rows, w.n_cols, a.codes.data(),
+          a.blocks.data(), a.n_tokens,      out,      w.n_rows, false};
+}
+
+inline LinearA16Args a16_args(const Weights& w, const Activations& a, float* out) {
+  return {w.encoding, w.packed.data(), w.n_rows, w.n_cols, a.x.data(),
+          a.n_cols,   a.n_tokens,      out,      w.n_rows, false};
+}
+
+template <typename T>
+bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
+}
+
+}  // namespace cria::test_data
