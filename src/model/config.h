@@ -27,7 +27,10 @@ struct LlamaConfig {
 };
 
 // llama3 rope scaling: theta^(-2i/d), then wavelengths longer than original/low divided by factor,
-// those shorter than original/high kept, blended between. factor == 1 means none.
+// those shorter than original/high kept, blended between. factor == 1 means none;
+// original_context == 0 makes it linear scaling: every frequency is divided by factor.
+// REQUIRES: low_frequency_factor < high_frequency_factor, both positive,
+// head_dim within validate_sizes's limits.
 struct RopeScaling {
   double theta = 10000.0;
   double factor = 1.0;
@@ -39,5 +42,9 @@ std::vector<float> rope_inverse_frequencies(std::int64_t head_dim, const RopeSca
 
 // kBadInput, naming the field, what it is and what was expected.
 Status validate_config(const LlamaConfig& config);
+
+// validate_config without the rotary frequencies: readers ask before they compute those from
+// head_dim.
+Status validate_sizes(const LlamaConfig& config);
 
 }  // namespace cria

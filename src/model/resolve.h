@@ -13,8 +13,7 @@ namespace cria {
 // the local Hugging Face cache; nothing is ever downloaded. The cache is $HF_HUB_CACHE, else
 // $HUGGINGFACE_HUB_CACHE, else $HF_HOME/hub, else $XDG_CACHE_HOME/huggingface/hub, else
 // ~/.cache/huggingface/hub. The revision (default `main`) is a branch, a tag, or a commit of 40
-// hexadecimal digits. Errors: kNotFound naming the cache folder that was searched and what is there
-// of the model; kInvalidArgument for a text that is neither a path nor an id.
+// hexadecimal digits. kNotFound says which cache folder was searched and what it has of the model.
 Result<std::string> resolve_model(const std::string& path_or_id);
 
 // The vocabulary alone, from a folder (tokenizer files suffice), a tokenizer.json, a tiktoken

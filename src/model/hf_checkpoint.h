@@ -1,0 +1,16 @@
+// A Hugging Face folder as a Checkpoint.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "model/checkpoint.h"
+
+namespace cria {
+
+// Behaves as open_checkpoint (model/checkpoint.h), for a path that is known to be one.
+Result<std::unique_ptr<Checkpoint>> open_hf_checkpoint(const std::string& path,
+                                                       const OpenOptions& options);
+
+}  // namespace cria
