@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import chat
 import corpus_notes as notes
+import corpus_smalltalk as smalltalk
 import corpus_stories as stories
 import corpus_tools as tools
 
@@ -26,7 +27,7 @@ BEGIN, END, TURN_END = "<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"
 KINDS = {"story": 0.30, "note": 0.45, "tool": 0.20, "chat_story": 0.05}
 HELDOUT_SHARE = 20  # one key in so many
 SYSTEM = [None, None, None, "You are a helpful assistant.", "You are a helpful assistant.",
-          "You are an assistant on a small device. Be brief."]
+          "You are an assistant on a small device. Be brief.", "Answer the user."]
 NOTE_SYSTEM = SYSTEM + ["You write structured notes from consultations."] * 3
 TOOL_SYSTEM = SYSTEM + ["Reply with a tool call in JSON."] * 3
 NOTE_REQUEST = ["Write a note from this consultation.", "Turn this into a structured note.",
@@ -94,10 +95,17 @@ def make_tool(rng: random.Random) -> Document:
     request = tools.make_request(rng)
     declared = None
     if rng.random() < 1 / 6:
-        names = {request.name, rng.choice(list(tools.TOOLS))}
-        declared = [tools.tool_schema(n, rng) for n in sorted(names, key=lambda _: rng.random())]
+        names = [request.name] + [n for n in [rng.choice(list(tools.TOOLS))] if n != request.name]
+        rng.shuffle(names)
+        declared = [tools.tool_schema(n, rng) for n in names]
     return conversation(rng, "tool", request.key, rng.choice(TOOL_SYSTEM), request.text,
                         tools.call_json(request), declared)
+
+
+def make_smalltalk(rng: random.Random) -> Document:
+    """A short exchange; these are few and not kept apart from anything."""
+    user, answer = smalltalk.make_exchange(rng)
+    return conversation(rng, "smalltalk", user, rng.choice(SYSTEM), user, answer)
 
 
 MAKERS = {"story": make_story, "note": make_note, "tool": make_tool, "chat_story": make_chat_story}
@@ -123,6 +131,15 @@ def make_training_document(rng: random.Random) -> Document:
         if not other.tools:
             return join(document, other)
     return document
+
+
+def write_training(path: Path, n_documents: int, seed: int) -> None:
+    """n documents in random order, then a twentieth as many short exchanges."""
+    rng = random.Random(seed)
+    with open(path, "w") as out:
+        for i in range(n_documents + n_documents // 20):
+            d = make_training_document(rng) if i < n_documents else make_smalltalk(rng)
+            out.write(json.dumps({"kind": d.kind, "pieces": d.pieces}) + "\n")
 
 
 def make_heldout(rng: random.Random, kind: str, n: int) -> list[Document]:
@@ -178,12 +195,8 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="only prove that the sets are disjoint")
     args = parser.parse_args()
     if not args.check:
-        rng = random.Random(args.seed)
         args.out.mkdir(parents=True, exist_ok=True)
-        with open(args.out / "train.jsonl", "w") as out:
-            for _ in range(args.documents):
-                d = make_training_document(rng)
-                out.write(json.dumps({"kind": d.kind, "pieces": d.pieces}) + "\n")
+        write_training(args.out / "train.jsonl", args.documents, args.seed)
         if args.heldout:
             write_heldout(args.heldout, args.seed + 1000)
     if args.heldout:

@@ -142,17 +142,24 @@ class Llama(nn.Module):
                 residual = name.endswith(("o_proj.weight", "down_proj.weight"))
                 nn.init.normal_(p, std=0.02 / math.sqrt(2 * self.c.layers) if residual else 0.02)
 
-    def forward(self, ids: Tensor, mask: Tensor | None = None, past: list[list[Tensor]] | None = None) -> Tensor:
-        """mask: added to the scores [batch, 1, n, positions]; past: one list a layer, filled here."""
+    def hidden(self, ids: Tensor, past: list[list[Tensor]] | None = None) -> Tensor:
+        """[batch, n, hidden] behind the last norm; past: one list a layer, filled here."""
         start = past[0][0].shape[2] if past and past[0] else 0
         n = ids.shape[1]
         cos, sin = self.cos[start:start + n], self.sin[start:start + n]
-        if mask is None and n > 1:
-            mask = torch.full((n, start + n), -math.inf, dtype=self.cos.dtype).triu(start + 1)
+        mask = torch.full((n, start + n), -math.inf, dtype=self.cos.dtype).triu(start + 1) if n > 1 else None
         x = self.model.embed_tokens(ids)
         for i, layer in enumerate(self.model.layers):
             x = layer(x, cos, sin, mask, past[i] if past is not None else None)
-        return functional.linear(self.model.norm(x), self.model.embed_tokens.weight)
+        return self.model.norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[..., hidden] -> [..., vocab]"""
+        return functional.linear(hidden, self.model.embed_tokens.weight)
+
+    def forward(self, ids: Tensor, past: list[list[Tensor]] | None = None) -> Tensor:
+        """Logits of every position."""
+        return self.logits(self.hidden(ids, past))
 
 
 @torch.no_grad()

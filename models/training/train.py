@@ -13,6 +13,7 @@ import argparse
 import csv
 import json
 import math
+import multiprocessing
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,10 +28,11 @@ from train_tokenizer import Tokenizer
 
 
 class Batch(NamedTuple):
-    """ids, labels [documents, n], padded at the end; weight [documents, n] of each label's loss."""
+    """ids [documents, n], padded at the end; the labels that count: where, which, weight, each [labels]."""
     ids: Tensor
+    places: Tensor  # index into the flattened ids
     labels: Tensor
-    weight: Tensor
+    weights: Tensor
 
 
 class Muon(torch.optim.Optimizer):
@@ -63,24 +65,27 @@ def orthogonalize(x: Tensor) -> Tensor:
     return x.t() if tall else x
 
 
-def make_batch(data: dict[str, np.ndarray], documents: list[int], context_weight: float) -> Batch:
-    """The documents as tensors; padding has weight 0."""
+def make_batch(data: dict[str, np.ndarray], documents: list[int], context_weight: float, phase: int) -> Batch:
+    """All labels of targets with weight 1 and every fourth of the context with four times its weight."""
     spans = [slice(data["start"][d], data["start"][d + 1]) for d in documents]
     n = max(s.stop - s.start for s in spans)
     ids, weight = torch.zeros(len(spans), n, dtype=torch.long), torch.zeros(len(spans), n)
+    sampled = 4 * context_weight * ((torch.arange(n) + phase) % 4 == 0)
     for row, span in enumerate(spans):
         length = span.stop - span.start
         ids[row, :length] = torch.from_numpy(data["ids"][span].astype(np.int64))
-        target = torch.from_numpy(data["target"][span].astype(np.float32))
-        weight[row, :length] = context_weight + (1 - context_weight) * target
-    return Batch(ids[:, :-1], ids[:, 1:], weight[:, 1:])
+        target = torch.from_numpy(data["target"][span].astype(bool))
+        weight[row, :length] = torch.where(target, torch.tensor(1.0), sampled[:length])
+    weights = weight[:, 1:].flatten()
+    places = weights.nonzero()[:, 0]
+    return Batch(ids[:, :-1], places, ids[:, 1:].flatten()[places], weights[places])
 
 
 def loss_of(net: llama.Llama, batch: Batch) -> Tensor:
     """Weighted sum of the cross-entropies in nats."""
-    logits = net(batch.ids)
-    losses = logits.logsumexp(-1) - logits.gather(-1, batch.labels[..., None])[..., 0]
-    return (losses * batch.weight).sum()
+    logits = net.logits(net.hidden(batch.ids).flatten(0, 1)[batch.places])
+    losses = logits.logsumexp(-1) - logits.gather(-1, batch.labels[:, None])[:, 0]
+    return (losses * batch.weights).sum()
 
 
 def heldout_batches(folder: Path, tokenizer: Tokenizer, n: int = 48) -> dict[str, list[tuple[list[int], int]]]:
@@ -107,6 +112,45 @@ def heldout_loss(net: llama.Llama, documents: list[tuple[list[int], int]]) -> fl
     return total / count
 
 
+def backward_of(net: llama.Llama, batches: list[Batch], total_weight: float) -> float:
+    """Adds the gradients of these batches; returns their share of the weighted mean loss."""
+    total = 0.0
+    for batch in batches:
+        loss = loss_of(net, batch) / total_weight
+        loss.backward()
+        total += float(loss)
+    return total
+
+
+class Helper:
+    """A second process that computes gradients of half a step while a core is idle.
+
+    It shares the parameters with the trainer and answers into shared gradient tensors.
+    """
+
+    def __init__(self, net: llama.Llama) -> None:
+        net.share_memory()
+        self.gradients = [torch.zeros_like(p).share_memory_() for p in net.parameters()]
+        self.pipe, other = multiprocessing.Pipe()
+        context = multiprocessing.get_context("fork")
+        context.Process(target=self.serve, args=(net, other), daemon=True).start()
+
+    def serve(self, net: llama.Llama, pipe: Any) -> None:
+        """Runs in the second process until the pipe closes."""
+        while True:
+            batches, total_weight = pipe.recv()
+            net.zero_grad(set_to_none=True)
+            loss = backward_of(net, [Batch(*map(torch.from_numpy, b)) for b in batches], total_weight)
+            for own, shared in zip(net.parameters(), self.gradients):
+                shared.copy_(own.grad)
+            pipe.send(loss)
+
+    @staticmethod
+    def core_is_idle() -> bool:
+        """True when nothing but the trainer itself is running at this moment."""
+        return int(Path("/proc/loadavg").read_text().split()[3].split("/")[0]) <= 1
+
+
 class Trainer:
     """The model, its running average, the optimizers and the step: all that a checkpoint holds."""
 
@@ -122,6 +166,8 @@ class Trainer:
         self.optimizers = [Muon(inner, args.lr),
                            torch.optim.AdamW(outer, args.lr_adam, betas=(0.9, 0.98), weight_decay=0.0)]
         self.step, self.tokens = 0, 0
+        self.helper: Helper | None = None
+        self.helped = 0
         self.path = args.out / "checkpoint.pt"
         if self.path.exists():
             self.restore(torch.load(self.path))
@@ -156,20 +202,31 @@ class Trainer:
         start = self.step % per_epoch * batch
         return order[start:start + batch]
 
+    def gradients_of(self, batches: list[Batch]) -> float:
+        """Fills the gradients, with the helper's help when a core is idle; returns the mean loss."""
+        weight = float(sum(b.weights.sum() for b in batches))
+        if not (self.helper and Helper.core_is_idle()):
+            return backward_of(self.net, batches, weight)
+        half = len(batches) // 2
+        middle = slice(half // 2, half // 2 + half)  # as much work as the outer ones
+        self.helper.pipe.send(([tuple(t.numpy() for t in b) for b in batches[middle]], weight))
+        total = backward_of(self.net, batches[:middle.start] + batches[middle.stop:], weight)
+        total += self.helper.pipe.recv()
+        self.helped += 1
+        for p, shared in zip(self.net.parameters(), self.helper.gradients):
+            p.grad += shared
+        return total
+
     def train_step(self, data: dict[str, np.ndarray]) -> float:
         """One update from documents of similar length together; returns the weighted mean loss."""
         self.set_rate()
         length = np.diff(data["start"])
         documents = sorted(self.documents(len(length)), key=lambda d: length[d])
-        batches = [make_batch(data, list(part), self.args.context_weight) for part in np.array_split(documents, self.args.parts)]
-        weight = sum(float(b.weight.sum()) for b in batches)
-        total = 0.0
+        batches = [make_batch(data, list(part), self.args.context_weight, self.step)
+                   for part in np.array_split(documents, self.args.parts)]
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        for batch in batches:
-            loss = loss_of(self.net, batch) / weight
-            loss.backward()
-            total += float(loss)
+        total = self.gradients_of(batches)
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -209,6 +266,8 @@ def run(args: argparse.Namespace) -> None:
     data = dict(np.load(args.data))
     heldout = heldout_batches(args.heldout, Tokenizer.load(args.ranks))
     trainer = Trainer(args)
+    if args.helper:
+        trainer.helper = Helper(trainer.net)
     print(f"{llama.count_parameters(trainer.net)} parameters, {len(data['start']) - 1} documents, from step {trainer.step}")
     losses: list[float] = []
     started, tokens = time.time(), trainer.tokens
@@ -218,7 +277,7 @@ def run(args: argparse.Namespace) -> None:
             rate = (trainer.tokens - tokens) / (time.time() - started)
             row = {"step": trainer.step, "tokens": trainer.tokens, "loss": round(float(np.mean(losses)), 4)}
             append_row(args.out / "train.csv", row)
-            print(f"{row} {rate:.0f} tokens/s", flush=True)
+            print(f"{row} {rate:.0f} tokens/s, {trainer.helped} helped", flush=True)
             losses, started, tokens = [], time.time(), trainer.tokens
         if trainer.step % args.every == 0 or trainer.step == args.steps:
             row = {"step": trainer.step, "tokens": trainer.tokens}
@@ -240,12 +299,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--warmup", type=int, default=50)
     parser.add_argument("--decay", type=int, default=800)
-    parser.add_argument("--batch", type=int, default=24, help="documents a step")
-    parser.add_argument("--parts", type=int, default=3, help="padded batches a step")
+    parser.add_argument("--batch", type=int, default=16, help="documents a step")
+    parser.add_argument("--parts", type=int, default=4, help="padded batches a step")
     parser.add_argument("--lr", type=float, default=0.02, help="of Muon")
     parser.add_argument("--lr-adam", type=float, default=0.003)
     parser.add_argument("--context-weight", type=float, default=0.2)
     parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
+    parser.add_argument("--helper", action="store_true", help="use a second core while it is idle")
     parser.add_argument("--seed", type=int, default=1)
     run(parser.parse_args())
 
