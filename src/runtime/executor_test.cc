@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <functional>
 
 #include "format/pte/pte_reader.h"
 #include "runtime/test_program.h"
