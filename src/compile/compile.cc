@@ -1,0 +1,253 @@
+#include "compile/compile.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <optional>
+
+#include "base/thread_pool.h"
+#include "compile/convert_weight.h"
+#include "compile/describe_program.h"
+#include "compile/methods.h"
+#include "format/pte/llm_method.h"
+#include "format/pte/program_builder.h"
+#include "model/graph.h"
+#include "quantize/recipe.h"
+
+namespace cria {
+namespace {
+
+// Converted weights held at a time: enough panels to keep every thread busy, small beside a model.
+constexpr std::uint64_t kChunkBytes = std::uint64_t{8} << 20;
+
+// One named datum of the program that is a weight.
+struct PlannedWeight {
+  TargetWeight target;
+  const StoredWeight* stored = nullptr;      // of matrices
+  std::optional<WeightConverter> converter;  // of matrices
+  std::vector<float> vector;                 // of vectors
+  std::uint64_t size_bytes = 0;
+};
+
+class Compilation {
+ public:
+  Compilation(const Checkpoint& checkpoint, const Target& target, const CompileRequest& request)
+      : checkpoint_(checkpoint),
+        target_(target),
+        request_(request),
+        pool_(request.n_threads > 0 ? request.n_threads : available_cores()) {}
+
+  Result<CompileSummary> run() {
+    const auto start = std::chrono::steady_clock::now();
+    CRIA_RETURN_IF_ERROR(check_request());
+    CRIA_RETURN_IF_ERROR(compile_graphs());
+    CRIA_RETURN_IF_ERROR(plan_weights());
+    CRIA_ASSIGN_OR_RETURN(const pte::ProgramSpec spec, program_spec());
+    CRIA_ASSIGN_OR_RETURN(pte::PteWriter writer, pte::start_program(request_.out_path, spec));
+    CRIA_RETURN_IF_ERROR(write_data(writer));
+    CRIA_RETURN_IF_ERROR(writer.finish());
+    summary_.file_bytes = writer.file_bytes();
+    summary_.source_description = checkpoint_.description();
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    summary_.seconds = elapsed.count();
+    return std::move(summary_);
+  }
+
+ private:
+  Status check_request() {
+    const std::int64_t most = checkpoint_.config().max_context;
+    max_context_ = request_.max_context == 0 ? most : request_.max_context;
+    if (max_context_ < 1 || max_context_ > most) {
+      return invalid_argument("context of {} positions, expected 1 to {}", max_context_, most);
+    }
+    if (request_.prefill_chunk < 1 || request_.verify_chunk < 1) {
+      return invalid_argument("chunks of {} and {} tokens, expected at least 1",
+                              request_.prefill_chunk, request_.verify_chunk);
+    }
+    if (request_.activations != "a8" && request_.activations != "a16") {
+      return invalid_argument("activations '{}', expected a8 or a16", request_.activations);
+    }
+    CRIA_ASSIGN_OR_RETURN(recipe_, Recipe::from_name(request_.recipe));
+    return Status();
+  }
+
+  Status compile_graphs() {
+    // A weight that is missing is reported when it is looked up below.
+    const auto encoding_of = [this](const ir::Weight& weight) {
+      if (weight.n_rows == 1) return Encoding::kF32;
+      const Result<const StoredWeight*> stored = checkpoint_.weight(weight.name);
+      return stored.ok() ? recipe_->encoding_for(weight.name, (*stored)->type) : Encoding::kF32;
+    };
+    MethodsRequest request;
+    request.prefill_chunk = std::min(request_.prefill_chunk, max_context_);
+    request.verify_chunk = std::min(request_.verify_chunk, max_context_);
+    request.activations = request_.activations;
+    request.encoding_of = encoding_of;
+    request.trace = request_.trace;
+    CRIA_ASSIGN_OR_RETURN(program_, compile_methods(checkpoint_.config(), target_, request));
+    return Status();
+  }
+
+  Status plan_weights() {
+    double matrix_bits = 0, matrix_elements = 0;
+    for (const TargetWeight& target : program_.weights) {
+      CRIA_ASSIGN_OR_RETURN(PlannedWeight weight, plan_weight(target));
+      summary_.weight_bytes += weight.size_bytes;
+      if (target.name != kRopeFrequencies) summary_.n_parameters += target.n_rows * target.n_cols;
+      if (target.packed) {
+        matrix_bits += 8.0 * static_cast<double>(weight.size_bytes);
+        matrix_elements += static_cast<double>(target.n_rows) * static_cast<double>(target.n_cols);
+      }
+      weights_.push_back(std::move(weight));
+    }
+    if (matrix_elements > 0) summary_.bits_per_weight = matrix_bits / matrix_elements;
+    return Status();
+  }
+
+  Result<PlannedWeight> plan_weight(const TargetWeight& target) const {
+    PlannedWeight weight;
+    weight.target = target;
+    if (target.name == kRopeFrequencies) {
+      weight.vector = checkpoint_.config().rope_inverse_frequencies;
+      weight.size_bytes = weight.vector.size() * sizeof(float);
+      return weight;
+    }
+    CRIA_ASSIGN_OR_RETURN(weight.stored, checkpoint_.weight(target.name));
+    if (weight.stored->n_rows != target.n_rows || weight.stored->n_cols != target.n_cols) {
+      return bad_input("{}: {} x {}, expected {} x {}", weight.stored->file_name,
+                       weight.stored->n_rows, weight.stored->n_cols, target.n_rows, target.n_cols);
+    }
+    if (!target.packed) {
+      CRIA_ASSIGN_OR_RETURN(weight.vector, convert_vector(*weight.stored));
+      weight.size_bytes = weight.vector.size() * sizeof(float);
+      return weight;
+    }
+    CRIA_ASSIGN_OR_RETURN(weight.converter,
+                          WeightConverter::create(*weight.stored, target.encoding));
+    const std::optional<std::size_t> size_bytes =
+        packed_size_bytes(target.encoding, target.n_rows, target.n_cols);
+    if (!size_bytes) return bad_input("{}: too large", weight.stored->file_name);
+    weight.size_bytes = *size_bytes;
+    return weight;
+  }
+
+  Result<pte::ProgramSpec> program_spec() {
+    const ProgramFacts facts{
+        checkpoint_,          request_, target_, program_, max_context_, summary_.n_parameters,
+        summary_.weight_bytes};
+    pte::ProgramSpec spec;
+    for (const ProgramMethod& method : program_.methods) {
+      CRIA_ASSIGN_OR_RETURN(pte::MethodSpec method_spec, spec_of(method));
+      spec.methods.push_back(std::move(method_spec));
+    }
+    spec.constants = constant_methods(facts);
+    metadata_ = program_metadata(facts);
+    spec.named_data.push_back({"metadata", metadata_.size()});
+    if (!request_.tokenizer.empty()) {
+      spec.named_data.push_back({"tokenizer", request_.tokenizer.size()});
+    }
+    for (const PlannedWeight& weight : weights_) {
+      spec.named_data.push_back({weight.target.key, weight.size_bytes});
+    }
+    return spec;
+  }
+
+  Result<pte::MethodSpec> spec_of(const ProgramMethod& method) const {
+    const CompiledMethod& compiled = method.compiled;
+    pte::LlmMethodShape shape;
+    shape.max_tokens = method.max_tokens;
+    shape.n_positions = max_context_;
+    shape.bytes_per_position = compiled.cache.bytes_per_position();
+    shape.scratch_bytes = compiled.scratch_bytes;
+    shape.n_vocab = compiled.n_vocab;
+    shape.all_rows = method.all_rows;
+    pte::MethodSpec spec;
+    spec.name = method.name;
+    CRIA_ASSIGN_OR_RETURN(spec.arguments, pte::llm_arguments(shape));
+    spec.delegate_id = compiled.delegate_id;
+    spec.blob = compiled.blob;
+    for (const auto& [key, value] : compiled.compile_specs) {
+      spec.compile_specs.push_back(pte::text_spec(key, value));
+    }
+    return spec;
+  }
+
+  // The named data in the order of the spec.
+  Status write_data(pte::PteWriter& writer) {
+    std::size_t named = 0;
+    const auto next_segment = [&] { return writer.program().named_data[named++].segment_index; };
+    CRIA_RETURN_IF_ERROR(writer.append(next_segment(), std::as_bytes(std::span(metadata_))));
+    if (!request_.tokenizer.empty()) {
+      CRIA_RETURN_IF_ERROR(writer.append(next_segment(), request_.tokenizer));
+    }
+    CRIA_RETURN_IF_ERROR(report_progress(0));
+    for (PlannedWeight& weight : weights_) {
+      const std::uint32_t segment = next_segment();
+      if (weight.converter) {
+        CRIA_RETURN_IF_ERROR(write_matrix(writer, segment, weight));
+      } else {
+        CRIA_RETURN_IF_ERROR(writer.append(segment, std::as_bytes(std::span(weight.vector))));
+        CRIA_RETURN_IF_ERROR(report_progress(weight.size_bytes));
+      }
+      add_report(weight);
+    }
+    return Status();
+  }
+
+  Status write_matrix(pte::PteWriter& writer, std::uint32_t segment, PlannedWeight& weight) {
+    WeightConverter& converter = *weight.converter;
+    const auto panels_a_chunk = static_cast<std::int64_t>(
+        std::max<std::uint64_t>(1, kChunkBytes / converter.panel_bytes()));
+    for (std::int64_t first = 0; first < converter.n_panels(); first += panels_a_chunk) {
+      const std::int64_t n = std::min(panels_a_chunk, converter.n_panels() - first);
+      chunk_.resize(n * converter.panel_bytes());
+      CRIA_RETURN_IF_ERROR(converter.convert(pool_, first, chunk_));
+      CRIA_RETURN_IF_ERROR(writer.append(segment, chunk_));
+      CRIA_RETURN_IF_ERROR(report_progress(chunk_.size()));
+    }
+    return Status();
+  }
+
+  Status report_progress(std::uint64_t more_bytes) {
+    written_bytes_ += more_bytes;
+    if (!request_.progress) return Status();
+    if (request_.progress("quantize", written_bytes_, summary_.weight_bytes)) return Status();
+    return cancelled("compiling to {} was cancelled", request_.out_path);
+  }
+
+  void add_report(const PlannedWeight& weight) {
+    TensorReport report;
+    report.name = weight.target.name;
+    report.encoding = weight.target.encoding;
+    report.n_rows = weight.target.n_rows;
+    report.n_cols = weight.target.n_cols;
+    report.size_bytes = weight.size_bytes;
+    if (weight.converter) {
+      report.relative_mse = weight.converter->error().relative_mse();
+      report.largest_error = weight.converter->error().largest;
+    }
+    summary_.tensors.push_back(std::move(report));
+  }
+
+  const Checkpoint& checkpoint_;
+  const Target& target_;
+  const CompileRequest& request_;
+  ThreadPool pool_;
+  std::optional<Recipe> recipe_;
+  std::int64_t max_context_ = 0;
+  ProgramMethods program_;
+  std::vector<PlannedWeight> weights_;
+  std::string metadata_;
+  std::vector<std::byte> chunk_;
+  std::uint64_t written_bytes_ = 0;
+  CompileSummary summary_;
+};
+
+}  // namespace
+
+Result<CompileSummary> compile_checkpoint(const Checkpoint& checkpoint, const Target& target,
+                                          const CompileRequest& request) {
+  return Compilation(checkpoint, target, request).run();
+}
+
+}  // namespace cria
