@@ -57,10 +57,8 @@ class Llama2cCheckpoint : public Checkpoint {
   std::optional<FoundTensor> find(const std::string& name) const {
     const Llama2cTensor* tensor = contents_.find_tensor(name);
     if (tensor == nullptr) return std::nullopt;
-    FoundTensor found{StorageType::kF32, {tensor->n_cols}, tensor->bytes};
-    if (tensor->n_rows != 1 || name == "token_embedding") {
-      found.shape.insert(found.shape.begin(), tensor->n_rows);
-    }
+    FoundTensor found{StorageType::kF32, {tensor->n_rows, tensor->n_cols}, tensor->bytes};
+    if (name.starts_with("rms_")) found.shape.erase(found.shape.begin());
     return found;
   }
 
