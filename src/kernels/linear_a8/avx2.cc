@@ -157,6 +157,11 @@ inline __m256i broadcast_32(const void* at) {
   return _mm256_set1_epi32(bits);
 }
 
+// Keeps a running sum in its register. Compilers otherwise turn the chain of additions of an
+// unrolled loop into a tree, which needs all its leaves at once: measured, half of the speed goes
+// into spills.
+inline void keep(__m256i& v) { asm("" : "+x"(v)); }
+
 // 32-bit sums of one group, rows 8 * (first_half + h) .., weighted by the small scales:
 // isum[t][h] = sum_b scale8[b] sum_k u[k] x[t][k].
 template <Encoding encoding, int kTokens, int kHalves, typename Codes>
@@ -178,6 +183,7 @@ inline void dot_group(const Codes& codes, const GroupScales<encoding>& scales, c
           for (int p = 0; p < Form::kPlanes; ++p) {
             const __m256i products = _mm256_maddubs_epi16(w[h][p], quad);
             sum[t][h][p] = q == 0 ? products : _mm256_add_epi16(sum[t][h][p], products);
+            keep(sum[t][h][p]);
           }
         }
       }
@@ -232,6 +238,7 @@ inline void add_group(const Codes& codes, const GroupScales<encoding>& scales, c
   // Two planes and many tokens would need 16 sums at once: then one half after the other.
   constexpr int kHalves = A8Form<encoding>::kPlanes * kTokens > kTileTokens ? 1 : 2;
   for (int first = 0; first < 2; first += kHalves) {
+    asm("" : "+r"(x));  // activations of the first half are not worth registers: load them again
     __m256i isum[kTokens][kHalves];
     dot_group<encoding>(codes, scales, x, n_groups * kColumnGroup, first, isum);
     for (int t = 0; t < kTokens; ++t) {
