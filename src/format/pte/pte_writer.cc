@@ -115,17 +115,21 @@ Status PteWriter::append(std::uint32_t segment, std::span<const std::byte> bytes
   return {};
 }
 
+Status PteWriter::check_complete() {
+  if (program_.segments.empty()) return {};
+  const auto last = static_cast<std::uint32_t>(program_.segments.size() - 1);
+  CRIA_RETURN_IF_ERROR(check_order(last, 0));
+  if (segment_bytes_ == program_.segments[last].size_bytes) return {};
+  return internal_error("{}: segment {} has {} of {} bytes", file_.path(), last, segment_bytes_,
+                        program_.segments[last].size_bytes);
+}
+
 Status PteWriter::finish() {
-  if (!program_.segments.empty()) {
-    const auto last = static_cast<std::uint32_t>(program_.segments.size() - 1);
-    CRIA_RETURN_IF_ERROR(check_order(last, 0));
-    if (segment_bytes_ != program_.segments[last].size_bytes) {
-      return internal_error("{}: segment {} has {} of {} bytes", file_.path(), last, segment_bytes_,
-                            program_.segments[last].size_bytes);
-    }
-  }
-  CRIA_RETURN_IF_ERROR(file_.write_at(0, head_));
-  return file_.commit();
+  Status status = check_complete();
+  if (status.ok()) status = file_.write_at(0, head_);
+  if (status.ok()) status = file_.commit();
+  file_ = PartialFile();  // whatever is left of it goes
+  return status;
 }
 
 }  // namespace cria::pte

@@ -35,7 +35,8 @@ class PteWriter {
   // more pieces that add up to its size; empty segments may be left out.
   Status append(std::uint32_t segment, std::span<const std::byte> bytes);
 
-  // The file is complete: gives it its name. Fails if a segment is not.
+  // The file is complete: gives it its name. Fails if a segment is not. Ends the writer's work
+  // either way.
   Status finish();
 
   const Program& program() const { return program_; }
@@ -44,6 +45,7 @@ class PteWriter {
  private:
   PteWriter() = default;
   Status check_order(std::uint32_t segment, std::size_t size_bytes);
+  Status check_complete();
 
   PartialFile file_;
   Program program_;
