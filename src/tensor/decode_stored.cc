@@ -29,19 +29,19 @@ std::uint32_t u32_at(Bytes p) {
 int nibble(Bytes qs, int j) { return j < 16 ? qs[j] & 15 : qs[j - 16] >> 4; }
 
 void decode_q8_0(Bytes b, float* out) {
-  for (int j = 0; j < 32; ++j) {
-    out[j] = half_at(b) * static_cast<float>(static_cast<std::int8_t>(b[2 + j]));
-  }
+  const float d = half_at(b);
+  for (int j = 0; j < 32; ++j) out[j] = d * static_cast<float>(static_cast<std::int8_t>(b[2 + j]));
 }
 
 void decode_q4_0(Bytes b, float* out) {
-  for (int j = 0; j < 32; ++j) out[j] = half_at(b) * static_cast<float>(nibble(b + 2, j) - 8);
+  const float d = half_at(b);
+  for (int j = 0; j < 32; ++j) out[j] = d * static_cast<float>(nibble(b + 2, j) - 8);
 }
 
 void decode_q4_1(Bytes b, float* out) {
-  for (int j = 0; j < 32; ++j) {
-    out[j] = half_at(b) * static_cast<float>(nibble(b + 4, j)) + half_at(b + 2);
-  }
+  const float d = half_at(b);
+  const float m = half_at(b + 2);
+  for (int j = 0; j < 32; ++j) out[j] = d * static_cast<float>(nibble(b + 4, j)) + m;
 }
 
 int five_bits(Bytes qh, Bytes qs, int j) {
@@ -49,15 +49,14 @@ int five_bits(Bytes qh, Bytes qs, int j) {
 }
 
 void decode_q5_0(Bytes b, float* out) {
-  for (int j = 0; j < 32; ++j) {
-    out[j] = half_at(b) * static_cast<float>(five_bits(b + 2, b + 6, j) - 16);
-  }
+  const float d = half_at(b);
+  for (int j = 0; j < 32; ++j) out[j] = d * static_cast<float>(five_bits(b + 2, b + 6, j) - 16);
 }
 
 void decode_q5_1(Bytes b, float* out) {
-  for (int j = 0; j < 32; ++j) {
-    out[j] = half_at(b) * static_cast<float>(five_bits(b + 4, b + 8, j)) + half_at(b + 2);
-  }
+  const float d = half_at(b);
+  const float m = half_at(b + 2);
+  for (int j = 0; j < 32; ++j) out[j] = d * static_cast<float>(five_bits(b + 4, b + 8, j)) + m;
 }
 
 // Element e = 128 n + 32 s + l of the 256 of Q2_K and Q3_K: two bits at 2s of byte 32 n + l.
@@ -105,18 +104,22 @@ int chunk_nibble(Bytes qs, int e) {
 }
 
 void decode_q4_k(Bytes b, float* out) {
+  const float d = half_at(b);
+  const float dmin = half_at(b + 2);
   for (int e = 0; e < 256; ++e) {
     const auto [scale, min] = six_bits(b + 4, e / 32);
-    out[e] = half_at(b) * static_cast<float>(scale * chunk_nibble(b + 16, e)) -
-             half_at(b + 2) * static_cast<float>(min);
+    out[e] =
+        d * static_cast<float>(scale * chunk_nibble(b + 16, e)) - dmin * static_cast<float>(min);
   }
 }
 
 void decode_q5_k(Bytes b, float* out) {
+  const float d = half_at(b);
+  const float dmin = half_at(b + 2);
   for (int e = 0; e < 256; ++e) {
     const auto [scale, min] = six_bits(b + 4, e / 32);
     const int q = chunk_nibble(b + 48, e) + 16 * ((b[16 + e % 32] >> (e / 32)) & 1);
-    out[e] = half_at(b) * static_cast<float>(scale * q) - half_at(b + 2) * static_cast<float>(min);
+    out[e] = d * static_cast<float>(scale * q) - dmin * static_cast<float>(min);
   }
 }
 
@@ -136,17 +139,19 @@ void decode_q6_k(Bytes b, float* out) {
 
 void decode_iq4_nl(Bytes b, float* out) {
   const std::int8_t* values = codebook_values(Codebook::kIq4Nl);
-  for (int j = 0; j < 32; ++j) out[j] = half_at(b) * values[nibble(b + 2, j)];
+  const float d = half_at(b);
+  for (int j = 0; j < 32; ++j) out[j] = d * values[nibble(b + 2, j)];
 }
 
 void decode_iq4_xs(Bytes b, float* out) {
   const std::int8_t* values = codebook_values(Codebook::kIq4Nl);
   const int scales_high = b[2] | b[3] << 8;
+  const float d = half_at(b);
   for (int e = 0; e < 256; ++e) {
     const int i = e / 32;
     const int low = (b[4 + i / 2] >> (4 * (i % 2))) & 15;
     const int scale = low + 16 * ((scales_high >> (2 * i)) & 3) - 32;
-    out[e] = half_at(b) * static_cast<float>(scale * values[nibble(b + 8 + 16 * i, e % 32)]);
+    out[e] = d * static_cast<float>(scale * values[nibble(b + 8 + 16 * i, e % 32)]);
   }
 }
 
@@ -157,27 +162,26 @@ void decode_mxfp4(Bytes b, float* out) {
   }
 }
 
-void decode_f32(Bytes b, float* out) { std::memcpy(out, b, sizeof(float)); }
-void decode_f16(Bytes b, float* out) { *out = half_at(b); }
-void decode_bf16(Bytes b, float* out) {
-  std::uint16_t bits;
-  std::memcpy(&bits, b, sizeof(bits));
-  *out = bf16_to_f32(bits);
+void decode_plain(StorageType type, const std::byte* row, std::span<float> out) {
+  if (type == StorageType::kF16) return f16_to_f32(row, out);
+  if (type == StorageType::kBF16) return bf16_to_f32(row, out);
+  std::memcpy(out.data(), row, out.size_bytes());
 }
 
-// In the order of StorageType.
+// In the order of StorageType, from the first block type on.
 using DecodeBlock = void (*)(Bytes block, float* out);
-constexpr DecodeBlock kDecodeBlock[] = {decode_f32,  decode_f16,    decode_bf16,   decode_q8_0,
-                                        decode_q4_0, decode_q4_1,   decode_q5_0,   decode_q5_1,
-                                        decode_q2_k, decode_q3_k,   decode_q4_k,   decode_q5_k,
-                                        decode_q6_k, decode_iq4_nl, decode_iq4_xs, decode_mxfp4};
+constexpr DecodeBlock kDecodeBlock[] = {
+    decode_q8_0, decode_q4_0, decode_q4_1, decode_q5_0,   decode_q5_1,   decode_q2_k, decode_q3_k,
+    decode_q4_k, decode_q5_k, decode_q6_k, decode_iq4_nl, decode_iq4_xs, decode_mxfp4};
+constexpr auto kFirstBlockType = static_cast<std::size_t>(StorageType::kQ8_0);
 
 }  // namespace
 
 void decode_stored_row(StorageType type, std::span<const std::byte> row, std::span<float> out) {
   const StorageSpec& spec = storage_spec(type);
   assert(row.size() == storage_row_bytes(type, static_cast<std::int64_t>(out.size())));
-  const DecodeBlock decode = kDecodeBlock[static_cast<std::size_t>(type)];
+  if (spec.block_elements == 1) return decode_plain(type, row.data(), out);
+  const DecodeBlock decode = kDecodeBlock[static_cast<std::size_t>(type) - kFirstBlockType];
   auto block = reinterpret_cast<Bytes>(row.data());
   for (std::size_t k = 0; k < out.size(); k += spec.block_elements, block += spec.block_bytes) {
     decode(block, out.data() + k);

@@ -1,22 +1,25 @@
 #include "tensor/float16.h"
 
-namespace cria {
+#include <cstring>
 
-float f16_to_f32(std::uint16_t half) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
-  const std::uint32_t exponent = (half >> 10) & 0x1f;
-  const std::uint32_t mantissa = half & 0x3ff;
-  if (exponent == 0x1f) {
-    // A signalling NaN becomes quiet, as every processor's own conversion does it.
-    const std::uint32_t quiet = mantissa != 0 ? 0x400000u : 0;
-    return std::bit_cast<float>(sign | 0x7f800000u | quiet | (mantissa << 13));
-  }
-  if (exponent == 0) {
-    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;  // exact
-    return sign != 0 ? -magnitude : magnitude;
-  }
-  return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+namespace cria {
+namespace {
+
+// Without branches, so that loops over it become vector code.
+inline float widen(std::uint16_t half) {
+  const std::uint32_t magnitude = half & 0x7fffu;
+  // Exponents differ by 112 and the multiplication is exact; it makes subnormal halves normal.
+  const float scaled = std::bit_cast<float>(magnitude << 13) * 0x1p112f;
+  std::uint32_t bits = std::bit_cast<std::uint32_t>(scaled);
+  bits |= magnitude >= 0x7c00u ? 0x7f800000u : 0;
+  // A signalling NaN becomes quiet, as every processor's own conversion does it.
+  bits |= magnitude > 0x7c00u ? 0x400000u : 0;
+  return std::bit_cast<float>(bits | static_cast<std::uint32_t>(half & 0x8000u) << 16);
 }
+
+}  // namespace
+
+float f16_to_f32(std::uint16_t half) { return widen(half); }
 
 std::uint16_t f32_to_f16(float value) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
@@ -41,6 +44,22 @@ std::uint16_t f32_to_bf16(float value) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<std::uint16_t>((bits >> 16) | 0x40u);
   return static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1)) >> 16);
+}
+
+void f16_to_f32(const std::byte* from, std::span<float> out) {
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    std::uint16_t half;
+    std::memcpy(&half, from + 2 * i, sizeof(half));
+    out[i] = widen(half);
+  }
+}
+
+void bf16_to_f32(const std::byte* from, std::span<float> out) {
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    std::uint16_t bits;
+    std::memcpy(&bits, from + 2 * i, sizeof(bits));
+    out[i] = bf16_to_f32(bits);
+  }
 }
 
 }  // namespace cria

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <vector>
 
 namespace cria {
 namespace {
@@ -32,6 +33,21 @@ TEST(Float16, EveryHalfIsItsDefinitionAndComesBack) {
     }
     ASSERT_EQ(static_cast<double>(value), half_by_definition(half)) << bits;
     ASSERT_EQ(f32_to_f16(value), half) << bits;
+  }
+}
+
+TEST(Float16, ManyAtOnceEqualOneByOne) {
+  std::vector<std::uint16_t> bits(65536);
+  for (std::uint32_t i = 0; i < 65536; ++i) bits[i] = static_cast<std::uint16_t>(i);
+  const auto* bytes = reinterpret_cast<const std::byte*>(bits.data());
+  std::vector<float> halves(65536), bfloats(65536);
+  f16_to_f32(bytes, halves);
+  bf16_to_f32(bytes, bfloats);
+  for (std::uint32_t i = 0; i < 65536; ++i) {
+    const float half = f16_to_f32(bits[i]);
+    const float bfloat = bf16_to_f32(bits[i]);
+    ASSERT_EQ(std::bit_cast<std::uint32_t>(halves[i]), std::bit_cast<std::uint32_t>(half)) << i;
+    ASSERT_EQ(std::bit_cast<std::uint32_t>(bfloats[i]), std::bit_cast<std::uint32_t>(bfloat)) << i;
   }
 }
 
