@@ -1,0 +1,483 @@
+#include "compile/compile.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "base/mapped_file.h"
+#include "format/plan/plan.h"
+#include "format/pte/llm_method.h"
+#include "format/pte/pte_reader.h"
+#include "model/graph.h"
+#include "quantize/recipe.h"
+#include "quantize/rtn.h"
+#include "targets/cpu/cpu_target.h"
+#include "targets/null/null_target.h"
+#include "tensor/float16.h"
+#include "tensor/packing.h"
+
+namespace cria {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A small random model in memory, of any float storage type.
+class MemoryCheckpoint : public Checkpoint {
+ public:
+  explicit MemoryCheckpoint(StorageType type = StorageType::kF32) {
+    config_.n_layers = 2;
+    config_.hidden = 96;  // not a multiple of 64
+    config_.ffn = 80;     // not a multiple of 32
+    config_.n_heads = 4;
+    config_.n_kv_heads = 2;
+    config_.head_dim = 16;
+    config_.n_vocab = 50;  // not a multiple of 16
+    config_.max_context = 128;
+    for (int i = 0; i < 8; ++i) config_.rope_inverse_frequencies.push_back(std::pow(0.3f, i));
+    auto vocabulary = std::make_shared<Vocabulary>();
+    vocabulary->bos_id = 1;
+    vocabulary->eos_ids = {2, 7};
+    vocabulary_ = vocabulary;
+    description_ = "in memory \xff";  // not UTF-8
+
+    const Result<ir::Graph> graph = build_llama_graph(config_, {});
+    EXPECT_TRUE(graph.ok()) << graph.status().message();
+    for (const ir::Weight& weight : graph->weights) {
+      if (weight.name != kRopeFrequencies) add(weight, type);
+    }
+  }
+
+  // The n-th number of a weight, in file order.
+  void set(const std::string& name, std::int64_t index, float value) {
+    StoredWeight& stored = find(name);
+    auto* bytes = const_cast<std::byte*>(stored.bytes.data());
+    if (stored.type == StorageType::kF32) {
+      std::memcpy(bytes + 4 * index, &value, 4);
+    } else {
+      const std::uint16_t half =
+          stored.type == StorageType::kF16 ? f32_to_f16(value) : f32_to_bf16(value);
+      std::memcpy(bytes + 2 * index, &half, 2);
+    }
+  }
+
+  StoredWeight& find(const std::string& name) {
+    for (StoredWeight& stored : weights_) {
+      if (stored.name == name) return stored;
+    }
+    ADD_FAILURE() << name;
+    return weights_[0];
+  }
+
+  void remove(const std::string& name) { find(name).name = "removed"; }
+
+ private:
+  void add(const ir::Weight& weight, StorageType type) {
+    StoredWeight stored;
+    stored.name = weight.name;
+    stored.file_name = "file." + weight.name;
+    stored.type = type;
+    stored.n_rows = weight.n_rows;
+    stored.n_cols = weight.n_cols;
+    if (weight.name.find("attn_q") != std::string::npos) stored.interleaved_heads = 4;
+    const std::size_t size_bytes = weight.n_rows * storage_row_bytes(type, weight.n_cols);
+    storage_.push_back(std::make_unique<std::vector<std::byte>>(size_bytes));
+    stored.bytes = *storage_.back();
+    weights_.push_back(stored);
+    std::normal_distribution<float> normal(weight.n_rows == 1 ? 1.0f : 0.0f, 0.1f);
+    for (std::int64_t i = 0; i < weight.n_rows * weight.n_cols; ++i) {
+      set(weight.name, i, normal(random_));
+    }
+  }
+
+  std::mt19937 random_{3};
+  std::vector<std::unique_ptr<std::vector<std::byte>>> storage_;
+};
+
+class CompileTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::temp_directory_path() / fmt::format("cria_compile_test_{}", getpid());
+    fs::remove_all(folder_);
+    fs::create_directory(folder_);
+    request_.out_path = (folder_ / "model.pte").string();
+    request_.recipe = "q4";
+    request_.cria_version = "1.2.3";
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  Result<CompileSummary> compile(const Checkpoint& checkpoint) {
+    return compile_checkpoint(checkpoint, cpu_target(), request_);
+  }
+
+  CompileSummary must_compile(const Checkpoint& checkpoint) {
+    Result<CompileSummary> summary = compile(checkpoint);
+    EXPECT_TRUE(summary.ok()) << summary.status().message();
+    return summary.ok() ? *summary : CompileSummary();
+  }
+
+  void expect_error(const Checkpoint& checkpoint, ErrorCode code, const std::string& message) {
+    const Result<CompileSummary> summary = compile(checkpoint);
+    ASSERT_FALSE(summary.ok());
+    EXPECT_EQ(summary.status().code(), code);
+    EXPECT_NE(summary.status().message().find(message), std::string::npos)
+        << summary.status().message();
+    EXPECT_TRUE(fs::is_empty(folder_)) << "something was left behind";
+  }
+
+  std::string file_bytes() const {
+    std::ifstream file(request_.out_path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  }
+
+  fs::path folder_;
+  CompileRequest request_;
+};
+
+// A compiled program, mapped.
+struct Opened {
+  explicit Opened(const std::string& path)
+      : mapped(std::move(*MappedFile::open(path))),
+        file(std::move(*pte::read_pte(mapped.bytes(), path))) {}
+
+  Plan plan(const std::string& method) const {
+    const pte::ExecutionPlan* execution = file.program.find_method(method);
+    EXPECT_NE(execution, nullptr) << method;
+    Result<Plan> plan = decode_plan(file.delegate_blob(execution->delegates.at(0)), method);
+    EXPECT_TRUE(plan.ok()) << plan.status().message();
+    return std::move(*plan);
+  }
+
+  std::int64_t constant(const std::string& method, std::size_t i = 0) const {
+    const pte::ExecutionPlan* execution = file.program.find_method(method);
+    if (execution == nullptr) return -999;
+    const pte::Value& value = execution->values.at(execution->outputs.at(i));
+    return std::holds_alternative<bool>(value) ? std::get<bool>(value)
+                                               : std::get<std::int64_t>(value);
+  }
+
+  MappedFile mapped;
+  pte::PteFile file;
+};
+
+// Row `row` of a weight of the plan, as its kernel sees it.
+std::vector<float> packed_row(const Opened& opened, const PlanWeight& weight, std::int64_t row) {
+  const auto bytes = opened.file.named_data(weight.key);
+  EXPECT_TRUE(bytes.has_value()) << weight.key;
+  std::vector<float> floats(weight.n_cols);
+  if (weight.packed) {
+    EXPECT_EQ(bytes->size(), *packed_size_bytes(weight.encoding, weight.n_rows, weight.n_cols));
+    decode_packed_row(weight.encoding, *bytes, weight.n_cols, row, floats);
+  } else {
+    EXPECT_EQ(bytes->size(), weight.n_cols * sizeof(float));
+    std::memcpy(floats.data(), bytes->data(), bytes->size());
+  }
+  return floats;
+}
+
+std::vector<float> stored_row(const StoredWeight& stored, std::int64_t row) {
+  std::vector<float> floats(stored.n_cols);
+  decode_stored_row(stored.type, stored.row(row), floats);
+  return floats;
+}
+
+// Every number of every weight survived: exactly for floats, up to one rounding for block types.
+void expect_lossless(const Opened& opened, const Checkpoint& checkpoint) {
+  for (const PlanWeight& weight : opened.plan("decode").weights) {
+    if (weight.key == kRopeFrequencies) {
+      EXPECT_EQ(packed_row(opened, weight, 0), checkpoint.config().rope_inverse_frequencies);
+      continue;
+    }
+    const Result<const StoredWeight*> stored = checkpoint.weight(weight.key);
+    ASSERT_TRUE(stored.ok()) << weight.key;
+    for (std::int64_t row = 0; row < weight.n_rows; ++row) {
+      const std::vector<float> found = packed_row(opened, weight, row);
+      const std::vector<float> expected = stored_row(**stored, row);
+      for (std::int64_t k = 0; k < weight.n_cols; ++k) {
+        const float slack = encoding_spec(weight.encoding).dense() ? 0 : 2e-7f;
+        // A min and a scaled code may cancel, so the rounding is that of the larger of them; no
+        // block type has codes times scales more than 64 times its largest weight.
+        ASSERT_NEAR(found[k], expected[k], slack * (std::fabs(expected[k]) + 1.0f))
+            << weight.key << " row " << row << " column " << k;
+      }
+    }
+  }
+}
+
+TEST_F(CompileTest, SourceLosesNothing) {
+  for (const StorageType type : {StorageType::kF32, StorageType::kF16, StorageType::kBF16}) {
+    const MemoryCheckpoint checkpoint(type);
+    request_.recipe = "source";
+    const CompileSummary summary = must_compile(checkpoint);
+    const Opened opened(request_.out_path);
+    expect_lossless(opened, checkpoint);
+    for (const TensorReport& tensor : summary.tensors) EXPECT_EQ(tensor.relative_mse, 0);
+  }
+}
+
+TEST_F(CompileTest, WideningIsExactAndNarrowingRounds) {
+  const MemoryCheckpoint halves(StorageType::kF16);
+  request_.recipe = "f32";
+  must_compile(halves);
+  expect_lossless(Opened(request_.out_path), halves);
+
+  const MemoryCheckpoint floats(StorageType::kF32);
+  request_.recipe = "bf16";
+  const CompileSummary summary = must_compile(floats);
+  const Opened opened(request_.out_path);
+  for (const PlanWeight& weight : opened.plan("decode").weights) {
+    if (!weight.packed) continue;
+    const std::vector<float> found = packed_row(opened, weight, 3);
+    const std::vector<float> expected = stored_row(**floats.weight(weight.key), 3);
+    for (std::int64_t k = 0; k < weight.n_cols; ++k) {
+      EXPECT_EQ(found[k], bf16_to_f32(f32_to_bf16(expected[k])));
+    }
+  }
+  for (const TensorReport& tensor : summary.tensors) {
+    if (tensor.n_rows == 1) continue;
+    EXPECT_GT(tensor.relative_mse, 0) << tensor.name;
+  }
+}
+
+TEST_F(CompileTest, ReportsTheLossOfEveryTensor) {
+  const MemoryCheckpoint checkpoint(StorageType::kF16);
+  const CompileSummary summary = must_compile(checkpoint);
+  const Opened opened(request_.out_path);
+  const Plan plan = opened.plan("decode");
+  ASSERT_EQ(summary.tensors.size(), plan.weights.size());
+  double bits = 0, elements = 0;
+  for (const PlanWeight& weight : plan.weights) {
+    const auto report = std::find_if(summary.tensors.begin(), summary.tensors.end(),
+                                     [&](const TensorReport& r) { return r.name == weight.key; });
+    ASSERT_NE(report, summary.tensors.end());
+    EXPECT_EQ(report->encoding, weight.encoding);
+    EXPECT_EQ(report->size_bytes, opened.file.named_data(weight.key)->size());
+    if (!weight.packed) continue;
+    bits += 8.0 * static_cast<double>(report->size_bytes);
+    elements += static_cast<double>(weight.n_rows * weight.n_cols);
+    QuantizeError error;
+    for (std::int64_t row = 0; row < weight.n_rows; ++row) {
+      error.add(measure_error(stored_row(**checkpoint.weight(weight.key), row),
+                              packed_row(opened, weight, row)));
+    }
+    EXPECT_NEAR(report->relative_mse, error.relative_mse(), 1e-4 * error.relative_mse());
+    EXPECT_NEAR(report->largest_error, error.largest, 1e-6);
+    EXPECT_EQ(weight.encoding, weight.key == "token_embd.weight" ? Encoding::kQ8 : Encoding::kQ4Nl);
+  }
+  EXPECT_DOUBLE_EQ(summary.bits_per_weight, bits / elements);
+  EXPECT_EQ(summary.file_bytes, fs::file_size(request_.out_path));
+}
+
+TEST_F(CompileTest, MethodsShareWeightsAndHaveTheirShapes) {
+  request_.prefill_chunk = 48;
+  request_.max_context = 100;
+  must_compile(MemoryCheckpoint());
+  const Opened opened(request_.out_path);
+  const std::pair<const char*, std::int64_t> methods[] = {
+      {"prefill", 48}, {"decode", 1}, {"verify", 32}};
+  for (const auto& [name, max_tokens] : methods) {
+    const Plan plan = opened.plan(name);
+    EXPECT_EQ(plan.weights, opened.plan("decode").weights) << name;
+    EXPECT_EQ(plan.max_tokens, max_tokens);
+    EXPECT_EQ(plan.kv, (KvShape{2, 2, 16}));
+    const Result<pte::LlmMethodShape> shape =
+        pte::read_llm_method(*opened.file.program.find_method(name));
+    ASSERT_TRUE(shape.ok()) << shape.status().message();
+    EXPECT_EQ(shape->max_tokens, max_tokens);
+    EXPECT_EQ(shape->n_positions, 100);
+    EXPECT_EQ(shape->bytes_per_position, 4u * 2 * 2 * 16);
+    EXPECT_EQ(shape->scratch_bytes, plan.scratch_bytes);
+    EXPECT_EQ(shape->n_vocab, 50);
+    EXPECT_EQ(shape->all_rows, std::string(name) == "verify");
+  }
+}
+
+TEST_F(CompileTest, ConstantsMetadataAndTokenizer) {
+  request_.tokenizer = {std::byte{1}, std::byte{2}, std::byte{3}};
+  const CompileSummary summary = must_compile(MemoryCheckpoint());
+  const Opened opened(request_.out_path);
+  EXPECT_EQ(opened.constant("get_max_seq_len"), 128);
+  EXPECT_EQ(opened.constant("get_max_context_len"), 128);
+  EXPECT_EQ(opened.constant("get_vocab_size"), 50);
+  EXPECT_EQ(opened.constant("get_bos_id"), 1);
+  EXPECT_EQ(opened.constant("get_eos_ids", 0), 2);
+  EXPECT_EQ(opened.constant("get_eos_ids", 1), 7);
+  EXPECT_EQ(opened.constant("use_kv_cache"), 1);
+  EXPECT_EQ(opened.constant("use_sdpa_with_kv_cache"), 0);
+  EXPECT_EQ(opened.constant("enable_dynamic_shape"), 1);
+  EXPECT_EQ(opened.constant("get_n_layers"), 2);
+  EXPECT_EQ(opened.constant("get_n_kv_heads"), 2);
+  EXPECT_EQ(opened.constant("get_head_dim"), 16);
+  const auto tokenizer = opened.file.named_data("tokenizer");
+  ASSERT_TRUE(tokenizer.has_value());
+  EXPECT_TRUE(std::equal(tokenizer->begin(), tokenizer->end(), request_.tokenizer.begin(),
+                         request_.tokenizer.end()));
+  const auto metadata = opened.file.named_data("metadata");
+  ASSERT_TRUE(metadata.has_value());
+  const char* text = reinterpret_cast<const char*>(metadata->data());
+  const auto json = nlohmann::json::parse(text, text + metadata->size(), nullptr, false);
+  ASSERT_FALSE(json.is_discarded());
+  EXPECT_EQ(json["recipe"], "q4");
+  EXPECT_EQ(json["cria_version"], "1.2.3");
+  EXPECT_EQ(json["n_parameters"], summary.n_parameters);
+  EXPECT_EQ(json["weight_bytes"], summary.weight_bytes);
+  EXPECT_EQ(json["tensors"]["blk.0.attn_q.weight"]["encoding"], "q4nl");
+  EXPECT_EQ(json["config"]["hidden"], 96);
+}
+
+TEST_F(CompileTest, SameBytesForAnyNumberOfThreads) {
+  const MemoryCheckpoint checkpoint(StorageType::kBF16);
+  request_.n_threads = 1;
+  must_compile(checkpoint);
+  const std::string once = file_bytes();
+  ASSERT_FALSE(once.empty());
+  for (const int n_threads : {1, 2, 5}) {
+    request_.n_threads = n_threads;
+    must_compile(checkpoint);
+    EXPECT_TRUE(file_bytes() == once) << n_threads << " threads";
+  }
+}
+
+TEST_F(CompileTest, EveryRecipeCompiles) {
+  const MemoryCheckpoint checkpoint;
+  for (const RecipeSummary& recipe : recipe_summaries()) {
+    request_.recipe = recipe.name;
+    must_compile(checkpoint);
+    EXPECT_EQ(Opened(request_.out_path).plan("prefill").weights.size(), 2u * 9 + 3) << recipe.name;
+  }
+}
+
+TEST_F(CompileTest, TracesTheGraphsOfDecode) {
+  int n_graphs = 0;
+  request_.trace = [&](std::string_view, const std::string& text) {
+    EXPECT_EQ(text.rfind("graph decode", 0), 0u);
+    ++n_graphs;
+  };
+  must_compile(MemoryCheckpoint());
+  EXPECT_EQ(n_graphs, 6);
+}
+
+TEST_F(CompileTest, RefusesBadWeightsByTensorAndRow) {
+  for (const char* recipe : {"source", "q4", "mxfp4", "bf16"}) {
+    request_.recipe = recipe;
+    MemoryCheckpoint checkpoint;
+    checkpoint.set("blk.1.ffn_up.weight", 96 * 5 + 7, NAN);
+    expect_error(checkpoint, ErrorCode::kBadInput,
+                 "file.blk.1.ffn_up.weight, row 5: column 7 is nan");
+  }
+  MemoryCheckpoint norm;
+  norm.set("output_norm.weight", 3, INFINITY);
+  expect_error(norm, ErrorCode::kBadInput, "file.output_norm.weight: column 3 is inf");
+}
+
+TEST_F(CompileTest, RefusesWhatOverflowsHalfFloats) {
+  MemoryCheckpoint checkpoint;
+  checkpoint.set("blk.0.ffn_down.weight", 0, 7e4f);
+  request_.recipe = "f16";
+  expect_error(checkpoint, ErrorCode::kBadInput, "use recipe f32 or bf16");
+}
+
+TEST_F(CompileTest, RefusesWeightsThatDoNotFit) {
+  MemoryCheckpoint missing;
+  missing.remove("blk.1.attn_k.weight");
+  expect_error(missing, ErrorCode::kNotFound, "blk.1.attn_k.weight");
+  MemoryCheckpoint narrow;
+  --narrow.find("blk.1.attn_k.weight").n_cols;
+  expect_error(narrow, ErrorCode::kBadInput, "file.blk.1.attn_k.weight: 32 x 95, expected 32 x 96");
+  MemoryCheckpoint truncated;
+  StoredWeight& weight = truncated.find("blk.1.attn_k.weight");
+  weight.bytes = weight.bytes.first(weight.bytes.size() - 4);
+  expect_error(truncated, ErrorCode::kBadInput, "expected 32 rows of 384");
+}
+
+TEST_F(CompileTest, RefusesBadRequests) {
+  const MemoryCheckpoint checkpoint;
+  const auto bad = [&](auto change, const std::string& message) {
+    const CompileRequest good = request_;
+    change(request_);
+    expect_error(checkpoint, ErrorCode::kInvalidArgument, message);
+    request_ = good;
+  };
+  bad([](CompileRequest& r) { r.recipe = "q7"; }, "recipe 'q7'");
+  bad([](CompileRequest& r) { r.max_context = 129; },
+      "context of 129 positions, expected 1 to 128");
+  bad([](CompileRequest& r) { r.max_context = -1; }, "context of -1");
+  bad([](CompileRequest& r) { r.prefill_chunk = 0; }, "at least 1");
+  bad([](CompileRequest& r) { r.activations = "a4"; }, "expected a8 or a16");
+}
+
+TEST_F(CompileTest, AnUnsupportedTargetSaysWhy) {
+  const Result<CompileSummary> summary =
+      compile_checkpoint(MemoryCheckpoint(), null_target(), request_);
+  ASSERT_FALSE(summary.ok());
+  EXPECT_EQ(summary.status().code(), ErrorCode::kUnsupported);
+  EXPECT_TRUE(fs::is_empty(folder_));
+}
+
+TEST_F(CompileTest, CancellingLeavesWhatWasThere) {
+  const MemoryCheckpoint checkpoint;
+  std::ofstream(request_.out_path) << "an older file";
+  int n_calls = 0;
+  request_.progress = [&](std::string_view step, std::uint64_t done, std::uint64_t total) {
+    EXPECT_EQ(step, "quantize");
+    EXPECT_LE(done, total);
+    return ++n_calls < 5;
+  };
+  const Result<CompileSummary> summary = compile(checkpoint);
+  ASSERT_FALSE(summary.ok());
+  EXPECT_EQ(summary.status().code(), ErrorCode::kCancelled);
+  EXPECT_EQ(n_calls, 5);
+  EXPECT_EQ(file_bytes(), "an older file");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
+}
+
+TEST_F(CompileTest, ProgressEndsAtItsTotal) {
+  std::uint64_t last = 0, total_bytes = 1;
+  request_.progress = [&](std::string_view, std::uint64_t done, std::uint64_t total) {
+    EXPECT_GE(done, last);
+    last = done;
+    total_bytes = total;
+    return true;
+  };
+  const CompileSummary summary = must_compile(MemoryCheckpoint());
+  EXPECT_EQ(last, total_bytes);
+  EXPECT_EQ(total_bytes, summary.weight_bytes);
+}
+
+TEST_F(CompileTest, AFolderThatIsNotThereIsAnError) {
+  request_.out_path = (folder_ / "missing" / "model.pte").string();
+  expect_error(MemoryCheckpoint(), ErrorCode::kIo, "missing");
+}
+
+std::string shared_data() {
+  const char* set = std::getenv("CRIA_SHARED_DATA");
+  return set != nullptr ? set : CRIA_SOURCE_DIR "/../shared/data";
+}
+
+TEST_F(CompileTest, EveryGgufTypeIsCarriedWithoutLoss) {
+  const fs::path folder = fs::path(shared_data()) / "gguf";
+  if (!fs::exists(folder)) {
+    GTEST_SKIP() << "SKIPPED: compiling GGUF files of every type, " << folder << " is absent";
+  }
+  int n_files = 0;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() != ".gguf") continue;
+    SCOPED_TRACE(entry.path().string());
+    const auto checkpoint = open_checkpoint(entry.path().string());
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status().message();
+    request_.recipe = "source";
+    must_compile(**checkpoint);
+    expect_lossless(Opened(request_.out_path), **checkpoint);
+    ++n_files;
+  }
+  EXPECT_GE(n_files, 15);
+}
+
+}  // namespace
+}  // namespace cria
