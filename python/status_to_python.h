@@ -13,13 +13,24 @@ namespace cria::python {
 [[noreturn]] inline void raise(const Status& status) {
   const char* message = status.message().c_str();
   switch (status.code()) {
-    case ErrorCode::kNotFound: PyErr_SetString(PyExc_FileNotFoundError, message); break;
-    case ErrorCode::kIo: PyErr_SetString(PyExc_OSError, message); break;
-    case ErrorCode::kOutOfResources: PyErr_SetString(PyExc_MemoryError, message); break;
-    case ErrorCode::kUnsupported: PyErr_SetString(PyExc_NotImplementedError, message); break;
+    case ErrorCode::kNotFound:
+      PyErr_SetString(PyExc_FileNotFoundError, message);
+      break;
+    case ErrorCode::kIo:
+      PyErr_SetString(PyExc_OSError, message);
+      break;
+    case ErrorCode::kOutOfResources:
+      PyErr_SetString(PyExc_MemoryError, message);
+      break;
+    case ErrorCode::kUnsupported:
+      PyErr_SetString(PyExc_NotImplementedError, message);
+      break;
     case ErrorCode::kInvalidArgument:
-    case ErrorCode::kBadInput: PyErr_SetString(PyExc_ValueError, message); break;
-    default: PyErr_SetString(PyExc_RuntimeError, message);
+    case ErrorCode::kBadInput:
+      PyErr_SetString(PyExc_ValueError, message);
+      break;
+    default:
+      PyErr_SetString(PyExc_RuntimeError, message);
   }
   throw pybind11::error_already_set();
 }

@@ -47,8 +47,7 @@ class TextTokenizer {
   // the header of the assistant's answer. kUnsupported when the model has no chat template that
   // cria knows. `date`: as the template wants it ("26 Jul 2024"); empty = the template's own
   // default. `tools_json`: a JSON array of tool descriptions, or empty.
-  Result<std::string> render_chat(std::span<const ChatTurn> messages,
-                                  const std::string& date = "",
+  Result<std::string> render_chat(std::span<const ChatTurn> messages, const std::string& date = "",
                                   const std::string& tools_json = "") const;
 
   const Tokenizer& internal() const { return *tokenizer_; }

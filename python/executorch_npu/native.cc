@@ -17,8 +17,8 @@ namespace py = pybind11;
 namespace cria::python {
 namespace {
 
-// The device that programs run on. Today that is the CPU; the power profile is checked and kept, and engines
-// made afterwards take their thread count from it.
+// The device that programs run on. Today that is the CPU; the power profile is checked and kept,
+// and engines made afterwards take their thread count from it.
 struct Device {
   std::string name;
   std::string power_profile;
@@ -38,8 +38,9 @@ Device& current_device() {
 Device init_device(const std::string& power_profile) {
   const std::vector<std::string> profiles = {"high_performance", "balanced", "low_power"};
   if (std::find(profiles.begin(), profiles.end(), power_profile) == profiles.end()) {
-    raise(Status(ErrorCode::kInvalidArgument,
-                 "power_profile '" + power_profile + "': expected high_performance, balanced or low_power"));
+    raise(Status(
+        ErrorCode::kInvalidArgument,
+        "power_profile '" + power_profile + "': expected high_performance, balanced or low_power"));
   }
   current_device().power_profile = power_profile;
   return current_device();
@@ -69,7 +70,8 @@ std::int64_t index_of_largest(const Values& values, std::size_t n) {
   std::size_t best = 0;
   for (std::size_t i = 0; i < n; ++i) {
     if (std::isnan(values[i])) {
-      raise(Status(ErrorCode::kInvalidArgument, "argmax: value " + std::to_string(i) + " is not a number"));
+      raise(Status(ErrorCode::kInvalidArgument,
+                   "argmax: value " + std::to_string(i) + " is not a number"));
     }
     if (values[i] > values[best]) best = i;
   }
@@ -94,14 +96,18 @@ float logit_at(const Logits& logits, std::int64_t i) {
 
 void define_logits(py::module_& module) {
   py::class_<Logits>(module, "Logits", py::buffer_protocol(),
-                     "float32 logits of the last position, [n_vocab]. A buffer: numpy.asarray(logits) copies nothing.")
+                     "float32 logits of the last position, [n_vocab]. A buffer: "
+                     "numpy.asarray(logits) copies nothing.")
       .def_buffer([](Logits& logits) {
-        return py::buffer_info(logits.values.data(), sizeof(float), py::format_descriptor<float>::format(), 1,
-                               {logits.values.size()}, {sizeof(float)});
+        return py::buffer_info(logits.values.data(), sizeof(float),
+                               py::format_descriptor<float>::format(), 1, {logits.values.size()},
+                               {sizeof(float)});
       })
       .def("__len__", [](const Logits& logits) { return logits.values.size(); })
       .def("__getitem__", &logit_at)
-      .def("tolist", [](const Logits& logits) { return logits.values; }, "the logits as a list of float");
+      .def(
+          "tolist", [](const Logits& logits) { return logits.values; },
+          "the logits as a list of float");
 }
 
 void define_engine(py::module_& module) {
@@ -112,13 +118,19 @@ void define_engine(py::module_& module) {
              return unwrap(Engine::load(path, options));
            }),
            py::arg("path"), py::arg("device") = py::none(), "Maps the `.pte` at `path`.")
-      .def("get_kv_cache_size",
-           [](const Engine& engine, std::int64_t context_size) { return unwrap(engine.kv_cache_bytes(context_size)); },
-           py::arg("context_size"), "Bytes of a Buffer for `context_size` positions.")
+      .def(
+          "get_kv_cache_size",
+          [](const Engine& engine, std::int64_t context_size) {
+            return unwrap(engine.kv_cache_bytes(context_size));
+          },
+          py::arg("context_size"), "Bytes of a Buffer for `context_size` positions.")
       .def("forward", &forward, py::arg("ids"), py::arg("buffer"),
-           "Appends `ids` (list of int) at the buffer's position and returns the Logits of the last one.")
-      .def_property_readonly("vocab_size", [](const Engine& engine) { return engine.info().n_vocab; })
-      .def_property_readonly("max_context", [](const Engine& engine) { return engine.info().max_context; });
+           "Appends `ids` (list of int) at the buffer's position and returns the Logits of the "
+           "last one.")
+      .def_property_readonly("vocab_size",
+                             [](const Engine& engine) { return engine.info().n_vocab; })
+      .def_property_readonly("max_context",
+                             [](const Engine& engine) { return engine.info().max_context; });
 }
 
 }  // namespace
@@ -131,10 +143,14 @@ PYBIND11_MODULE(_native, module) {
         return "<Device " + device.name + ", power profile " + device.power_profile + ">";
       });
   module.def("init_device", &init_device, py::arg("power_profile") = "high_performance",
-             "Selects the power profile (high_performance, balanced, low_power) of engines made from now on.");
+             "Selects the power profile (high_performance, balanced, low_power) of engines made "
+             "from now on.");
   define_logits(module);
-  py::class_<KvCacheBuffer>(module, "Buffer", "The preallocated cache of one sequence; it keeps the position.")
-      .def(py::init([](std::uint64_t size_bytes) { return unwrap(KvCacheBuffer::allocate(size_bytes)); }),
+  py::class_<KvCacheBuffer>(module, "Buffer",
+                            "The preallocated cache of one sequence; it keeps the position.")
+      .def(py::init([](std::uint64_t size_bytes) {
+             return unwrap(KvCacheBuffer::allocate(size_bytes));
+           }),
            py::arg("size_bytes"))
       .def("reset", &KvCacheBuffer::reset, "Position 0: the next forward starts a new sequence.")
       .def("wipe", &KvCacheBuffer::wipe, "reset(), and every byte becomes zero.")
@@ -143,7 +159,8 @@ PYBIND11_MODULE(_native, module) {
       .def("__len__", &KvCacheBuffer::size_bytes);
   define_engine(module);
   module.def("argmax", &argmax, py::arg("logits"),
-             "Index of the largest value (the lowest among equals) of Logits or of any sequence of floats.");
+             "Index of the largest value (the lowest among equals) of Logits or of any sequence of "
+             "floats.");
 }
 
 }  // namespace cria::python

@@ -52,7 +52,8 @@ class Scorer {
   }
 
   // Runs ids that need no logits, then those that do; the result is valid until the next call.
-  Result<const float*> run(std::span<const std::int32_t> head, std::span<const std::int32_t> scored) {
+  Result<const float*> run(std::span<const std::int32_t> head,
+                           std::span<const std::int32_t> scored) {
     const std::int64_t n_vocab = engine_->info().n_vocab;
     logits_.resize(scored.size() * n_vocab);
     cache_.reset();
@@ -72,11 +73,12 @@ class Scorer {
 
 std::int64_t top1(const float* row, std::int64_t n) { return std::max_element(row, row + n) - row; }
 
-void score_row(const float* model, const float* reference, std::int64_t n_vocab, std::int32_t target,
-               Scores& scores) {
+void score_row(const float* model, const float* reference, std::int64_t n_vocab,
+               std::int32_t target, Scores& scores) {
   scores.negative_log_likelihood.push_back(log_sum_exp(model, n_vocab) - model[target]);
   if (reference == nullptr) return;
-  scores.reference_negative_log_likelihood.push_back(log_sum_exp(reference, n_vocab) - reference[target]);
+  scores.reference_negative_log_likelihood.push_back(log_sum_exp(reference, n_vocab) -
+                                                     reference[target]);
   scores.kl.push_back(kl_divergence(reference, model, n_vocab));
   scores.n_same_top1 += top1(model, n_vocab) == top1(reference, n_vocab) ? 1 : 0;
 }
@@ -95,14 +97,16 @@ EvaluateReport summarize(Scores scores, bool has_reference) {
   report.kl_error = kl.error;
   std::sort(scores.kl.begin(), scores.kl.end());
   report.kl_max = scores.kl.back();
-  report.kl_p999 = scores.kl[static_cast<std::size_t>(0.999 * static_cast<double>(scores.kl.size() - 1))];
-  report.top1_agreement = static_cast<double>(scores.n_same_top1) / static_cast<double>(report.n_scored);
+  report.kl_p999 =
+      scores.kl[static_cast<std::size_t>(0.999 * static_cast<double>(scores.kl.size() - 1))];
+  report.top1_agreement =
+      static_cast<double>(scores.n_same_top1) / static_cast<double>(report.n_scored);
   return report;
 }
 
 // The ids of window `w`: n_ctx tokens whose first is replaced by the begin token, if there is one.
-std::vector<std::int32_t> window_ids(const std::vector<std::int32_t>& ids, std::int64_t w, std::int64_t n_ctx,
-                                     std::int32_t bos_id) {
+std::vector<std::int32_t> window_ids(const std::vector<std::int32_t>& ids, std::int64_t w,
+                                     std::int64_t n_ctx, std::int32_t bos_id) {
   std::vector<std::int32_t> window(ids.begin() + w * n_ctx, ids.begin() + (w + 1) * n_ctx);
   if (bos_id >= 0) window[0] = bos_id;
   return window;
@@ -125,7 +129,8 @@ Result<EvaluateReport> evaluate(const Engine& model, const Engine* reference, st
                                 const EvaluateOptions& options) {
   const std::int64_t n_ctx = options.n_ctx;
   const std::int64_t n_vocab = model.info().n_vocab;
-  if (n_ctx < 2) return invalid_argument("evaluate: a window of {} tokens, at least 2 are needed", n_ctx);
+  if (n_ctx < 2)
+    return invalid_argument("evaluate: a window of {} tokens, at least 2 are needed", n_ctx);
   if (reference != nullptr && reference->info().n_vocab != n_vocab) {
     return invalid_argument("evaluate: the reference has {} tokens in its vocabulary, the model {}",
                             reference->info().n_vocab, n_vocab);
@@ -134,7 +139,8 @@ Result<EvaluateReport> evaluate(const Engine& model, const Engine* reference, st
   CRIA_ASSIGN_OR_RETURN(std::vector<std::int32_t> ids, tokenizer.encode(text));
   std::int64_t n_windows = static_cast<std::int64_t>(ids.size()) / n_ctx;
   if (n_windows == 0) {
-    return bad_input("the text has {} tokens, one window needs {} (a smaller --ctx helps)", ids.size(), n_ctx);
+    return bad_input("the text has {} tokens, one window needs {} (a smaller --ctx helps)",
+                     ids.size(), n_ctx);
   }
   if (options.max_windows > 0) n_windows = std::min(n_windows, options.max_windows);
   CRIA_ASSIGN_OR_RETURN(Scorer scorer, Scorer::create(model, n_ctx));
@@ -144,11 +150,13 @@ Result<EvaluateReport> evaluate(const Engine& model, const Engine* reference, st
     reference_scorer.emplace(std::move(created));
   }
 
-  // Position i predicts token i + 1: the second half of a window is scored from the logits of one before it.
+  // Position i predicts token i + 1: the second half of a window is scored from the logits of one
+  // before it.
   const std::int64_t first = std::max<std::int64_t>(n_ctx / 2 - 1, 0);
   Scores scores;
   for (std::int64_t w = 0; w < n_windows; ++w) {
-    if (options.progress && !options.progress("evaluate", w, n_windows)) return cancelled("evaluation was cancelled");
+    if (options.progress && !options.progress("evaluate", w, n_windows))
+      return cancelled("evaluation was cancelled");
     const std::vector<std::int32_t> window = window_ids(ids, w, n_ctx, tokenizer.bos_id());
     const auto head = std::span(window).first(first);
     const auto scored = std::span(window).subspan(first, n_ctx - 1 - first);
@@ -158,7 +166,8 @@ Result<EvaluateReport> evaluate(const Engine& model, const Engine* reference, st
       CRIA_ASSIGN_OR_RETURN(reference_logits, reference_scorer->run(head, scored));
     }
     for (std::int64_t i = 0; i < static_cast<std::int64_t>(scored.size()); ++i) {
-      const float* reference_row = reference_logits == nullptr ? nullptr : reference_logits + i * n_vocab;
+      const float* reference_row =
+          reference_logits == nullptr ? nullptr : reference_logits + i * n_vocab;
       score_row(logits + i * n_vocab, reference_row, n_vocab, window[first + i + 1], scores);
     }
   }

@@ -16,7 +16,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
-// What is on the way to being understood as a Llama, or why it is not: a file can be looked at either way.
+// What is on the way to being understood as a Llama, or why it is not: a file can be looked at
+// either way.
 Json checkpoint_json(const std::string& path) {
   Result<std::unique_ptr<Checkpoint>> checkpoint = open_checkpoint(path);
   if (!checkpoint.ok()) return {{"importable", false}, {"reason", checkpoint.status().message()}};
@@ -53,10 +54,12 @@ Result<std::string> inspect_gguf(const std::string& path) {
     }
   }
   const GgufFile& first = parts.front().contents;
-  for (const GgufEntry& entry : first.metadata()) metadata[std::string(entry.key)] = entry.value.to_string();
-  const Json json = {{"kind", "gguf"},       {"version", first.version()},     {"alignment", first.alignment()},
-                     {"files", files},       {"llama", checkpoint_json(path)}, {"metadata", metadata},
-                     {"tensors", tensors}};
+  for (const GgufEntry& entry : first.metadata())
+    metadata[std::string(entry.key)] = entry.value.to_string();
+  const Json json = {
+      {"kind", "gguf"},    {"version", first.version()},     {"alignment", first.alignment()},
+      {"files", files},    {"llama", checkpoint_json(path)}, {"metadata", metadata},
+      {"tensors", tensors}};
   return json_text(json);
 }
 
@@ -80,13 +83,16 @@ Result<std::string> inspect_folder(const std::string& path) {
     files.push_back({{"path", shard.file.path()}, {"bytes", shard.file.bytes().size()}});
     for (Json& tensor : safetensors_list(shard.contents)) tensors.push_back(std::move(tensor));
   }
-  const Json json = {
-      {"kind", "safetensors"}, {"files", files}, {"llama", checkpoint_json(path)}, {"tensors", tensors}};
+  const Json json = {{"kind", "safetensors"},
+                     {"files", files},
+                     {"llama", checkpoint_json(path)},
+                     {"tensors", tensors}};
   return json_text(json);
 }
 
 Result<std::string> inspect_safetensors(const MappedFile& file) {
-  CRIA_ASSIGN_OR_RETURN(const SafetensorsFile contents, SafetensorsFile::parse(file.bytes(), file.path()));
+  CRIA_ASSIGN_OR_RETURN(const SafetensorsFile contents,
+                        SafetensorsFile::parse(file.bytes(), file.path()));
   const Json json = {{"kind", "safetensors"},
                      {"files", {{{"path", file.path()}, {"bytes", file.bytes().size()}}}},
                      {"metadata", contents.metadata()},
@@ -108,7 +114,8 @@ Result<std::string> inspect(const std::string& path_or_id) {
   if (GgufFile::recognizes(file.bytes())) return inspect_gguf(path);
   if (is_pte(file.bytes())) return inspect_pte(file);
   if (SafetensorsFile::recognizes(file.bytes())) return inspect_safetensors(file);
-  return bad_input("{}: neither a .pte, a GGUF file, a safetensors file nor a Hugging Face folder", path);
+  return bad_input("{}: neither a .pte, a GGUF file, a safetensors file nor a Hugging Face folder",
+                   path);
 }
 
 }  // namespace cria

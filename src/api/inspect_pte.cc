@@ -84,7 +84,8 @@ Json method_json(const pte::PteFile& file, const pte::ExecutionPlan& plan) {
     operators.push_back(op.overload.empty() ? op.name : op.name + "." + op.overload);
   }
   Json delegates = Json::array();
-  for (const pte::BackendDelegate& delegate : plan.delegates) delegates.push_back(delegate_json(file, delegate));
+  for (const pte::BackendDelegate& delegate : plan.delegates)
+    delegates.push_back(delegate_json(file, delegate));
   std::vector<std::int64_t> arenas = plan.non_const_buffer_sizes;
   if (!arenas.empty()) arenas.erase(arenas.begin());  // the format leaves the first one unused
   return {{"name", plan.name},
@@ -106,7 +107,8 @@ std::map<std::string, Json> weight_shapes(const pte::PteFile& file) {
       if (!plan.ok()) continue;
       for (const PlanWeight& weight : plan->weights) {
         const char* encoding = weight.packed ? encoding_spec(weight.encoding).name : "f32 vector";
-        shapes.emplace(weight.key, Json{{"encoding", encoding}, {"shape", {weight.n_rows, weight.n_cols}}});
+        shapes.emplace(weight.key,
+                       Json{{"encoding", encoding}, {"shape", {weight.n_rows, weight.n_cols}}});
       }
     }
   }
@@ -133,8 +135,9 @@ Json named_data_json(const pte::PteFile& file) {
 Json metadata_json(const pte::PteFile& file) {
   const auto bytes = file.named_data("metadata");
   if (!bytes) return nullptr;
-  Json json = Json::parse(reinterpret_cast<const char*>(bytes->data()),
-                          reinterpret_cast<const char*>(bytes->data()) + bytes->size(), nullptr, false);
+  Json json =
+      Json::parse(reinterpret_cast<const char*>(bytes->data()),
+                  reinterpret_cast<const char*>(bytes->data()) + bytes->size(), nullptr, false);
   return json.is_object() ? json : Json(nullptr);
 }
 
@@ -156,19 +159,20 @@ Result<std::string> inspect_pte(const MappedFile& mapped) {
       methods.push_back(method_json(file, plan));
     }
   }
-  Json json = {{"kind", "pte"},
-               {"path", mapped.path()},
-               {"file_bytes", mapped.bytes().size()},
-               {"program_version", program.version},
-               {"program_bytes", file.program_bytes},
-               {"extended_header", file.has_extended_header},
-               {"segment_base_offset", file.segment_base_offset},
-               {"n_segments", program.segments.size()},
-               {"n_constant_tensors", program.constant_segment ? program.constant_segment->offsets.size()
-                                                               : program.constant_buffer.size()},
-               {"methods", methods},
-               {"constant_methods", constants},
-               {"named_data", named_data_json(file)}};
+  Json json = {
+      {"kind", "pte"},
+      {"path", mapped.path()},
+      {"file_bytes", mapped.bytes().size()},
+      {"program_version", program.version},
+      {"program_bytes", file.program_bytes},
+      {"extended_header", file.has_extended_header},
+      {"segment_base_offset", file.segment_base_offset},
+      {"n_segments", program.segments.size()},
+      {"n_constant_tensors", program.constant_segment ? program.constant_segment->offsets.size()
+                                                      : program.constant_buffer.size()},
+      {"methods", methods},
+      {"constant_methods", constants},
+      {"named_data", named_data_json(file)}};
   if (const Json metadata = metadata_json(file); !metadata.is_null()) json["metadata"] = metadata;
   return json_text(json);
 }

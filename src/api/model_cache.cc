@@ -40,10 +40,12 @@ Result<std::string> file_fingerprint(const fs::path& path) {
   if (error) return io_error("{}: {}", path.string(), error.message());
   const auto time = fs::last_write_time(path, error);
   if (error) return io_error("{}: {}", path.string(), error.message());
-  return fmt::format("{}:{}:{};", fs::weakly_canonical(path, error).string(), size, time.time_since_epoch().count());
+  return fmt::format("{}:{}:{};", fs::weakly_canonical(path, error).string(), size,
+                     time.time_since_epoch().count());
 }
 
-// Whether files beside `path` belong to it: the other parts of a split file, the tokenizer of a llama2.c model.
+// Whether files beside `path` belong to it: the other parts of a split file, the tokenizer of a
+// llama2.c model.
 bool has_companions(const std::string& path) {
   return path.find("-of-") != std::string::npos || path.ends_with(".bin");
 }
@@ -57,7 +59,8 @@ Result<std::vector<fs::path>> source_files(const std::string& path) {
     return source_files(parent.empty() ? "." : parent.string());
   }
   std::vector<fs::path> files;
-  for (fs::directory_iterator entry(path, error), end; !error && entry != end; entry.increment(error)) {
+  for (fs::directory_iterator entry(path, error), end; !error && entry != end;
+       entry.increment(error)) {
     if (entry->is_regular_file(error)) files.push_back(entry->path());
   }
   if (error) return io_error("{}: cannot list the folder: {}", path, error.message());
@@ -72,12 +75,14 @@ Result<std::string> open_cache_dir(const std::string& wanted) {
   std::error_code error;
   fs::create_directories(dir, error);
   if (error) return io_error("cache folder {}: cannot create it: {}", dir, error.message());
-  if (access(dir.c_str(), W_OK | X_OK) != 0) return io_error("cache folder {}: cannot write to it", dir);
+  if (access(dir.c_str(), W_OK | X_OK) != 0)
+    return io_error("cache folder {}: cannot write to it", dir);
   return dir;
 }
 
 Result<std::string> source_fingerprint(const std::string& path, const CompileOptions& options) {
-  std::string text = fmt::format("cria {};recipe {};context {};", kVersion, options.recipe, options.max_context);
+  std::string text =
+      fmt::format("cria {};recipe {};context {};", kVersion, options.recipe, options.max_context);
   CRIA_ASSIGN_OR_RETURN(const std::vector<fs::path> files, source_files(path));
   for (const fs::path& file : files) {
     CRIA_ASSIGN_OR_RETURN(const std::string one, file_fingerprint(file));
@@ -90,9 +95,11 @@ Result<std::string> source_fingerprint(const std::string& path, const CompileOpt
   return text;
 }
 
-std::string cache_file_name(const std::string& path, const CompileOptions& options, const std::string& fingerprint) {
+std::string cache_file_name(const std::string& path, const CompileOptions& options,
+                            const std::string& fingerprint) {
   const fs::path clean = fs::path(path).lexically_normal();
-  const std::string name = clean.has_filename() ? clean.filename().string() : clean.parent_path().filename().string();
+  const std::string name =
+      clean.has_filename() ? clean.filename().string() : clean.parent_path().filename().string();
   return fmt::format("{}-{}-{:016x}.pte", name, options.recipe, hash(fingerprint));
 }
 

@@ -8,15 +8,16 @@
 
 namespace cria {
 
-// `wanted`, or $CRIA_CACHE, $XDG_CACHE_HOME/cria, ~/.cache/cria; created if missing. kIo names the folder when that
-// fails or it cannot be written.
+// `wanted`, or $CRIA_CACHE, $XDG_CACHE_HOME/cria, ~/.cache/cria; created if missing. kIo names the
+// folder when that fails or it cannot be written.
 Result<std::string> open_cache_dir(const std::string& wanted);
 
-// What a compiled program depends on, as one line of text: the source's files with sizes and times of change,
-// the recipe, the context, the tokenizer, cria's version. `path` is the resolved source.
+// What a compiled program depends on, as one line of text: the source's files with sizes and times
+// of change, the recipe, the context, the tokenizer, cria's version. `path` is the resolved source.
 Result<std::string> source_fingerprint(const std::string& path, const CompileOptions& options);
 
 // "<name>-<recipe>-<16 hex digits of the fingerprint's hash>.pte"
-std::string cache_file_name(const std::string& path, const CompileOptions& options, const std::string& fingerprint);
+std::string cache_file_name(const std::string& path, const CompileOptions& options,
+                            const std::string& fingerprint);
 
 }  // namespace cria

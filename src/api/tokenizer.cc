@@ -20,7 +20,8 @@ bool is_program(const std::string& path) {
 
 }  // namespace
 
-Result<std::shared_ptr<const Tokenizer>> program_tokenizer(const std::shared_ptr<const Program>& program) {
+Result<std::shared_ptr<const Tokenizer>> program_tokenizer(
+    const std::shared_ptr<const Program>& program) {
   Result<std::span<const std::byte>> bytes = program->named_data(kTokenizerKey);
   if (!bytes.ok()) return not_found("{}: compiled without a tokenizer", program->path());
   CRIA_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::load(*bytes, program->path()));
@@ -33,7 +34,8 @@ Result<std::shared_ptr<const Tokenizer>> program_tokenizer(const std::shared_ptr
   return std::shared_ptr<const Tokenizer>(held, &held->tokenizer);
 }
 
-TextTokenizer::TextTokenizer(std::shared_ptr<const Tokenizer> tokenizer) : tokenizer_(std::move(tokenizer)) {}
+TextTokenizer::TextTokenizer(std::shared_ptr<const Tokenizer> tokenizer)
+    : tokenizer_(std::move(tokenizer)) {}
 
 Result<TextTokenizer> TextTokenizer::open(const std::string& path_or_id) {
   CRIA_ASSIGN_OR_RETURN(const std::string path, resolve_model(path_or_id));
@@ -50,7 +52,8 @@ Result<TextTokenizer> TextTokenizer::open(const std::string& path_or_id) {
 
 Result<std::vector<std::int32_t>> TextTokenizer::encode(std::string_view text, bool add_begin,
                                                         bool parse_special) const {
-  return tokenizer_->encode(text, {.add_bos = add_begin, .parse_special = parse_special, .force_bos = false});
+  return tokenizer_->encode(
+      text, {.add_bos = add_begin, .parse_special = parse_special, .force_bos = false});
 }
 
 std::string TextTokenizer::decode(std::span<const std::int32_t> ids, bool show_special) const {
@@ -61,15 +64,18 @@ std::int32_t TextTokenizer::n_vocab() const { return tokenizer_->n_vocab(); }
 std::int32_t TextTokenizer::bos_id() const { return tokenizer_->bos_id(); }
 const std::vector<std::int32_t>& TextTokenizer::eos_ids() const { return tokenizer_->eos_ids(); }
 
-Result<std::string> TextTokenizer::render_chat(std::span<const ChatTurn> turns, const std::string& date,
+Result<std::string> TextTokenizer::render_chat(std::span<const ChatTurn> turns,
+                                               const std::string& date,
                                                const std::string& tools_json) const {
   CRIA_RETURN_IF_ERROR(check_chat_support(*tokenizer_));
   ChatRequest request;
-  for (const ChatTurn& turn : turns) request.messages.push_back({turn.role, turn.content, std::nullopt});
+  for (const ChatTurn& turn : turns)
+    request.messages.push_back({turn.role, turn.content, std::nullopt});
   if (!date.empty()) request.date_string = date;
   if (!tools_json.empty()) {
     auto tools = nlohmann::ordered_json::parse(tools_json, nullptr, /*allow_exceptions=*/false);
-    if (!tools.is_array()) return invalid_argument("tools: expected a JSON array of tool descriptions");
+    if (!tools.is_array())
+      return invalid_argument("tools: expected a JSON array of tool descriptions");
     request.tools = std::move(tools);
   }
   request.bos_token = std::string(tokenizer_->token_bytes(tokenizer_->bos_id()));

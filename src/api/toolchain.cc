@@ -26,8 +26,8 @@ CompileReport to_report(const CompileSummary& summary) {
   report.bits_per_weight = summary.bits_per_weight;
   report.seconds = summary.seconds;
   for (const TensorReport& tensor : summary.tensors) {
-    report.tensors.push_back({tensor.name, encoding_spec(tensor.encoding).name, tensor.n_rows, tensor.n_cols,
-                              tensor.size_bytes, tensor.relative_mse});
+    report.tensors.push_back({tensor.name, encoding_spec(tensor.encoding).name, tensor.n_rows,
+                              tensor.n_cols, tensor.size_bytes, tensor.relative_mse});
   }
   return report;
 }
@@ -50,7 +50,8 @@ Result<CompileReport> compile_path(const std::string& path, const CompileOptions
     if (!tokenizer.ok()) return std::move(tokenizer).status().with_context(path + ": tokenizer");
     request.tokenizer = tokenizer->serialize();
   }
-  CRIA_ASSIGN_OR_RETURN(const CompileSummary summary, compile_checkpoint(*checkpoint, cpu_target(), request));
+  CRIA_ASSIGN_OR_RETURN(const CompileSummary summary,
+                        compile_checkpoint(*checkpoint, cpu_target(), request));
   return to_report(summary);
 }
 
@@ -70,7 +71,8 @@ Result<CompileReport> compile(const CompileOptions& options, const std::string& 
 
 std::vector<RecipeInfo> quantization_recipes() {
   std::vector<RecipeInfo> recipes;
-  for (const RecipeDescription& recipe : recipe_descriptions()) recipes.push_back({recipe.name, recipe.summary});
+  for (const RecipeSummary& recipe : recipe_summaries())
+    recipes.push_back({recipe.name, recipe.summary});
   return recipes;
 }
 
@@ -79,7 +81,8 @@ Result<PreparedModel> prepare_model(const CompileOptions& options, const std::st
   PreparedModel prepared;
   if (is_program_file(path)) {
     if (options.recipe != "source") {
-      return invalid_argument("{}: already compiled, --quant {} needs the checkpoint", path, options.recipe);
+      return invalid_argument("{}: already compiled, --quant {} needs the checkpoint", path,
+                              options.recipe);
     }
     prepared.pte_path = path;
     return prepared;

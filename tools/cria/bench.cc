@@ -23,7 +23,7 @@ struct BenchArguments {
   ModelArguments model;
   std::vector<std::int64_t> n_prompts = {512};
   std::vector<std::int64_t> n_gens = {128};
-  std::vector<std::string> prompt_gens;    // "P,G"
+  std::vector<std::string> prompt_gens;  // "P,G"
   std::vector<std::int64_t> n_depths = {0};
   std::vector<int> n_threads = {0};
   int n_repetitions = 5;
@@ -43,21 +43,24 @@ Result<std::vector<BenchTest>> list_tests(const BenchArguments& arguments) {
     for (const std::string& pair : arguments.prompt_gens) {
       BenchTest test{0, 0, depth};
       char rest = 0;
-      if (std::sscanf(pair.c_str(), "%ld,%ld%c", &test.n_prompt, &test.n_gen, &rest) != 2 || test.n_prompt < 1 ||
-          test.n_gen < 1) {
-        return Status(ErrorCode::kInvalidArgument, fmt::format("-pg {}: expected two positive numbers P,G", pair));
+      if (std::sscanf(pair.c_str(), "%ld,%ld%c", &test.n_prompt, &test.n_gen, &rest) != 2 ||
+          test.n_prompt < 1 || test.n_gen < 1) {
+        return Status(ErrorCode::kInvalidArgument,
+                      fmt::format("-pg {}: expected two positive numbers P,G", pair));
       }
       tests.push_back(test);
     }
   }
-  if (tests.empty()) return Status(ErrorCode::kInvalidArgument, "nothing to measure: -p, -n and -pg are all 0");
+  if (tests.empty())
+    return Status(ErrorCode::kInvalidArgument, "nothing to measure: -p, -n and -pg are all 0");
   return tests;
 }
 
 // Runs the tests of one engine. Token ids are random: what they are does not change the work.
 class Runner {
  public:
-  Runner(Engine engine, const BenchArguments& arguments) : engine_(std::move(engine)), arguments_(arguments) {}
+  Runner(Engine engine, const BenchArguments& arguments)
+      : engine_(std::move(engine)), arguments_(arguments) {}
 
   Result<BenchRow> measure(const BenchTest& test) {
     BenchRow row;
@@ -65,7 +68,8 @@ class Runner {
     row.model_path = arguments_.model.model;
     row.model = engine_.info();
     row.test_time = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
-    Result<std::uint64_t> kv_bytes = engine_.kv_cache_bytes(test.n_depth + test.n_prompt + std::max<std::int64_t>(test.n_gen, 1));
+    Result<std::uint64_t> kv_bytes = engine_.kv_cache_bytes(test.n_depth + test.n_prompt +
+                                                            std::max<std::int64_t>(test.n_gen, 1));
     if (!kv_bytes.ok()) return kv_bytes.status();
     row.kv_bytes = *kv_bytes;
     Result<KvCacheBuffer> cache = KvCacheBuffer::allocate(*kv_bytes);
@@ -103,7 +107,8 @@ class Runner {
       row.first_token_ms += std::chrono::duration<double, std::milli>(Clock::now() - start).count();
     }
     for (std::int64_t i = 0; i < test.n_gen; ++i) CRIA_CLI_RETURN_IF_ERROR(prefill(1, cache));
-    row.samples_ns.push_back(std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count());
+    row.samples_ns.push_back(
+        std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count());
     if (interrupted()) return Status(ErrorCode::kCancelled, "interrupted");
     return {};
   }
@@ -112,8 +117,10 @@ class Runner {
     std::ifstream status("/proc/self/status");
     for (std::string line; std::getline(status, line);) {
       unsigned long kilobytes = 0;
-      if (std::sscanf(line.c_str(), "RssAnon: %lu", &kilobytes) == 1) row.rss_anon_bytes = kilobytes * 1024;
-      if (std::sscanf(line.c_str(), "RssFile: %lu", &kilobytes) == 1) row.rss_file_bytes = kilobytes * 1024;
+      if (std::sscanf(line.c_str(), "RssAnon: %lu", &kilobytes) == 1)
+        row.rss_anon_bytes = kilobytes * 1024;
+      if (std::sscanf(line.c_str(), "RssFile: %lu", &kilobytes) == 1)
+        row.rss_file_bytes = kilobytes * 1024;
     }
   }
 
@@ -155,15 +162,27 @@ void add_bench(CLI::App& app, Command& selected) {
   add_quant(*command, arguments->model.quant);
   command->add_option("--act", arguments->model.activations, "activations: a8 or a16")
       ->check(CLI::IsMember({"a8", "a16"}));
-  command->add_option("--tokenizer", arguments->model.tokenizer, "tokenizer file, in place of the model's own");
+  command->add_option("--tokenizer", arguments->model.tokenizer,
+                      "tokenizer file, in place of the model's own");
   command->add_option("--cache-dir", arguments->model.cache_dir, "where compiled models are kept");
   const auto sizes = CLI::Range(std::int64_t{0}, std::int64_t{1} << 24);
-  command->add_option("-p,--n-prompt", arguments->n_prompts, "prompt lengths (comma separated)")->delimiter(',')->check(sizes);
-  command->add_option("-n,--n-gen", arguments->n_gens, "generated tokens")->delimiter(',')->check(sizes);
-  command->add_option("--pg", arguments->prompt_gens, "prompt and generated tokens together: P,G")->expected(1)->take_all();
-  command->add_option("-d,--n-depth", arguments->n_depths, "tokens already in the cache")->delimiter(',')->check(sizes);
-  command->add_option("-r,--repetitions", arguments->n_repetitions, "repetitions")->check(CLI::Range(1, 1000));
-  command->add_option("-t,--threads", arguments->n_threads, "threads (0: all cores)")->delimiter(',')->check(CLI::Range(0, 256));
+  command->add_option("-p,--n-prompt", arguments->n_prompts, "prompt lengths (comma separated)")
+      ->delimiter(',')
+      ->check(sizes);
+  command->add_option("-n,--n-gen", arguments->n_gens, "generated tokens")
+      ->delimiter(',')
+      ->check(sizes);
+  command->add_option("--pg", arguments->prompt_gens, "prompt and generated tokens together: P,G")
+      ->expected(1)
+      ->take_all();
+  command->add_option("-d,--n-depth", arguments->n_depths, "tokens already in the cache")
+      ->delimiter(',')
+      ->check(sizes);
+  command->add_option("-r,--repetitions", arguments->n_repetitions, "repetitions")
+      ->check(CLI::Range(1, 1000));
+  command->add_option("-t,--threads", arguments->n_threads, "threads (0: all cores)")
+      ->delimiter(',')
+      ->check(CLI::Range(0, 256));
   command->add_option("-o,--output", arguments->format, "md, json, jsonl or csv")
       ->check(CLI::IsMember({"md", "json", "jsonl", "csv"}));
   command->add_flag("--no-warmup", arguments->no_warmup, "measure the first run, too");

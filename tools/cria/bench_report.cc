@@ -69,7 +69,8 @@ nlohmann::ordered_json row_json(const BenchRow& row) {
 std::string csv_line(const BenchRow& row, bool first) {
   std::string header;
   std::string line;
-  for (const auto& [key, value] : row_json(row).items()) {
+  const nlohmann::ordered_json json = row_json(row);
+  for (const auto& [key, value] : json.items()) {
     if (value.is_array()) continue;
     header += fmt::format("{}{}", header.empty() ? "" : ",", key);
     line += fmt::format("{}{}", line.empty() ? "" : ",", value.dump());
@@ -78,12 +79,14 @@ std::string csv_line(const BenchRow& row, bool first) {
 }
 
 std::string md_line(const BenchRow& row) {
-  return fmt::format("| {:<24} | {:>10} | {:>8.2f} M | {:<7} | {:>7} | {:>16} | {:>9.2f} ± {:<7.2f} | {:>9} | {:>9} | {:>9} |\n",
-                     row.model.description, format_bytes(row.model.weight_bytes),
-                     static_cast<double>(row.model.n_parameters) / 1e6, "CPU", row.n_threads, test_name(row.test),
-                     row.mean_rate(), row.stddev_rate(),
-                     row.first_token_ms > 0 ? format_seconds(row.first_token_ms / 1e3) : "-",
-                     format_seconds(row.model.load_seconds), format_bytes(row.rss_anon_bytes));
+  return fmt::format(
+      "| {:<24} | {:>10} | {:>8.2f} M | {:<7} | {:>7} | {:>16} | {:>9.2f} ± {:<7.2f} | {:>9} | "
+      "{:>9} | {:>9} |\n",
+      row.model.description, format_bytes(row.model.weight_bytes),
+      static_cast<double>(row.model.n_parameters) / 1e6, "CPU", row.n_threads, test_name(row.test),
+      row.mean_rate(), row.stddev_rate(),
+      row.first_token_ms > 0 ? format_seconds(row.first_token_ms / 1e3) : "-",
+      format_seconds(row.model.load_seconds), format_bytes(row.rss_anon_bytes));
 }
 
 }  // namespace
@@ -104,9 +107,11 @@ std::string test_name(const BenchTest& test) {
 std::string report_begin(const std::string& format) {
   if (format == "json") return "[\n";
   if (format != "md") return "";
-  return "| model                    |       size |     params | backend | threads |             test |"
+  return "| model                    |       size |     params | backend | threads |             "
+         "test |"
          "               t/s |      ttft |      load | own memory |\n"
-         "| ------------------------ | ---------: | ---------: | ------- | ------: | ---------------: |"
+         "| ------------------------ | ---------: | ---------: | ------- | ------: | "
+         "---------------: |"
          " ----------------: | --------: | --------: | ---------: |\n";
 }
 

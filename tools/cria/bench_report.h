@@ -9,7 +9,8 @@
 
 namespace cria::cli {
 
-// One test: n_prompt tokens of prefill, then n_gen steps of decode, after n_depth tokens already in the cache.
+// One test: n_prompt tokens of prefill, then n_gen steps of decode, after n_depth tokens already in
+// the cache.
 struct BenchTest {
   std::int64_t n_prompt = 0;
   std::int64_t n_gen = 0;
@@ -19,9 +20,9 @@ struct BenchTest {
 struct BenchRow {
   BenchTest test;
   int n_threads = 0;
-  std::string test_time;                     // ISO 8601, UTC
-  std::vector<std::uint64_t> samples_ns;     // one a repetition
-  double first_token_ms = 0;                 // mean; 0 when the test has no prompt
+  std::string test_time;                  // ISO 8601, UTC
+  std::vector<std::uint64_t> samples_ns;  // one a repetition
+  double first_token_ms = 0;              // mean; 0 when the test has no prompt
   std::uint64_t kv_bytes = 0;
   std::uint64_t rss_anon_bytes = 0;
   std::uint64_t rss_file_bytes = 0;
@@ -30,14 +31,15 @@ struct BenchRow {
 
   double mean_ns() const;
   double stddev_ns() const;
-  double mean_rate() const;                  // tokens a second
+  double mean_rate() const;  // tokens a second
   double stddev_rate() const;
 };
 
 // "pp512", "tg128", "pp512+tg128", with " @ d4096".
 std::string test_name(const BenchTest& test);
 
-// Text to print before the first row, for each row, and at the end, in one of "md", "json", "jsonl", "csv".
+// Text to print before the first row, for each row, and at the end, in one of "md", "json",
+// "jsonl", "csv".
 std::string report_begin(const std::string& format);
 std::string report_row(const std::string& format, const BenchRow& row, bool first);
 std::string report_end(const std::string& format);

@@ -65,8 +65,8 @@ class LineReader {
   History* history_ = nullptr;
 };
 
-// The conversation and the tokens that the cache holds of it. Each turn renders the whole conversation anew;
-// only what differs from the cache is run.
+// The conversation and the tokens that the cache holds of it. Each turn renders the whole
+// conversation anew; only what differs from the cache is run.
 class Conversation {
  public:
   Conversation(TextTokenizer tokenizer, GenerationSession session, const ChatArguments& arguments)
@@ -143,14 +143,15 @@ class Conversation {
 
 void print_help() {
   fmt::print(stderr,
-             "/clear  start a new conversation\n/stats  speed of the last answer\n/help   this list\n/bye    leave "
+             "/clear  start a new conversation\n/stats  speed of the last answer\n/help   this "
+             "list\n/bye    leave "
              "(also Ctrl-D); Ctrl-C stops an answer\n");
 }
 
 void print_stats(const GenerateStats& stats) {
-  fmt::print(stderr, "prompt {} tokens in {}, generated {} tokens in {}, first token after {}\n", stats.n_prompt,
-             format_seconds(stats.prompt_seconds), stats.n_generated, format_seconds(stats.decode_seconds),
-             format_seconds(stats.first_token_seconds));
+  fmt::print(stderr, "prompt {} tokens in {}, generated {} tokens in {}, first token after {}\n",
+             stats.n_prompt, format_seconds(stats.prompt_seconds), stats.n_generated,
+             format_seconds(stats.decode_seconds), format_seconds(stats.first_token_seconds));
 }
 
 Status converse(const ChatArguments& arguments) {
@@ -162,8 +163,8 @@ Status converse(const ChatArguments& arguments) {
   const ChatTurn probe[] = {{"user", "?"}};
   Result<std::string> rendered = tokenizer->render_chat(probe, arguments.date);
   if (!rendered.ok()) return rendered.status();
-  Result<GenerationSession> session =
-      GenerationSession::create(*engine, choose_context(arguments.generation.n_ctx, engine->info()));
+  Result<GenerationSession> session = GenerationSession::create(
+      *engine, choose_context(arguments.generation.n_ctx, engine->info()));
   if (!session.ok()) return session.status();
 
   Conversation conversation(*tokenizer, std::move(*session), arguments);

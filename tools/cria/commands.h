@@ -1,5 +1,5 @@
-// The subcommands of `cria`. Each add_* function declares its flags; the command runs after parsing and gives
-// the process's exit code: 0 done, 1 failed (one line on stderr says why), 2 wrong usage.
+// The subcommands of `cria`. Each add_* function declares its flags; the command runs after parsing
+// and gives the process's exit code: 0 done, 1 failed (one line on stderr says why), 2 wrong usage.
 #pragma once
 
 #include <CLI/CLI.hpp>

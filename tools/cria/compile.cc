@@ -1,12 +1,11 @@
 // `cria compile SRC -o OUT.pte`.
-#include "cria/toolchain.h"
-
 #include <fmt/format.h>
 
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "commands.h"
+#include "cria/toolchain.h"
 #include "model_arguments.h"
 #include "terminal.h"
 
@@ -29,16 +28,11 @@ nlohmann::ordered_json report_json(const CompileArguments& arguments, const Comp
                        {"bytes", tensor.size_bytes},
                        {"relative_mse", tensor.relative_mse}});
   }
-  return {{"source", arguments.options.source},
-          {"source_description", report.source_description},
-          {"out", arguments.out_path},
-          {"recipe", arguments.options.recipe},
-          {"file_bytes", report.file_bytes},
-          {"weight_bytes", report.weight_bytes},
-          {"parameters", report.n_parameters},
-          {"bits_per_weight", report.bits_per_weight},
-          {"seconds", report.seconds},
-          {"tensors", tensors}};
+  return {{"source", arguments.options.source}, {"source_description", report.source_description},
+          {"out", arguments.out_path},          {"recipe", arguments.options.recipe},
+          {"file_bytes", report.file_bytes},    {"weight_bytes", report.weight_bytes},
+          {"parameters", report.n_parameters},  {"bits_per_weight", report.bits_per_weight},
+          {"seconds", report.seconds},          {"tensors", tensors}};
 }
 
 // One line an encoding: how many tensors, bytes, and the error where something was lost.
@@ -55,18 +49,22 @@ void print_summary(const CompileArguments& arguments, const CompileReport& repor
     group.size_bytes += tensor.size_bytes;
     group.worst_mse = std::max(group.worst_mse, tensor.relative_mse);
   }
-  fmt::print(stderr, "{} -> {}: {} parameters, {:.2f} bits a weight, {} in {}\n", report.source_description,
-             arguments.out_path, report.n_parameters, report.bits_per_weight, format_bytes(report.file_bytes),
+  fmt::print(stderr, "{} -> {}: {} parameters, {:.2f} bits a weight, {} in {}\n",
+             report.source_description, arguments.out_path, report.n_parameters,
+             report.bits_per_weight, format_bytes(report.file_bytes),
              format_seconds(report.seconds));
   for (const auto& [encoding, group] : groups) {
-    fmt::print(stderr, "  {:<8} {:4} tensors {:>10}", encoding, group.n_tensors, format_bytes(group.size_bytes));
-    if (group.worst_mse > 0) fmt::print(stderr, "  worst relative error {:.3f} %", 100 * group.worst_mse);
+    fmt::print(stderr, "  {:<8} {:4} tensors {:>10}", encoding, group.n_tensors,
+               format_bytes(group.size_bytes));
+    if (group.worst_mse > 0)
+      fmt::print(stderr, "  worst relative error {:.3f} %", 100 * group.worst_mse);
     fmt::print(stderr, "\n");
   }
   if (!arguments.verbose) return;
   for (const CompiledTensor& tensor : report.tensors) {
-    fmt::print(stderr, "  {:<28} {:<7} {:>6} x {:<6} {:>10}  error {:.4f} %\n", tensor.name, tensor.encoding,
-               tensor.n_rows, tensor.n_cols, format_bytes(tensor.size_bytes), 100 * tensor.relative_mse);
+    fmt::print(stderr, "  {:<28} {:<7} {:>6} x {:<6} {:>10}  error {:.4f} %\n", tensor.name,
+               tensor.encoding, tensor.n_rows, tensor.n_cols, format_bytes(tensor.size_bytes),
+               100 * tensor.relative_mse);
   }
 }
 
@@ -90,15 +88,20 @@ void add_compile(CLI::App& app, Command& selected) {
   auto arguments = std::make_shared<CompileArguments>();
   CompileOptions& options = arguments->options;
   CLI::App* command = app.add_subcommand("compile", "compile a checkpoint into a .pte");
-  command->add_option("SRC", options.source, "a GGUF file, a Hugging Face folder, a llama2.c .bin, or a cached id")
+  command
+      ->add_option("SRC", options.source,
+                   "a GGUF file, a Hugging Face folder, a llama2.c .bin, or a cached id")
       ->required();
   command->add_option("-o,--output", arguments->out_path, "the .pte to write")->required();
   add_quant(*command, options.recipe);
-  command->add_option("--ctx", options.max_context, "positions a cache may have at most (0: the checkpoint's)")
+  command
+      ->add_option("--ctx", options.max_context,
+                   "positions a cache may have at most (0: the checkpoint's)")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 24));
   command->add_option("--act", options.activations, "default activations: a8 or a16")
       ->check(CLI::IsMember({"a8", "a16"}));
-  command->add_option("--tokenizer", options.tokenizer_path, "tokenizer file, in place of the checkpoint's own");
+  command->add_option("--tokenizer", options.tokenizer_path,
+                      "tokenizer file, in place of the checkpoint's own");
   add_threads(*command, options.n_threads);
   command->add_flag("--json", arguments->json, "the report as JSON on stdout");
   command->add_flag("-v,--verbose", arguments->verbose, "one line a tensor");

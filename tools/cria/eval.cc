@@ -36,13 +36,14 @@ nlohmann::ordered_json report_json(const EvaluateReport& report) {
 }
 
 std::string report_text(const EvaluateReport& report) {
-  std::string text = fmt::format("perplexity   {:.4f} +- {:.4f}   ({} tokens scored in {} windows)\n", report.perplexity,
-                                 report.perplexity_error, report.n_scored, report.n_windows);
+  std::string text =
+      fmt::format("perplexity   {:.4f} +- {:.4f}   ({} tokens scored in {} windows)\n",
+                  report.perplexity, report.perplexity_error, report.n_scored, report.n_windows);
   if (!report.has_reference) return text;
   text += fmt::format("reference    {:.4f}   ({:+.3f} %)\n", report.reference_perplexity,
                       100 * (report.perplexity / report.reference_perplexity - 1));
-  text += fmt::format("KL           mean {:.6f} +- {:.6f}   99.9 % {:.6f}   max {:.6f}\n", report.kl_mean,
-                      report.kl_error, report.kl_p999, report.kl_max);
+  text += fmt::format("KL           mean {:.6f} +- {:.6f}   99.9 % {:.6f}   max {:.6f}\n",
+                      report.kl_mean, report.kl_error, report.kl_p999, report.kl_max);
   text += fmt::format("same top 1   {:.3f} %\n", 100 * report.top1_agreement);
   return text;
 }
@@ -65,7 +66,8 @@ Status evaluate_and_print(EvalArguments& arguments) {
   }
   ProgressBar bar;
   arguments.options.progress = bar.callback();
-  Result<EvaluateReport> report = evaluate(*model, reference ? &*reference : nullptr, *text, arguments.options);
+  Result<EvaluateReport> report =
+      evaluate(*model, reference ? &*reference : nullptr, *text, arguments.options);
   if (!report.ok()) return report.status();
   return write_stdout(arguments.json ? report_json(*report).dump(2) + "\n" : report_text(*report));
 }
@@ -77,7 +79,8 @@ void add_eval(CLI::App& app, Command& selected) {
   CLI::App* command = app.add_subcommand("eval", "measure a model's quality on a text");
   add_model_arguments(*command, arguments->model);
   command->add_option("--text", arguments->text_path, "the text (-: standard input)")->required();
-  command->add_option("--reference", arguments->reference, "a model to compare with (KL divergence, agreement)");
+  command->add_option("--reference", arguments->reference,
+                      "a model to compare with (KL divergence, agreement)");
   command->add_option("-c,--ctx,--ctx-size", arguments->options.n_ctx, "tokens a window")
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 24));
   command->add_option("--chunks", arguments->options.max_windows, "windows to score (0: all)")

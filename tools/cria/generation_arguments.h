@@ -17,14 +17,20 @@ inline void add_generation_arguments(CLI::App& command, GenerationArguments& arg
   GenerateOptions& options = arguments.options;
   command.add_option("-n,--predict", options.max_tokens, "tokens to generate (-1: until the end)")
       ->check(CLI::Range(std::int64_t{-1}, std::int64_t{1} << 40));
-  command.add_option("-c,--ctx-size", arguments.n_ctx, "positions of the context (0: the model's, up to 4096)")
+  command
+      .add_option("-c,--ctx-size", arguments.n_ctx,
+                  "positions of the context (0: the model's, up to 4096)")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
   command.add_option("--temp", options.temperature, "temperature; 0 is greedy");
   command.add_option("--top-k", options.top_k, "keep the k most likely tokens (0: off)");
-  command.add_option("--top-p", options.top_p, "keep the most likely tokens of this total probability (1: off)");
-  command.add_option("--min-p", options.min_p, "keep tokens at least this likely, relative to the best (0: off)");
-  command.add_option("--repeat-penalty", options.repeat_penalty, "penalty on repeated tokens (1: off)");
-  command.add_option("--repeat-last-n", options.repeat_last_n, "tokens that the penalty looks back on");
+  command.add_option("--top-p", options.top_p,
+                     "keep the most likely tokens of this total probability (1: off)");
+  command.add_option("--min-p", options.min_p,
+                     "keep tokens at least this likely, relative to the best (0: off)");
+  command.add_option("--repeat-penalty", options.repeat_penalty,
+                     "penalty on repeated tokens (1: off)");
+  command.add_option("--repeat-last-n", options.repeat_last_n,
+                     "tokens that the penalty looks back on");
   command.add_option("-s,--seed", options.seed, "seed of the sampler");
   command.add_option("--stop", options.stop, "text that ends the generation (repeatable)")
       ->expected(1)

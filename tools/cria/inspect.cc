@@ -41,7 +41,8 @@ std::string table_text(const Json& rows, int indent) {
   for (const Json& row : rows) {
     text.append(indent, ' ');
     for (std::size_t i = 0; i < keys.size(); ++i) {
-      text += fmt::format("{:<{}}  ", row.contains(keys[i]) ? one_line(row[keys[i]]) : "", widths[i]);
+      text +=
+          fmt::format("{:<{}}  ", row.contains(keys[i]) ? one_line(row[keys[i]]) : "", widths[i]);
     }
     text += '\n';
   }
@@ -50,7 +51,8 @@ std::string table_text(const Json& rows, int indent) {
 
 // Rows that hold tables or objects themselves cannot be lines of a table.
 bool is_flat(const Json& row) {
-  return std::none_of(row.begin(), row.end(), [](const Json& cell) { return cell.is_object() || is_table(cell); });
+  return std::none_of(row.begin(), row.end(),
+                      [](const Json& cell) { return cell.is_object() || is_table(cell); });
 }
 
 std::string value_text(const Json& value, int indent);
@@ -64,7 +66,8 @@ std::string entry_text(const std::string& key, const Json& value, int indent) {
 }
 
 std::string value_text(const Json& value, int indent) {
-  if (is_table(value) && std::all_of(value.begin(), value.end(), is_flat)) return table_text(value, indent);
+  if (is_table(value) && std::all_of(value.begin(), value.end(), is_flat))
+    return table_text(value, indent);
   std::string text;
   if (value.is_array()) {
     for (const Json& element : value) {
@@ -92,11 +95,15 @@ void add_inspect(CLI::App& app, Command& selected) {
     bool json = false;
   };
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("inspect", "describe a .pte, a GGUF file or a safetensors folder");
-  command->add_option("FILE", arguments->path, "file, folder, or id in the local Hugging Face cache")->required();
+  CLI::App* command =
+      app.add_subcommand("inspect", "describe a .pte, a GGUF file or a safetensors folder");
+  command
+      ->add_option("FILE", arguments->path, "file, folder, or id in the local Hugging Face cache")
+      ->required();
   command->add_flag("--json", arguments->json, "as JSON");
-  command->callback(
-      [arguments, &selected] { selected = [arguments] { return run(arguments->path, arguments->json); }; });
+  command->callback([arguments, &selected] {
+    selected = [arguments] { return run(arguments->path, arguments->json); };
+  });
 }
 
 }  // namespace cria::cli

@@ -21,7 +21,8 @@ struct LogitsArguments {
 Result<std::vector<float>> last_logits(const LogitsArguments& arguments) {
   Result<Engine> engine = open_engine(arguments.model);
   if (!engine.ok()) return engine.status();
-  Result<std::uint64_t> size_bytes = engine->kv_cache_bytes(static_cast<std::int64_t>(arguments.ids.size()));
+  Result<std::uint64_t> size_bytes =
+      engine->kv_cache_bytes(static_cast<std::int64_t>(arguments.ids.size()));
   if (!size_bytes.ok()) return size_bytes.status();
   Result<KvCacheBuffer> cache = KvCacheBuffer::allocate(*size_bytes);
   if (!cache.ok()) return cache.status();
@@ -53,7 +54,8 @@ void add_logits(CLI::App& app, Command& selected) {
   command->add_option("--ids", arguments->ids, "token ids, comma separated; nothing is added")
       ->required()
       ->delimiter(',');
-  command->add_option("--npy", arguments->npy_path, "write float32 logits to this .npy file instead of stdout");
+  command->add_option("--npy", arguments->npy_path,
+                      "write float32 logits to this .npy file instead of stdout");
   command->add_flag("--json", arguments->json, "as JSON");
   command->callback([arguments, &selected] {
     selected = [arguments] {

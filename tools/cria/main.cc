@@ -1,7 +1,6 @@
 // cria: a Llama 3.2 checkpoint to tokens, from the command line.
 #include <cstdio>
 #include <exception>
-
 #include <string>
 
 #include "commands.h"
@@ -47,7 +46,8 @@ int main(int argc, char** argv) {
   if (parsed >= 0) return parsed;
   try {
     return selected();
-  } catch (const std::exception& error) {  // out of memory in the standard library, not cria's errors
+  } catch (
+      const std::exception& error) {  // out of memory in the standard library, not cria's errors
     std::fprintf(stderr, "cria: %s\n", error.what());
     return 1;
   }

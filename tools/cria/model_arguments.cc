@@ -32,15 +32,19 @@ CLI::Option* add_quant(CLI::App& command, std::string& recipe) {
 void add_model_arguments(CLI::App& command, ModelArguments& arguments) {
   command
       .add_option("MODEL", arguments.model,
-                  "a .pte, a GGUF file, a Hugging Face folder, a llama2.c .bin, or an id in the Hugging Face cache")
+                  "a .pte, a GGUF file, a Hugging Face folder, a llama2.c .bin, or an id in the "
+                  "Hugging Face cache")
       ->required();
   add_quant(command, arguments.quant);
-  command.add_option("--tokenizer", arguments.tokenizer, "tokenizer file, in place of the model's own");
-  command.add_option("--act", arguments.activations, "activations: a8 (int8 blocks) or a16 (float)")
+  command.add_option("--tokenizer", arguments.tokenizer,
+                     "tokenizer file, in place of the model's own");
+  command
+      .add_option("--act", arguments.activations, "activations: a8 (int8 blocks) or a16 (float)")
       ->check(CLI::IsMember({"a8", "a16"}));
   add_threads(command, arguments.n_threads);
   command.add_option("--cache-dir", arguments.cache_dir, "where compiled models are kept");
-  command.add_flag("-v,--verbose", arguments.verbose, "say on stderr what is done and how long it took");
+  command.add_flag("-v,--verbose", arguments.verbose,
+                   "say on stderr what is done and how long it took");
 }
 
 Result<Engine> open_engine(const ModelArguments& arguments) {
@@ -55,17 +59,17 @@ Result<Engine> open_engine(const ModelArguments& arguments) {
   if (!prepared.ok()) return prepared.status();
   if (prepared->compiled_now && (arguments.verbose || stderr_is_terminal())) {
     const CompileReport& report = prepared->report;
-    fmt::print(stderr, "compiled {}: {}, {:.2f} bits a weight, {} in {}\n", report.source_description,
-               format_bytes(report.file_bytes), report.bits_per_weight, prepared->pte_path,
-               format_seconds(report.seconds));
+    fmt::print(stderr, "compiled {}: {}, {:.2f} bits a weight, {} in {}\n",
+               report.source_description, format_bytes(report.file_bytes), report.bits_per_weight,
+               prepared->pte_path, format_seconds(report.seconds));
   }
-  Result<Engine> engine =
-      Engine::load(prepared->pte_path, {.n_threads = arguments.n_threads, .activations = arguments.activations});
+  Result<Engine> engine = Engine::load(
+      prepared->pte_path, {.n_threads = arguments.n_threads, .activations = arguments.activations});
   if (engine.ok() && arguments.verbose) {
     const ModelInfo& info = engine->info();
-    fmt::print(stderr, "loaded {} ({}): {} in {}, context up to {}, activations {}\n", prepared->pte_path,
-               info.description, format_bytes(info.file_bytes), format_seconds(info.load_seconds), info.max_context,
-               info.activations);
+    fmt::print(stderr, "loaded {} ({}): {} in {}, context up to {}, activations {}\n",
+               prepared->pte_path, info.description, format_bytes(info.file_bytes),
+               format_seconds(info.load_seconds), info.max_context, info.activations);
   }
   return engine;
 }

@@ -11,10 +11,10 @@
 namespace cria::cli {
 
 struct ModelArguments {
-  std::string model;              // path, or id in the local Hugging Face cache
+  std::string model;  // path, or id in the local Hugging Face cache
   std::string quant = "source";
   std::string tokenizer;
-  std::string activations;        // empty: what the program says
+  std::string activations;  // empty: what the program says
   std::string cache_dir;
   int n_threads = 0;
   bool verbose = false;
@@ -23,11 +23,12 @@ struct ModelArguments {
 // Declares MODEL, --quant, --tokenizer, --act, -t, --cache-dir, --verbose.
 void add_model_arguments(CLI::App& command, ModelArguments& arguments);
 
-// Compiles the model if it is not compiled yet (with progress) and maps it. Says on stderr what was done
-// when `verbose`.
+// Compiles the model if it is not compiled yet (with progress) and maps it. Says on stderr what was
+// done when `verbose`.
 Result<Engine> open_engine(const ModelArguments& arguments);
 
-// `-t`, checked: 0 stays "all cores"; more than the machine's cores is allowed (and slow), absurd counts are not.
+// `-t`, checked: 0 stays "all cores"; more than the machine's cores is allowed (and slow), absurd
+// counts are not.
 CLI::Option* add_threads(CLI::App& command, int& n_threads);
 
 // --quant: the names of all recipes.

@@ -9,7 +9,8 @@
 namespace cria::cli {
 
 Status write_npy(const std::string& path, std::span<const float> values) {
-  // Format 1.0: magic, version, header length, then a Python dict padded with spaces to a multiple of 64.
+  // Format 1.0: magic, version, header length, then a Python dict padded with spaces to a multiple
+  // of 64.
   std::string header =
       fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({},), }}", values.size());
   constexpr std::size_t kPreamble = 10;
@@ -20,7 +21,8 @@ Status write_npy(const std::string& path, std::span<const float> values) {
   file.write("\x93NUMPY\x01\x00", 8);
   file.write(reinterpret_cast<const char*>(&length), sizeof(length));
   file << header;
-  file.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size_bytes()));
+  file.write(reinterpret_cast<const char*>(values.data()),
+             static_cast<std::streamsize>(values.size_bytes()));
   file.close();
   if (file) return {};
   std::remove(path.c_str());

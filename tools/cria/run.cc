@@ -36,7 +36,9 @@ Result<std::vector<std::int32_t>> prompt_ids(const RunArguments& arguments, cons
 }
 
 nlohmann::ordered_json stats_json(const GenerateStats& stats) {
-  const auto rate = [](std::int64_t n, double seconds) { return seconds > 0 ? static_cast<double>(n) / seconds : 0.0; };
+  const auto rate = [](std::int64_t n, double seconds) {
+    return seconds > 0 ? static_cast<double>(n) / seconds : 0.0;
+  };
   return {{"n_prompt", stats.n_prompt},
           {"n_generated", stats.n_generated},
           {"prompt_seconds", stats.prompt_seconds},
@@ -53,12 +55,13 @@ void print_stats(const GenerateResult& result) {
   const GenerateStats& s = result.stats;
   const nlohmann::ordered_json json = stats_json(s);
   fmt::print(stderr,
-             "prompt {} tokens, {:.1f} tok/s | generated {} tokens, {:.1f} tok/s | first token {} | stopped: {} | "
+             "prompt {} tokens, {:.1f} tok/s | generated {} tokens, {:.1f} tok/s | first token {} "
+             "| stopped: {} | "
              "memory {} own + {} mapped, of it KV {}\n",
              s.n_prompt, json["prompt_tokens_per_second"].get<double>(), s.n_generated,
              json["decode_tokens_per_second"].get<double>(), format_seconds(s.first_token_seconds),
-             stop_reason_name(result.reason), format_bytes(s.rss_anon_bytes), format_bytes(s.rss_file_bytes),
-             format_bytes(s.kv_bytes));
+             stop_reason_name(result.reason), format_bytes(s.rss_anon_bytes),
+             format_bytes(s.rss_file_bytes), format_bytes(s.kv_bytes));
 }
 
 Status print_json(const RunArguments& arguments, const std::string& prompt, const Engine& engine,
@@ -69,12 +72,14 @@ Status print_json(const RunArguments& arguments, const std::string& prompt, cons
                                  {"ids", result.ids},
                                  {"stop_reason", stop_reason_name(result.reason)},
                                  {"stats", stats_json(result.stats)},
-                                 {"model", {{"path", arguments.model.model},
-                                            {"description", info.description},
-                                            {"activations", info.activations},
-                                            {"file_bytes", info.file_bytes},
-                                            {"load_seconds", info.load_seconds}}}};
-  return write_stdout(json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+                                 {"model",
+                                  {{"path", arguments.model.model},
+                                   {"description", info.description},
+                                   {"activations", info.activations},
+                                   {"file_bytes", info.file_bytes},
+                                   {"load_seconds", info.load_seconds}}}};
+  return write_stdout(json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) +
+                      "\n");
 }
 
 Status generate_and_print(const RunArguments& arguments, const std::string& prompt) {
@@ -84,8 +89,8 @@ Status generate_and_print(const RunArguments& arguments, const std::string& prom
   if (!tokenizer.ok()) return tokenizer.status();
   Result<std::vector<std::int32_t>> ids = prompt_ids(arguments, prompt, *tokenizer);
   if (!ids.ok()) return ids.status();
-  Result<GenerationSession> session =
-      GenerationSession::create(*engine, choose_context(arguments.generation.n_ctx, engine->info()));
+  Result<GenerationSession> session = GenerationSession::create(
+      *engine, choose_context(arguments.generation.n_ctx, engine->info()));
   if (!session.ok()) return session.status();
 
   Status write_status;
@@ -123,13 +128,16 @@ void add_run(CLI::App& app, Command& selected) {
   add_model_arguments(*command, arguments->model);
   add_generation_arguments(*command, arguments->generation);
   CLI::Option_group* prompt = command->add_option_group("prompt");
-  prompt->add_option("-p,--prompt", arguments->prompt, "the prompt; empty starts from the begin token");
-  prompt->add_option("-f,--file", arguments->prompt_file, "file with the prompt (-: standard input)");
+  prompt->add_option("-p,--prompt", arguments->prompt,
+                     "the prompt; empty starts from the begin token");
+  prompt->add_option("-f,--file", arguments->prompt_file,
+                     "file with the prompt (-: standard input)");
   prompt->require_option(1);
   command->add_flag("--chat", arguments->chat, "put the prompt into the model's chat template");
   command->add_option("--system", arguments->system, "system prompt (implies --chat)");
   command->add_option("--date", arguments->date, "date in the chat template, e.g. \"26 Jul 2024\"");
-  command->add_flag("--display-prompt", arguments->display_prompt, "print the prompt before the generated text");
+  command->add_flag("--display-prompt", arguments->display_prompt,
+                    "print the prompt before the generated text");
   command->add_flag("--json", arguments->json, "one JSON object in place of the text");
   command->callback([arguments, &selected] { selected = [arguments] { return run(*arguments); }; });
 }

@@ -65,10 +65,12 @@ bool ProgressBar::update(std::string_view step, std::uint64_t done, std::uint64_
     clear();
     return true;
   }
-  const int percent = static_cast<int>(100.0 * static_cast<double>(done) / static_cast<double>(total));
+  const int percent =
+      static_cast<int>(100.0 * static_cast<double>(done) / static_cast<double>(total));
   if (now - step_start_ < std::chrono::seconds(1) || percent == shown_percent_) return true;
   shown_percent_ = percent;
-  fmt::print(stderr, "\r{:<12} [{:<{}}] {:3}%", step_, std::string(kWidth * percent / 100, '='), kWidth, percent);
+  fmt::print(stderr, "\r{:<12} [{:<{}}] {:3}%", step_, std::string(kWidth * percent / 100, '='),
+             kWidth, percent);
   std::fflush(stderr);
   return true;
 }
@@ -89,8 +91,10 @@ bool interrupted() { return g_interrupted != 0; }
 void clear_interrupt() { g_interrupted = 0; }
 
 Status write_stdout(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return {};
-  return Status(ErrorCode::kIo, fmt::format("cannot write to standard output: {}", std::strerror(errno)));
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0)
+    return {};
+  return Status(ErrorCode::kIo,
+                fmt::format("cannot write to standard output: {}", std::strerror(errno)));
 }
 
 }  // namespace cria::cli

@@ -10,10 +10,10 @@
 #include "cria/status.h"
 
 // Leaves the function with the error of a Status, if it is one.
-#define CRIA_CLI_RETURN_IF_ERROR(expression)         \
-  do {                                               \
-    const ::cria::Status cli_status = (expression);  \
-    if (!cli_status.ok()) return cli_status;         \
+#define CRIA_CLI_RETURN_IF_ERROR(expression)        \
+  do {                                              \
+    const ::cria::Status cli_status = (expression); \
+    if (!cli_status.ok()) return cli_status;        \
   } while (false)
 
 namespace cria::cli {
@@ -28,8 +28,8 @@ std::string format_seconds(double seconds);
 bool stderr_is_terminal();
 bool stdout_is_terminal();
 
-// A bar a step, drawn once a step has lasted a second; nothing when stderr is not a terminal. Turns false,
-// which cancels the operation, after Ctrl-C.
+// A bar a step, drawn once a step has lasted a second; nothing when stderr is not a terminal. Turns
+// false, which cancels the operation, after Ctrl-C.
 class ProgressBar {
  public:
   ~ProgressBar();

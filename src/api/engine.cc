@@ -1,0 +1,120 @@
+#include "cria/engine.h"
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "api/delegates.h"
+#include "api/engine_impl.h"
+#include "api/open_tokenizer.h"
+#include "base/result.h"
+
+namespace cria {
+namespace {
+
+// What the compiler noted about the model ("metadata"); an empty object for programs without.
+nlohmann::json read_metadata(const Program& program) {
+  Result<std::span<const std::byte>> bytes = program.named_data("metadata");
+  if (!bytes.ok()) return nlohmann::json::object();
+  const char* text = reinterpret_cast<const char*>(bytes->data());
+  nlohmann::json json =
+      nlohmann::json::parse(text, text + bytes->size(), nullptr, /*allow_exceptions=*/false);
+  return json.is_object() ? json : nlohmann::json::object();
+}
+
+template <typename T>
+T value_or(const nlohmann::json& json, const char* key, T fallback) {
+  const auto found = json.find(key);
+  if (found == json.end()) return fallback;
+  if constexpr (std::is_same_v<T, std::string>) {
+    return found->is_string() ? found->get<std::string>() : fallback;
+  } else {
+    return found->is_number() ? found->get<T>() : fallback;
+  }
+}
+
+ModelInfo describe(const Program& program, const ProgramModel& model,
+                   const EngineOptions& options) {
+  const LanguageModelInfo& language = model.info();
+  const nlohmann::json metadata = read_metadata(program);
+  ModelInfo info;
+  info.n_vocab = language.n_vocab;
+  info.max_context = language.max_context;
+  info.prefill_chunk = language.prefill_chunk;
+  info.kv_bytes_per_position = language.kv_bytes_per_position;
+  info.bos_id = language.bos_id;
+  info.eos_ids = language.eos_ids;
+  if (Result<std::int64_t> n_layers = program.constant("get_n_layers"); n_layers.ok())
+    info.n_layers = *n_layers;
+  info.n_parameters = value_or<std::int64_t>(metadata, "n_parameters", 0);
+  info.file_bytes = program.file_bytes();
+  info.weight_bytes = value_or<std::uint64_t>(metadata, "weight_bytes", program.named_data_bytes());
+  info.description = fmt::format("llama {:.4g}M {}", static_cast<double>(info.n_parameters) / 1e6,
+                                 value_or<std::string>(metadata, "recipe", "?"));
+  info.activations = options.activations.empty()
+                         ? value_or<std::string>(metadata, "activations", "a16")
+                         : options.activations;
+  return info;
+}
+
+}  // namespace
+
+Result<Engine> Engine::load(const std::string& pte_path, const EngineOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  ExecutorOptions executor_options;
+  executor_options.n_threads = options.n_threads;
+  if (!options.activations.empty())
+    executor_options.options.push_back({"", "act", options.activations});
+  auto impl = std::make_shared<Impl>();
+  CRIA_ASSIGN_OR_RETURN(impl->program, Program::load(pte_path));
+  CRIA_ASSIGN_OR_RETURN(impl->model,
+                        ProgramModel::create(impl->program, builtin_delegates(), executor_options));
+  impl->info = describe(*impl->program, *impl->model, options);
+  impl->info.load_seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return Engine(std::move(impl));
+}
+
+const ModelInfo& Engine::info() const { return impl_->info; }
+int Engine::n_threads() const { return impl_->model->executor().n_threads(); }
+
+Result<TextTokenizer> Engine::tokenizer() const {
+  CRIA_ASSIGN_OR_RETURN(std::shared_ptr<const Tokenizer> tokenizer,
+                        program_tokenizer(impl_->program));
+  return TextTokenizer(std::move(tokenizer));
+}
+
+Result<std::uint64_t> Engine::kv_cache_bytes(std::int64_t n_ctx) const {
+  return cria::kv_cache_bytes(impl_->model->info(), n_ctx);
+}
+
+Status Engine::forward(std::span<const std::int32_t> ids, KvCacheBuffer& cache,
+                       std::span<float> logits) const {
+  std::lock_guard lock(impl_->mutex);
+  return impl_->model->forward(ids, cache.impl().cache, LogitRows::kLast, logits);
+}
+
+Status Engine::forward_all(std::span<const std::int32_t> ids, KvCacheBuffer& cache,
+                           std::span<float> logits) const {
+  std::lock_guard lock(impl_->mutex);
+  return impl_->model->forward(ids, cache.impl().cache, LogitRows::kAll, logits);
+}
+
+Result<KvCacheBuffer> KvCacheBuffer::allocate(std::uint64_t size_bytes) {
+  CRIA_ASSIGN_OR_RETURN(KvCache cache, KvCache::allocate(size_bytes));
+  KvCacheBuffer buffer;
+  buffer.impl_ = std::make_unique<Impl>(std::move(cache));
+  return buffer;
+}
+
+KvCacheBuffer::KvCacheBuffer() = default;
+KvCacheBuffer::KvCacheBuffer(KvCacheBuffer&&) noexcept = default;
+KvCacheBuffer& KvCacheBuffer::operator=(KvCacheBuffer&&) noexcept = default;
+KvCacheBuffer::~KvCacheBuffer() = default;
+
+std::uint64_t KvCacheBuffer::size_bytes() const { return impl_->cache.size_bytes(); }
+std::int64_t KvCacheBuffer::position() const { return impl_->cache.position(); }
+void KvCacheBuffer::reset() { impl_->cache.reset(); }
+void KvCacheBuffer::wipe() { impl_->cache.wipe(); }
+Status KvCacheBuffer::rewind(std::int64_t position) { return impl_->cache.rewind(position); }
+
+}  // namespace cria
