@@ -1,6 +1,7 @@
 #include "runtime/method.h"
 
 #include <algorithm>
+#include <optional>
 
 namespace cria {
 namespace {

@@ -22,7 +22,6 @@ namespace {
 struct Device {
   const cria_delegate* (*table)();
   bool has_isas;  // takes the options "isa" and "act"
-  friend void PrintTo(const Device& device, std::ostream* out) { *out << device.table()->name; }
 };
 constexpr Device kDevices[] = {{null_delegate, false}, {cpu_delegate, true}};
 

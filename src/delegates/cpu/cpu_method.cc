@@ -1,6 +1,7 @@
 #include "delegates/cpu/cpu_method.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 
 namespace cria {
