@@ -99,7 +99,7 @@ class BadInput(unittest.TestCase):
         model = self.copy_of_tiny()
         config = json.loads((model / "config.json").read_text())
         for change, mentions in (({"model_type": "mistral"}, "mistral"), ({"num_hidden_layers": 10**9}, ""),
-                                 ({"num_hidden_layers": 99}, ""), ({"hidden_size": 0}, "hidden_size"),
+                                 ({"num_hidden_layers": 99}, ""), ({"hidden_size": 0}, "hidden"),
                                  ({"hidden_size": 512}, ""), ({"num_key_value_heads": 3}, ""), ({"vocab_size": -5}, ""),
                                  ({"rope_scaling": {"rope_type": "yarn", "factor": 2}}, "yarn"),
                                  ({"head_dim": 63}, "")):

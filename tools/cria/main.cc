@@ -1,7 +1,9 @@
 // cria: a Llama 3.2 checkpoint to tokens, from the command line.
 #include <cstdio>
 #include <exception>
+#include <map>
 #include <string>
+#include <vector>
 
 #include "commands.h"
 #include "cria/version.h"
@@ -10,10 +12,21 @@ namespace {
 
 const std::string kVersionLine = std::string("cria ") + cria::kVersion;
 
+// llama.cpp's flags of several letters after one dash, which CLI11 would read as several flags.
+std::vector<std::string> spell_out(int argc, char** argv) {
+  const std::map<std::string, std::string> long_forms = {{"-pg", "--pg"}, {"-sys", "--system"}};
+  std::vector<std::string> arguments;
+  for (int i = argc - 1; i > 0; --i) {  // CLI11 takes them last first
+    const auto found = long_forms.find(argv[i]);
+    arguments.push_back(found == long_forms.end() ? argv[i] : found->second);
+  }
+  return arguments;
+}
+
 // CLI11 reports both wrong usage and --help by exceptions; the exit codes are ours.
 int parse(CLI::App& app, int argc, char** argv) {
   try {
-    app.parse(argc, argv);
+    app.parse(spell_out(argc, argv));
     return -1;
   } catch (const CLI::CallForHelp& help) {
     return app.exit(help);
