@@ -42,31 +42,27 @@ void Encoder::add_piece(std::string_view piece) {
     return;
   }
   const std::uint64_t hash = view_.hash_token(piece);
-  if (cache_.empty()) {
-    const std::int32_t whole = view_.ignore_merges() ? view_.find_token(piece, hash) : kNoToken;
-    if (whole == kNoToken) return add_merged(piece);
-    ids_.push_back(whole);
-    return;
-  }
-  CachedPiece& cached = cache_[(hash >> 24) & (cache_.size() - 1)];
-  if (cached.size_bytes == piece.size() &&
-      text_.compare(cached.text_offset, cached.size_bytes, piece) == 0) {
-    for (std::uint32_t i = 0; i < cached.n_ids; ++i) ids_.push_back(ids_[cached.ids_offset + i]);
+  CachedPiece* const cached =
+      cache_.empty() ? nullptr : &cache_[(hash >> 24) & (cache_.size() - 1)];
+  if (cached != nullptr && cached->size_bytes == piece.size() &&
+      text_.compare(cached->text_offset, cached->size_bytes, piece) == 0) {
+    for (std::uint32_t i = 0; i < cached->n_ids; ++i) ids_.push_back(ids_[cached->ids_offset + i]);
     return;
   }
   const std::size_t ids_offset = ids_.size();
-  const std::int32_t whole = view_.ignore_merges() ? view_.find_token(piece, hash) : kNoToken;
-  if (whole == kNoToken) {
-    add_merged(piece);
-  } else {
-    ids_.push_back(whole);
-  }
-  cached = {static_cast<std::uint32_t>(piece.data() - text_.data()),
-            static_cast<std::uint32_t>(piece.size()), static_cast<std::uint32_t>(ids_offset),
-            static_cast<std::uint32_t>(ids_.size() - ids_offset)};
+  add_new_piece(piece, hash);
+  if (cached == nullptr) return;
+  *cached = {static_cast<std::uint32_t>(piece.data() - text_.data()),
+             static_cast<std::uint32_t>(piece.size()), static_cast<std::uint32_t>(ids_offset),
+             static_cast<std::uint32_t>(ids_.size() - ids_offset)};
 }
 
-void Encoder::add_merged(std::string_view piece) {
+void Encoder::add_new_piece(std::string_view piece, std::uint64_t hash) {
+  const std::int32_t whole = view_.ignore_merges() ? view_.find_token(piece, hash) : kNoToken;
+  if (whole != kNoToken) {
+    ids_.push_back(whole);
+    return;
+  }
   const std::size_t begin = ids_.size();
   for (const char c : piece) ids_.push_back(view_.byte_id(static_cast<std::uint8_t>(c)));
   merger_.merge(ids_, begin);

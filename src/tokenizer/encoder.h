@@ -33,7 +33,7 @@ class Encoder {
   };
 
   void add_piece(std::string_view piece);
-  void add_merged(std::string_view piece);
+  void add_new_piece(std::string_view piece, std::uint64_t hash);
   void add_sentence(std::string_view part);
   void add_character(std::string_view character);
 
