@@ -88,7 +88,7 @@ struct TensorRun {
   std::int64_t n_cols;
 };
 
-// All runs in file order. `skipped` (the rotary tables of version 0) has a null name.
+// All runs in file order. Version 0's rotary tables, which are skipped, have a null name.
 std::vector<TensorRun> runs_in_file_order(const Llama2cFile& f) {
   const std::int64_t head_dim = f.dim / f.n_heads;
   const std::int64_t kv_dim = head_dim * f.n_kv_heads;
