@@ -5,6 +5,9 @@
 CRIA_PACKAGES=(g++ cmake ninja-build pkg-config libfmt-dev nlohmann-json3-dev libpcre2-dev libflatbuffers-dev
                libcli11-dev libedit-dev pybind11-dev python3-dev)
 CRIA_TEST_PACKAGES=(libgtest-dev libgmock-dev libbenchmark-dev clang-format)
+# For the preset aarch64, after `dpkg --add-architecture arm64 && apt-get update`.
+CRIA_AARCH64_PACKAGES=(g++-aarch64-linux-gnu qemu-user-static libfmt-dev:arm64 libpcre2-dev:arm64 libedit-dev:arm64
+                       libgtest-dev:arm64 libgmock-dev:arm64 libflatbuffers-dev:arm64)
 
 cria_install() {
   local missing=()
@@ -18,12 +21,4 @@ cria_install() {
   [ "$(id -u)" -eq 0 ] || sudo=sudo
   $sudo apt-get update -qq >&2
   DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
-}
-
-# Configures a preset if that has not been done and builds what is given (nothing: everything).
-cria_build() {
-  local preset=$1
-  shift
-  [ -f "build/$preset/build.ninja" ] || cmake --preset "$preset" >/dev/null
-  cmake --build --preset "$preset" ${1:+--target "$@"} 2>&1 | tail -n 3 >&2
 }
