@@ -101,7 +101,7 @@ class Conversation {
 
  private:
   Result<GenerateResult> generate() {
-    Result<std::string> rendered = tokenizer_.render_chat(messages_, arguments_.date);
+    Result<std::string> rendered = tokenizer_.render_chat(messages_, chat_date(arguments_.date));
     if (!rendered.ok()) return rendered.status();
     Result<std::vector<std::int32_t>> ids = tokenizer_.encode(*rendered);
     if (!ids.ok()) return ids.status();
@@ -161,7 +161,7 @@ Status converse(const ChatArguments& arguments) {
   if (!tokenizer.ok()) return tokenizer.status();
   // Refuse a model without a template before the person has typed anything.
   const ChatTurn probe[] = {{"user", "?"}};
-  Result<std::string> rendered = tokenizer->render_chat(probe, arguments.date);
+  Result<std::string> rendered = tokenizer->render_chat(probe, chat_date(arguments.date));
   if (!rendered.ok()) return rendered.status();
   Result<GenerationSession> session = GenerationSession::create(
       *engine, choose_context(arguments.generation.n_ctx, engine->info()));
@@ -195,7 +195,8 @@ void add_chat(CLI::App& app, Command& selected) {
   add_model_arguments(*command, arguments->model);
   add_generation_arguments(*command, arguments->generation);
   command->add_option("--system", arguments->system, "system prompt");
-  command->add_option("--date", arguments->date, "date in the chat template, e.g. \"26 Jul 2024\"");
+  command->add_option("--date", arguments->date,
+                      "date in the chat template, e.g. \"26 Jul 2024\" (default: today)");
   command->callback([arguments, &selected] {
     selected = [arguments] {
       catch_interrupt();

@@ -1,8 +1,12 @@
 // The sampling flags that `run` and `chat` share, under llama.cpp's names.
 #pragma once
 
+#include <fmt/chrono.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <ctime>
+#include <string>
 
 #include "cria/session.h"
 
@@ -36,6 +40,11 @@ inline void add_generation_arguments(CLI::App& command, GenerationArguments& arg
       ->expected(1)
       ->take_all();
   command.add_flag("--ignore-eos", options.ignore_eos, "go on after an end token");
+}
+
+// The date for the chat template: `wanted`, or today's as the template writes it.
+inline std::string chat_date(const std::string& wanted) {
+  return wanted.empty() ? fmt::format("{:%d %b %Y}", fmt::localtime(std::time(nullptr))) : wanted;
 }
 
 }  // namespace cria::cli

@@ -30,7 +30,7 @@ Result<std::vector<std::int32_t>> prompt_ids(const RunArguments& arguments, cons
   std::vector<ChatTurn> messages;
   if (!arguments.system.empty()) messages.push_back({"system", arguments.system});
   messages.push_back({"user", text});
-  Result<std::string> rendered = tokenizer.render_chat(messages, arguments.date);
+  Result<std::string> rendered = tokenizer.render_chat(messages, chat_date(arguments.date));
   if (!rendered.ok()) return rendered.status();
   return tokenizer.encode(*rendered);
 }
@@ -135,7 +135,8 @@ void add_run(CLI::App& app, Command& selected) {
   prompt->require_option(1);
   command->add_flag("--chat", arguments->chat, "put the prompt into the model's chat template");
   command->add_option("--system", arguments->system, "system prompt (implies --chat)");
-  command->add_option("--date", arguments->date, "date in the chat template, e.g. \"26 Jul 2024\"");
+  command->add_option("--date", arguments->date,
+                      "date in the chat template, e.g. \"26 Jul 2024\" (default: today)");
   command->add_flag("--display-prompt", arguments->display_prompt,
                     "print the prompt before the generated text");
   command->add_flag("--json", arguments->json, "one JSON object in place of the text");
