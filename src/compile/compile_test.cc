@@ -300,9 +300,10 @@ TEST_F(CompileTest, MethodsShareWeightsAndHaveTheirShapes) {
 
 TEST_F(CompileTest, ConstantsMetadataAndTokenizer) {
   request_.tokenizer = {std::byte{1}, std::byte{2}, std::byte{3}};
+  request_.prefill_chunk = 48;
   const CompileSummary summary = must_compile(MemoryCheckpoint());
   const Opened opened(request_.out_path);
-  EXPECT_EQ(opened.constant("get_max_seq_len"), 128);
+  EXPECT_EQ(opened.constant("get_max_seq_len"), 48);
   EXPECT_EQ(opened.constant("get_max_context_len"), 128);
   EXPECT_EQ(opened.constant("get_vocab_size"), 50);
   EXPECT_EQ(opened.constant("get_bos_id"), 1);

@@ -1,5 +1,6 @@
 #include "compile/describe_program.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace cria {
@@ -24,8 +25,10 @@ Json config_json(const LlamaConfig& config) {
 
 std::vector<pte::ConstantMethod> constant_methods(const ProgramFacts& facts) {
   const LlamaConfig& config = facts.checkpoint.config();
+  // Stock runners cut prompts into pieces of get_max_seq_len, so it is what one call takes.
+  const std::int64_t piece = std::min(facts.request.prefill_chunk, facts.max_context);
   std::vector<pte::ConstantMethod> constants = {
-      {"get_max_seq_len", {facts.max_context}},
+      {"get_max_seq_len", {piece}},
       {"get_max_context_len", {facts.max_context}},
       {"get_vocab_size", {config.n_vocab}},
       {"get_n_layers", {config.n_layers}},
