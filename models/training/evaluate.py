@@ -46,15 +46,29 @@ def call_fields(text: str) -> dict[str, Any]:
         return {}
 
 
+def greedy_answer(net: llama.Llama, tokenizer: Tokenizer, prompt: str, expected: str) -> str:
+    """What greedy decoding gives, without the end token.
+
+    One forward pass over the expected answer shows up to where greedy decoding follows it; only the
+    rest is generated.
+    """
+    stop = {special_id("<|eot_id|>"), special_id("<|end_of_text|>")}
+    context, target = tokenizer.encode(prompt), tokenizer.encode(expected + "<|eot_id|>")
+    best = net(torch.tensor([context + target[:-1]]))[0, len(context) - 1:].argmax(-1).tolist()
+    right = next((i for i, (a, b) in enumerate(zip(best, target)) if a != b), len(target))
+    if right == len(target):
+        return expected
+    ids = target[:right] + llama.generate(net, context + target[:right], 200 - right, stop)
+    return tokenizer.decode([i for i in ids if i not in stop])
+
+
 def task_accuracy(net: llama.Llama, tokenizer: Tokenizer, path: Path, limit: int) -> dict[str, Any]:
     """Greedy answers against the expected ones: exact matches and right fields, as shares."""
     fields = note_fields if path.name == "notes.jsonl" else call_fields
-    stop = {special_id("<|eot_id|>"), special_id("<|end_of_text|>")}
     exact, hits, wrong = 0, {}, []
     rows = [json.loads(line) for line in path.read_text().splitlines()[:limit]]
     for row in rows:
-        ids = llama.generate(net, tokenizer.encode(row["prompt"]), 200, stop)
-        answer = tokenizer.decode([i for i in ids if i not in stop])
+        answer = greedy_answer(net, tokenizer, row["prompt"], row["expected"])
         exact += answer == row["expected"]
         if answer != row["expected"]:
             wrong.append({"expected": row["expected"], "answer": answer})

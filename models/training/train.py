@@ -3,8 +3,8 @@
     python3 train.py --model cria-tiny --data DIR/train.npz --ranks DIR/ranks.json --out DIR/cria-tiny \\
         --steps 4000 --decay 800
 
-The learning rate warms up, stays, and falls linearly to zero over the last --decay steps; running
-again with a larger --steps from a checkpoint before the decay continues the flat part. Matrices
+The learning rate warms up, stays, and falls linearly to zero over the last --decay steps (or over
+--minutes, on a machine of unknown load). Matrices
 inside the layers are trained with Muon (orthogonalized momentum), the rest with AdamW. Loss on
 context tokens of a conversation counts --context-weight, on what the model must write 1.
 """
@@ -14,6 +14,7 @@ import csv
 import json
 import math
 import multiprocessing
+import signal
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -166,6 +167,7 @@ class Trainer:
         self.optimizers = [Muon(inner, args.lr),
                            torch.optim.AdamW(outer, args.lr_adam, betas=(0.9, 0.98), weight_decay=0.0)]
         self.step, self.tokens = 0, 0
+        self.started = time.time()
         self.helper: Helper | None = None
         self.helped = 0
         self.path = args.out / "checkpoint.pt"
@@ -173,7 +175,7 @@ class Trainer:
             self.restore(torch.load(self.path))
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Everything as `save` left it."""
+        """Everything as `save` left it; a grown checkpoint has no optimizer states."""
         self.net.load_state_dict(saved["net"])
         self.average = saved["average"]
         for optimizer, state in zip(self.optimizers, saved["optimizers"]):
@@ -190,15 +192,18 @@ class Trainer:
     def set_rate(self) -> None:
         """Learning rate of this step."""
         a = self.args
-        factor = min(1.0, (self.step + 1) / a.warmup, (a.steps - self.step) / max(1, a.decay))
+        left = (a.steps - self.step) / max(1, a.decay)
+        if a.minutes:
+            left = max(0.0, 1 - (time.time() - self.started) / (60 * a.minutes))
+        factor = min(1.0, (self.step + 1) / a.warmup, left)
         for optimizer, peak in zip(self.optimizers, self.peaks):
             for group in optimizer.param_groups:
                 group["lr"] = peak * factor
 
-    def documents(self, n_documents: int) -> np.ndarray:
-        """The documents of this step: each epoch is another permutation, so that a resume continues."""
-        batch, per_epoch = self.args.batch, n_documents // self.args.batch
-        order = np.random.default_rng(self.args.seed + self.step // per_epoch).permutation(n_documents)
+    def documents(self, used: np.ndarray) -> np.ndarray:
+        """Those of `used` for this step: each epoch is another permutation, so that a resume continues."""
+        batch, per_epoch = self.args.batch, len(used) // self.args.batch
+        order = np.random.default_rng(self.args.seed + self.step // per_epoch).permutation(used)
         start = self.step % per_epoch * batch
         return order[start:start + batch]
 
@@ -217,11 +222,11 @@ class Trainer:
             p.grad += shared
         return total
 
-    def train_step(self, data: dict[str, np.ndarray]) -> float:
+    def train_step(self, data: dict[str, np.ndarray], used: np.ndarray) -> float:
         """One update from documents of similar length together; returns the weighted mean loss."""
         self.set_rate()
         length = np.diff(data["start"])
-        documents = sorted(self.documents(len(length)), key=lambda d: length[d])
+        documents = sorted(self.documents(used), key=lambda d: length[d])
         batches = [make_batch(data, list(part), self.args.context_weight, self.step)
                    for part in np.array_split(documents, self.args.parts)]
         for optimizer in self.optimizers:
@@ -249,6 +254,16 @@ class Trainer:
         return {kind: heldout_loss(net, documents) for kind, documents in heldout.items()}
 
 
+def used_documents(kind: np.ndarray, shares: list[str]) -> np.ndarray:
+    """Indices of the documents to train on; shares: "story=0.3" takes that part of the stories."""
+    chance = np.random.default_rng(0).random(len(kind))
+    used = np.ones(len(kind), bool)
+    for share in shares:
+        name, value = share.split("=")
+        used &= (kind != name) | (chance < float(value))
+    return np.nonzero(used)[0]
+
+
 def append_row(path: Path, row: dict[str, Any]) -> None:
     """Adds a line to a CSV file, with a header when it is new."""
     new = not path.exists()
@@ -259,8 +274,17 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
         writer.writerow(row)
 
 
+def checkpoint(trainer: Trainer, heldout: dict[str, list[tuple[list[int], int]]]) -> None:
+    """Saves, then measures the held-out losses."""
+    trainer.save()
+    row = {"step": trainer.step, "tokens": trainer.tokens}
+    row.update({k: round(v, 4) for k, v in trainer.heldout_losses(heldout).items()})
+    append_row(trainer.args.out / "heldout.csv", row)
+    print(row, flush=True)
+
+
 def run(args: argparse.Namespace) -> None:
-    """Trains up to args.steps."""
+    """Trains up to args.steps, or until SIGTERM; leaves a checkpoint."""
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_flush_denormal(True)
     data = dict(np.load(args.data))
@@ -269,23 +293,24 @@ def run(args: argparse.Namespace) -> None:
     if args.helper:
         trainer.helper = Helper(trainer.net)
     print(f"{llama.count_parameters(trainer.net)} parameters, {len(data['start']) - 1} documents, from step {trainer.step}")
+    used = used_documents(data["kind"], args.share)
     losses: list[float] = []
     started, tokens = time.time(), trainer.tokens
-    while trainer.step < args.steps:
-        losses.append(trainer.train_step(data))
+    stop: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
+    end = time.time() + 60 * args.minutes if args.minutes else math.inf
+    while trainer.step < args.steps and time.time() < end and not stop:
+        losses.append(trainer.train_step(data, used))
         if trainer.step % 20 == 0:
             rate = (trainer.tokens - tokens) / (time.time() - started)
             row = {"step": trainer.step, "tokens": trainer.tokens, "loss": round(float(np.mean(losses)), 4)}
             append_row(args.out / "train.csv", row)
             print(f"{row} {rate:.0f} tokens/s, {trainer.helped} helped", flush=True)
             losses, started, tokens = [], time.time(), trainer.tokens
-        if trainer.step % args.every == 0 or trainer.step == args.steps:
-            row = {"step": trainer.step, "tokens": trainer.tokens}
-            row.update({k: round(v, 4) for k, v in trainer.heldout_losses(heldout).items()})
-            append_row(args.out / "heldout.csv", row)
-            trainer.save()
-            print(row, flush=True)
+        if trainer.step % args.every == 0:
+            checkpoint(trainer, heldout)
             started, tokens = time.time(), trainer.tokens
+    checkpoint(trainer, heldout)
 
 
 def main() -> None:
@@ -299,12 +324,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--warmup", type=int, default=50)
     parser.add_argument("--decay", type=int, default=800)
+    parser.add_argument("--minutes", type=float, default=0, help="decay over so many minutes instead, and end")
     parser.add_argument("--batch", type=int, default=16, help="documents a step")
     parser.add_argument("--parts", type=int, default=4, help="padded batches a step")
     parser.add_argument("--lr", type=float, default=0.02, help="of Muon")
     parser.add_argument("--lr-adam", type=float, default=0.003)
     parser.add_argument("--context-weight", type=float, default=0.2)
     parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
+    parser.add_argument("--share", nargs="*", default=[], help="KIND=PART: train only on that part of a kind")
     parser.add_argument("--helper", action="store_true", help="use a second core while it is idle")
     parser.add_argument("--seed", type=int, default=1)
     run(parser.parse_args())

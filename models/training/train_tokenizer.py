@@ -135,20 +135,22 @@ def train(corpus: Path, out: Path, max_documents: int) -> None:
 
 
 def encode(corpus: Path, ranks: Path, out: Path) -> None:
-    """Writes `out`.npz: ids and target [tokens] of all documents one after the other, start [documents + 1]."""
+    """Writes `out`.npz: ids, target [tokens] of all documents in sequence; start [documents + 1], kind [documents]."""
     tokenizer = Tokenizer.load(ranks)
     ids: list[int] = []
     target: list[int] = []
-    start = [0]
+    start, kind = [0], []
     with open(corpus) as lines:
         for line in lines:
-            for text, is_target in json.loads(line)["pieces"]:
+            document = json.loads(line)
+            kind.append(document["kind"])
+            for text, is_target in document["pieces"]:
                 piece = tokenizer.encode(text)
                 ids += piece
                 target += [int(is_target)] * len(piece)
             start.append(len(ids))
     np.savez(out.with_suffix(".npz"), ids=np.array(ids, np.uint16), target=np.array(target, np.uint8),
-             start=np.array(start, np.int64))
+             start=np.array(start, np.int64), kind=np.array(kind))
     print(f"{len(start) - 1} documents, {len(ids)} tokens, at most {np.diff(start).max()} in one")
 
 
