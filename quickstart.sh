@@ -10,7 +10,7 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; }
 cria_install "${CRIA_PACKAGES[@]}"
 if [ ! -x build/release/bin/cria ]; then say "Building cria (a few minutes, once)"; fi
 if [ ! -f build/release/build.ninja ]; then cmake --preset release -DCRIA_TESTS=OFF -DCRIA_BENCHES=OFF >/dev/null; fi
-cmake --build --preset release --target cria executorch_npu llama_edge 2>&1 | tail -n 1 >&2
+cria_build release --target cria executorch_npu llama_edge
 
 cria=build/release/bin/cria
 pte=build/quickstart/cria-tiny-q4.pte

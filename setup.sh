@@ -22,3 +22,12 @@ cria_install() {
   $sudo apt-get update -qq >&2
   DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
 }
+
+# Builds targets of a preset: cria_build PRESET [--target NAME...]. Quiet; the end of the log when it fails.
+cria_build() {
+  local log=build/$1.log
+  cmake --build --preset "$@" >"$log" 2>&1 && return 0
+  tail -n 60 "$log" >&2
+  echo "the build failed; all of it is in $log" >&2
+  return 1
+}

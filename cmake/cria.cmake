@@ -70,23 +70,35 @@ endfunction()
 
 if(CRIA_TESTS)
   find_package(GTest REQUIRED)
-  include(GoogleTest)
 endif()
+
+# What ./test.sh builds and runs under the sanitizers: everything that reads what nobody vouches for, and the kernels
+# (ctest label "sanitized"). The other unit tests can be, too (build all of the preset asan); compiling them instrumented
+# takes longer than everything else together.
+add_custom_target(sanitized_tests)
+function(cria_sanitized name)
+  add_dependencies(sanitized_tests ${name})
+  set_property(TEST ${name} APPEND PROPERTY LABELS sanitized)
+endfunction()
 if(CRIA_BENCHES)
   find_package(benchmark REQUIRED)
 endif()
 
-# cria_test(name SOURCES ... DEPS ...): one GoogleTest program, each of its tests known to ctest.
+# cria_test(name [SANITIZED] SOURCES ... DEPS ...): one GoogleTest program, a test of ctest. SANITIZED: part of
+# sanitized_tests.
 function(cria_test name)
   if(NOT CRIA_TESTS)
     return()
   endif()
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "SANITIZED" "" "SOURCES;DEPS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} cria_flags GTest::gtest GTest::gmock GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE CRIA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT 600)
+  if(ARG_SANITIZED)
+    cria_sanitized(${name})
+  endif()
 endfunction()
 
 # cria_bench(name SOURCES ... DEPS ...): one Google Benchmark program.
@@ -113,5 +125,6 @@ function(cria_fuzz name)
     target_link_libraries(${name} PRIVATE ${ARG_DEPS} cria_flags)
     add_test(NAME ${name} COMMAND ${name} ${ARG_SEEDS})
     set_tests_properties(${name} PROPERTIES TIMEOUT 300)
+    cria_sanitized(${name})
   endif()
 endfunction()
