@@ -168,7 +168,8 @@ class BadInput(unittest.TestCase):
         process.communicate(timeout=60)
         left = [p.name for p in out.iterdir()]
         self.assertIn(left, ([], ["x.pte"]))
-        self.assertEqual(process.returncode, 0 if left else 1)
+        # Killed by the signal itself if it came before the command had started to listen.
+        self.assertIn(process.returncode, [0] if left else [1, -signal.SIGINT])
 
     def test_closed_output(self):
         if not os.path.exists("/dev/full"):
