@@ -66,17 +66,19 @@ def orthogonalize(x: Tensor) -> Tensor:
     return x.t() if tall else x
 
 
-def make_batch(data: dict[str, np.ndarray], documents: list[int], context_weight: float, phase: int) -> Batch:
-    """All labels of targets with weight 1 and every fourth of the context with four times its weight."""
+def make_batch(data: dict[str, np.ndarray], documents: list[int], args: argparse.Namespace, phase: int) -> Batch:
+    """All labels of targets with weight 1 and every fourth of the context with four times its weight; times --weight."""
+    of_kind = values_by_kind(args.weight)
     spans = [slice(data["start"][d], data["start"][d + 1]) for d in documents]
     n = max(s.stop - s.start for s in spans)
     ids, weight = torch.zeros(len(spans), n, dtype=torch.long), torch.zeros(len(spans), n)
-    sampled = 4 * context_weight * ((torch.arange(n) + phase) % 4 == 0)
+    sampled = 4 * args.context_weight * ((torch.arange(n) + phase) % 4 == 0)
     for row, span in enumerate(spans):
         length = span.stop - span.start
         ids[row, :length] = torch.from_numpy(data["ids"][span].astype(np.int64))
         target = torch.from_numpy(data["target"][span].astype(bool))
         weight[row, :length] = torch.where(target, torch.tensor(1.0), sampled[:length])
+        weight[row] *= of_kind.get(str(data["kind"][documents[row]]), 1.0)
     weights = weight[:, 1:].flatten()
     places = weights.nonzero()[:, 0]
     return Batch(ids[:, :-1], places, ids[:, 1:].flatten()[places], weights[places])
@@ -227,7 +229,7 @@ class Trainer:
         self.set_rate()
         length = np.diff(data["start"])
         documents = sorted(self.documents(used), key=lambda d: length[d])
-        batches = [make_batch(data, list(part), self.args.context_weight, self.step)
+        batches = [make_batch(data, list(part), self.args, self.step)
                    for part in np.array_split(documents, self.args.parts)]
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -254,13 +256,17 @@ class Trainer:
         return {kind: heldout_loss(net, documents) for kind, documents in heldout.items()}
 
 
+def values_by_kind(settings: list[str]) -> dict[str, float]:
+    """["story=0.3"] -> {"story": 0.3}"""
+    return {name: float(value) for name, value in (setting.split("=") for setting in settings)}
+
+
 def used_documents(kind: np.ndarray, shares: list[str]) -> np.ndarray:
     """Indices of the documents to train on; shares: "story=0.3" takes that part of the stories."""
     chance = np.random.default_rng(0).random(len(kind))
     used = np.ones(len(kind), bool)
-    for share in shares:
-        name, value = share.split("=")
-        used &= (kind != name) | (chance < float(value))
+    for name, value in values_by_kind(shares).items():
+        used &= (kind != name) | (chance < value)
     return np.nonzero(used)[0]
 
 
@@ -332,6 +338,8 @@ def main() -> None:
     parser.add_argument("--context-weight", type=float, default=0.2)
     parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
     parser.add_argument("--share", nargs="*", default=[], help="KIND=PART: train only on that part of a kind")
+    parser.add_argument("--weight", nargs="*", default=[], help="KIND=FACTOR: of the loss of a kind; a story has so much "
+                        "that nobody can guess that its gradient drowns what is left to learn of the others")
     parser.add_argument("--helper", action="store_true", help="use a second core while it is idle")
     parser.add_argument("--seed", type=int, default=1)
     run(parser.parse_args())
