@@ -35,14 +35,32 @@ constexpr std::int64_t a8_blocks(std::int64_t n_cols) {
   return (n_cols + kColumnGroup - 1) / kColumnGroup;
 }
 
-// Float rows -> int8 codes in -127..127, rounded to nearest even.
+// Tokens lie in tiles of up to 32: tile, block of columns, token, the 32 codes. A kernel that walks
+// along the columns for many tokens then reads memory in order; with whole rows, tokens would be a
+// power of two apart, and push each other out of the first-level cache.
+inline constexpr std::int64_t kA8TileTokens = 32;
+
+// Where block `b` of token `t` is among the blocks (and, times 32, its codes among the codes) of
+// `n_tokens` rows with `n_blocks` blocks each. The last tile may be narrower: one token's blocks
+// lie one after the other.
+constexpr std::int64_t a8_index(std::int64_t t, std::int64_t b, std::int64_t n_tokens,
+                                std::int64_t n_blocks) {
+  const std::int64_t first = t / kA8TileTokens * kA8TileTokens;
+  const std::int64_t left = n_tokens - first;
+  return first * n_blocks + b * (left < kA8TileTokens ? left : kA8TileTokens) + t - first;
+}
+
+// Float rows -> int8 codes in -127..127, rounded to nearest even. Work is shared by tokens: a call
+// writes `n_tokens` of all `n_rows`, from `first_token` on.
 struct QuantizeA8Args {
-  const float* x;  // [n_tokens, n_cols], rows x_stride apart
+  const float* x;  // [n_rows, n_cols], rows x_stride apart
   std::int64_t x_stride;
+  std::int64_t n_rows;
+  std::int64_t first_token;
   std::int64_t n_tokens;
   std::int64_t n_cols;  // any
-  std::int8_t* codes;   // out: [n_tokens, 32 * a8_blocks(n_cols)]
-  A8Block* blocks;      // out: [n_tokens, a8_blocks(n_cols)]
+  std::int8_t* codes;   // out: [n_rows * a8_blocks(n_cols)][32], as a8_index says
+  A8Block* blocks;      // out: [n_rows * a8_blocks(n_cols)], as a8_index says
 };
 
 // --- linear --------------------------------------------------------------------------------------
@@ -55,7 +73,7 @@ struct LinearA8Args {
   const std::byte* panels;  // the first panel of the range
   std::int64_t n_rows;      // rows in the range: ceil(n_rows / 16) panels are read
   std::int64_t n_cols;
-  const std::int8_t* codes;  // of QuantizeA8Args
+  const std::int8_t* codes;  // of QuantizeA8Args, for all its rows or for whole tiles of them
   const A8Block* blocks;
   std::int64_t n_tokens;
   float* out;  // [n_tokens, n_rows], rows out_stride apart

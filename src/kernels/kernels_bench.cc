@@ -125,7 +125,7 @@ void add_kernel(const std::string& name, void (*kernel)(const QuantizeA8Args&)) 
   auto codes = std::make_shared<std::vector<std::int8_t>>(kWidth);
   auto blocks = std::make_shared<std::vector<A8Block>>(kWidth / kColumnGroup);
   add_row(name, [=](const float* x, const float*, float*) {
-    kernel({x, kWidth, 1, kWidth, codes->data(), blocks->data()});
+    kernel({x, kWidth, 1, 0, 1, kWidth, codes->data(), blocks->data()});
   });
 }
 

@@ -68,8 +68,8 @@ TEST_P(Linear, A8IsTheSumWithinItsRounding) {
       for (std::int64_t t = 0; t < 3; ++t) {
         double exact = 0, magnitude = 0;
         for (std::int64_t k = 0; k < n_cols; ++k) {
-          const A8Block& block = a.blocks[t * n_blocks + k / 32];
-          const double x = static_cast<double>(block.scale) * a.codes[t * n_blocks * 32 + k];
+          const std::int64_t at = a8_index(t, k / 32, 3, n_blocks);
+          const double x = static_cast<double>(a.blocks[at].scale) * a.codes[at * 32 + k % 32];
           const double min = block_min(codes, k / encoding_spec(GetParam()).block);
           exact += row[k] * x;
           // Scale and min parts are summed apart and may cancel: each counts with its size.
@@ -118,10 +118,14 @@ TEST_P(Linear, AnySplitGivesTheSameBits) {
     check_splits(w, a, a16_args(w, a, nullptr), kernels.linear_a16,
                  [&](LinearA16Args& args, std::int64_t t) { args.x += t * a.n_cols; });
     if (dense()) continue;
+    Activations part;
     check_splits(w, a, a8_args(w, a, nullptr), kernels.linear_a8,
                  [&](LinearA8Args& args, std::int64_t t) {
-                   args.codes += t * a8_blocks(a.n_cols) * 32;
-                   args.blocks += t * a8_blocks(a.n_cols);
+                   const std::int64_t n = args.n_tokens;
+                   const float* x = a.x.data() + t * a.n_cols;
+                   part = activations_of({x, x + n * a.n_cols}, n, a.n_cols);
+                   args.codes = part.codes.data();
+                   args.blocks = part.blocks.data();
                  });
   }
 }
@@ -141,7 +145,7 @@ TEST_P(Linear, A8StaysNearA16) {
     for (std::int64_t t = 0; t < 2; ++t) {
       double bound = 1e-3;  // roundings, bounded far more tightly by the tests above
       for (std::int64_t k = 0; k < 256; ++k) {
-        bound += std::fabs(row[k]) * 0.5 * a.blocks[t * 8 + k / 32].scale;
+        bound += std::fabs(row[k]) * 0.5 * a.blocks[a8_index(t, k / 32, 2, 8)].scale;
       }
       EXPECT_NEAR(a8[t * 16 + r], a16[t * 16 + r], bound);
     }
@@ -174,7 +178,8 @@ TEST(LinearA8, NotANumberStaysInItsToken) {
   const Weights w = random_weights(Encoding::kQ4, 16, 64, random);
   Activations a = random_activations(5, 64, random);
   a.x[2 * 64 + 40] = std::nanf("");
-  kernels_for(best_isa()).quantize_a8({a.x.data(), 64, 5, 64, a.codes.data(), a.blocks.data()});
+  kernels_for(best_isa())
+      .quantize_a8({a.x.data(), 64, 5, 0, 5, 64, a.codes.data(), a.blocks.data()});
   std::vector<float> out(5 * 16);
   kernels_for(best_isa()).linear_a8(a8_args(w, a, out.data()));
   for (int i = 0; i < 5 * 16; ++i) EXPECT_EQ(std::isnan(out[i]), i / 16 == 2) << i;
@@ -185,8 +190,8 @@ TEST(QuantizeA8, CodesAreTheNearestAndSumsAreTheirs) {
   const Activations a = random_activations(20, 100, random);
   for (std::int64_t t = 0; t < 20; ++t) {
     for (std::int64_t b = 0; b < 4; ++b) {
-      const A8Block& block = a.blocks[t * 4 + b];
-      const std::int8_t* codes = a.codes.data() + (t * 4 + b) * 32;
+      const A8Block& block = a.blocks[a8_index(t, b, 20, 4)];
+      const std::int8_t* codes = a.codes.data() + a8_index(t, b, 20, 4) * 32;
       int sums[2] = {0, 0};
       float amax = 0;
       for (int i = 0; i < 32; ++i) {

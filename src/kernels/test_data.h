@@ -86,15 +86,21 @@ struct Activations {
   std::vector<A8Block> blocks;
 };
 
-inline Activations random_activations(std::int64_t n_tokens, std::int64_t n_cols,
-                                      std::mt19937& random) {
-  Activations a = {n_tokens, n_cols, random_floats(n_tokens * n_cols, random), {}, {}};
+inline Activations activations_of(std::vector<float> x, std::int64_t n_tokens,
+                                  std::int64_t n_cols) {
+  Activations a = {n_tokens, n_cols, std::move(x), {}, {}};
   const auto n_blocks = static_cast<std::size_t>(n_tokens * a8_blocks(n_cols));
   a.codes.resize(n_blocks * kColumnGroup);
   a.blocks.resize(n_blocks);
   kernels_for(Isa::kGeneric)
-      .quantize_a8({a.x.data(), n_cols, n_tokens, n_cols, a.codes.data(), a.blocks.data()});
+      .quantize_a8(
+          {a.x.data(), n_cols, n_tokens, 0, n_tokens, n_cols, a.codes.data(), a.blocks.data()});
   return a;
+}
+
+inline Activations random_activations(std::int64_t n_tokens, std::int64_t n_cols,
+                                      std::mt19937& random) {
+  return activations_of(random_floats(n_tokens * n_cols, random), n_tokens, n_cols);
 }
 
 inline LinearA8Args a8_args(const Weights& w, const Activations& a, float* out) {

@@ -86,16 +86,16 @@ void CpuMethod::rms_norm(const PlanOp& op, const CpuCall& call) {
 void CpuMethod::quantize(const PlanOp& op, const CpuCall& call) {
   const std::int64_t width = plan_.buffers[op.x].width;
   const std::int64_t n = n_rows(op.x, call);
-  const std::int64_t n_blocks = a8_blocks(width);
   parallel_for(ceil_div(n, kRowTile), [&](std::int64_t tile) {
     const std::int64_t first = tile * kRowTile;
-    kernels_.quantize_a8(
-        {.x = row(op.x, call, first),
-         .x_stride = width,
-         .n_tokens = std::min(kRowTile, n - first),
-         .n_cols = width,
-         .codes = reinterpret_cast<std::int8_t*>(codes_.data()) + first * n_blocks * kColumnGroup,
-         .blocks = reinterpret_cast<A8Block*>(blocks_.data()) + first * n_blocks});
+    kernels_.quantize_a8({.x = row(op.x, call, 0),
+                          .x_stride = width,
+                          .n_rows = n,
+                          .first_token = first,
+                          .n_tokens = std::min(kRowTile, n - first),
+                          .n_cols = width,
+                          .codes = reinterpret_cast<std::int8_t*>(codes_.data()),
+                          .blocks = reinterpret_cast<A8Block*>(blocks_.data())});
   });
 }
 

@@ -7,13 +7,13 @@
 //
 //   sum value x = sum u x - offset * sum x
 //
-//   up to 4 bits   one plane, all 8 quads of a group add up in 16 bits:     15 * 127 * 16 < 2^15
-//   5 bits, mxfp4  one plane, 4 quads                                       31 * 127 *  8 < 2^15
-//   6 bits         one plane, 2 quads                                       63 * 127 *  4 < 2^15
-//   8 bits, iq4nl  two planes of 4 bits, u = 16 high + low, 8 quads each
+//   up to 4 bits   all 8 quads of a group add up in 16 bits:     15 * 127 * 16 < 2^15
+//   5 bits, mxfp4  4 quads                                       31 * 127 *  8 < 2^15
+//   6 bits         2 quads                                       63 * 127 *  4 < 2^15
+//   8 bits, iq4nl  one quad, of magnitudes: sum |value| (sign(value) x), 128 * 127 * 2 < 2^15
 //
-// Two planes cost as many operations as the usual sign trick (vpsignb, vpmaddubsw, vpmaddwd,
-// vpaddd) but half of them are plain additions, which have twice the ports.
+// Two planes of 4 bits (u = 16 high + low, 8 quads each) have as many operations as the magnitudes,
+// but half as many loads again, and were slower by a third.
 //
 // The sums go to 32 bits with vpmaddwd, whose other operand carries the small scales of kSuper
 // encodings (and the 16 of the high plane) for nothing.
@@ -28,8 +28,8 @@ namespace {
 // Weights of one panel that are kept unpacked while the tokens of a block go by: 8 groups are
 // 4 to 9 KiB, which leaves room in the first-level cache for the activations.
 constexpr int kChunkGroups = kSuperBlock / kColumnGroup;
-constexpr int kTokenBlock = 32;
-// Tokens of a register tile: 4 tokens x 2 halves (or planes) = 8 sums of 16 bits.
+constexpr int kTokenBlock = kA8TileTokens;
+// Tokens of a register tile: 4 tokens x 2 halves = 8 sums.
 constexpr int kTileTokens = 4;
 
 // How the codes of an encoding become unsigned planes.
@@ -38,11 +38,13 @@ struct A8Form {
   static constexpr EncodingSpec kSpec = encoding_spec(encoding);
   static constexpr bool kSuperScale = kSpec.scale == ScaleKind::kSuper;
   static constexpr int kBlocks = kColumnGroup / kSpec.block;
-  static constexpr int kPlanes = kSpec.bits == 8 || kSpec.codebook == Codebook::kIq4Nl ? 2 : 1;
-  static constexpr int kOffset = kSpec.codebook == Codebook::kSigned  ? 1 << (kSpec.bits - 1)
-                                 : kSpec.codebook == Codebook::kIq4Nl ? 127
-                                 : kSpec.codebook == Codebook::kMxfp4 ? 12
-                                                                      : 0;
+  // Two planes, magnitudes and values, or one of unsigned codes.
+  static constexpr bool kMagnitudes = kSpec.bits == 8 || kSpec.codebook == Codebook::kIq4Nl;
+  static constexpr int kPlanes = kMagnitudes ? 2 : 1;
+  static constexpr int kOffset = kMagnitudes                           ? 0
+                                 : kSpec.codebook == Codebook::kSigned ? 1 << (kSpec.bits - 1)
+                                 : kSpec.codebook == Codebook::kMxfp4  ? 12
+                                                                       : 0;
   static constexpr int kQuadsThatFit = kSpec.bits == 6                                         ? 2
                                        : kSpec.bits == 5 || kSpec.codebook == Codebook::kMxfp4 ? 4
                                                                                                : 8;
@@ -50,7 +52,7 @@ struct A8Form {
   static constexpr int kRun = kQuadsThatFit < kSpec.block / 4 ? kQuadsThatFit : kSpec.block / 4;
 };
 
-// Table codebooks as unsigned planes, for vpshufb.
+// Table codebooks, for vpshufb.
 struct CodeTables {
   __m256i plane[2];
 };
@@ -63,13 +65,9 @@ inline CodeTables make_tables() {
                 Form::kSpec.codebook == Codebook::kMxfp4) {
     const __m256i values =
         _mm256_broadcastsi128_si256(load_128(codebook_values(Form::kSpec.codebook)));
-    const __m256i u = _mm256_add_epi8(values, _mm256_set1_epi8(Form::kOffset));
-    tables.plane[0] = u;
-    if constexpr (Form::kPlanes == 2) {
-      const __m256i low_bits = _mm256_set1_epi8(15);
-      tables.plane[0] = _mm256_and_si256(u, low_bits);
-      tables.plane[1] = _mm256_and_si256(_mm256_srli_epi16(u, 4), low_bits);
-    }
+    tables.plane[0] = Form::kMagnitudes ? _mm256_abs_epi8(values)
+                                        : _mm256_add_epi8(values, _mm256_set1_epi8(Form::kOffset));
+    tables.plane[1] = values;
   }
   return tables;
 }
@@ -80,7 +78,8 @@ inline __m256i code_plane(const CodeTables& tables, __m256i codes, int plane) {
   if constexpr (kSpec.codebook == Codebook::kIq4Nl || kSpec.codebook == Codebook::kMxfp4) {
     return _mm256_shuffle_epi8(tables.plane[plane], codes);
   } else if constexpr (kSpec.bits == 8) {
-    return _mm256_and_si256(shift_bits(codes, 4 * plane), _mm256_set1_epi8(15));
+    const __m256i values = _mm256_xor_si256(codes, _mm256_set1_epi8(-128));
+    return plane == 1 ? values : _mm256_abs_epi8(values);
   } else {
     return codes;
   }
@@ -162,44 +161,69 @@ inline __m256i broadcast_32(const void* at) {
 // into spills.
 inline void keep(__m256i& v) { asm("" : "+x"(v)); }
 
-// 32-bit sums of one group, rows 8 * (first_half + h) .., weighted by the small scales:
-// isum[t][h] = sum_b scale8[b] sum_k u[k] x[t][k].
-template <Encoding encoding, int kTokens, int kHalves, typename Codes>
-inline void dot_group(const Codes& codes, const GroupScales<encoding>& scales, const std::int8_t* x,
-                      std::int64_t x_stride, int first_half, __m256i (&isum)[kTokens][kHalves]) {
-  using Form = A8Form<encoding>;
+// The factor of the sums of a block: its small scale, or 1.
+template <Encoding encoding>
+inline __m256i block_factor(const GroupScales<encoding>& scales, int quad, int half) {
+  if constexpr (A8Form<encoding>::kSuperScale) {
+    return scales.block[4 * quad / encoding_spec(encoding).block][half];
+  } else {
+    return _mm256_set1_epi16(1);
+  }
+}
+
+// 32-bit sums of one group, rows 8 h ..: isum[t][h] = sum_b scale8[b] sum_k u[k] x[t][k], from
+// unsigned codes. x: the activations of the group, token after token.
+template <Encoding encoding, int kTokens, typename Codes>
+inline void dot_codes(const Codes& codes, const GroupScales<encoding>& scales, const std::int8_t* x,
+                      __m256i (&isum)[kTokens][2]) {
+  constexpr int kRun = A8Form<encoding>::kRun;
   CRIA_UNROLL
-  for (int first = 0; first < kQuads; first += Form::kRun) {
-    __m256i sum[kTokens][kHalves][Form::kPlanes];
+  for (int first = 0; first < kQuads; first += kRun) {
+    __m256i sum[kTokens][2];
     CRIA_UNROLL
-    for (int q = 0; q < Form::kRun; ++q) {
-      __m256i w[kHalves][Form::kPlanes];
-      for (int h = 0; h < kHalves; ++h) {
-        for (int p = 0; p < Form::kPlanes; ++p) w[h][p] = codes.load(first + q, first_half + h, p);
-      }
+    for (int q = 0; q < kRun; ++q) {
+      const __m256i w[2] = {codes.load(first + q, 0, 0), codes.load(first + q, 1, 0)};
+      CRIA_UNROLL
       for (int t = 0; t < kTokens; ++t) {
-        const __m256i quad = broadcast_32(x + t * x_stride + 4 * (first + q));
-        for (int h = 0; h < kHalves; ++h) {
-          for (int p = 0; p < Form::kPlanes; ++p) {
-            const __m256i products = _mm256_maddubs_epi16(w[h][p], quad);
-            sum[t][h][p] = q == 0 ? products : _mm256_add_epi16(sum[t][h][p], products);
-            keep(sum[t][h][p]);
-          }
+        const __m256i quad = broadcast_32(x + t * kColumnGroup + 4 * (first + q));
+        CRIA_UNROLL
+        for (int h = 0; h < 2; ++h) {
+          const __m256i products = _mm256_maddubs_epi16(w[h], quad);
+          sum[t][h] = q == 0 ? products : _mm256_add_epi16(sum[t][h], products);
+          keep(sum[t][h]);
         }
       }
     }
-    for (int h = 0; h < kHalves; ++h) {
-      __m256i factor = _mm256_set1_epi16(1);
-      if constexpr (Form::kSuperScale) {
-        factor = scales.block[4 * first / Form::kSpec.block][first_half + h];
-      }
+    CRIA_UNROLL
+    for (int h = 0; h < 2; ++h) {
+      const __m256i factor = block_factor<encoding>(scales, first, h);
+      CRIA_UNROLL
       for (int t = 0; t < kTokens; ++t) {
-        __m256i wide = _mm256_madd_epi16(sum[t][h][0], factor);
-        if constexpr (Form::kPlanes == 2) {
-          const __m256i high = _mm256_madd_epi16(sum[t][h][1], _mm256_slli_epi16(factor, 4));
-          wide = _mm256_add_epi32(wide, high);
-        }
+        const __m256i wide = _mm256_madd_epi16(sum[t][h], factor);
         isum[t][h] = first == 0 ? wide : _mm256_add_epi32(isum[t][h], wide);
+      }
+    }
+  }
+}
+
+// The same from magnitudes and values.
+template <Encoding encoding, int kTokens, typename Codes>
+inline void dot_magnitudes(const Codes& codes, const GroupScales<encoding>& scales,
+                           const std::int8_t* x, __m256i (&isum)[kTokens][2]) {
+  CRIA_UNROLL
+  for (int q = 0; q < kQuads; ++q) {
+    const __m256i magnitude[2] = {codes.load(q, 0, 0), codes.load(q, 1, 0)};
+    const __m256i value[2] = {codes.load(q, 0, 1), codes.load(q, 1, 1)};
+    CRIA_UNROLL
+    for (int t = 0; t < kTokens; ++t) {
+      const __m256i quad = broadcast_32(x + t * kColumnGroup + 4 * q);
+      CRIA_UNROLL
+      for (int h = 0; h < 2; ++h) {
+        const __m256i products =
+            _mm256_maddubs_epi16(magnitude[h], _mm256_sign_epi8(quad, value[h]));
+        const __m256i wide = _mm256_madd_epi16(products, block_factor<encoding>(scales, q, h));
+        isum[t][h] = q == 0 ? wide : _mm256_add_epi32(isum[t][h], wide);
+        keep(isum[t][h]);
       }
     }
   }
@@ -231,21 +255,21 @@ inline __m256 finish_group(const GroupScales<encoding>& scales, const A8Block& b
   return acc;
 }
 
-// One group for a tile of tokens. `codes` and `blocks` are those of the tile's first token.
+// One group for a few tokens. `x` and `blocks` are those of the first of them.
 template <Encoding encoding, int kTokens, typename Codes>
 inline void add_group(const Codes& codes, const GroupScales<encoding>& scales, const std::int8_t* x,
-                      const A8Block* blocks, std::int64_t n_groups, __m256 (&acc)[kTokens][2]) {
-  // Two planes and many tokens would need 16 sums at once: then one half after the other.
-  constexpr int kHalves = A8Form<encoding>::kPlanes * kTokens > kTileTokens ? 1 : 2;
-  for (int first = 0; first < 2; first += kHalves) {
-    asm("" : "+r"(x));  // activations of the first half are not worth registers: load them again
-    __m256i isum[kTokens][kHalves];
-    dot_group<encoding>(codes, scales, x, n_groups * kColumnGroup, first, isum);
-    for (int t = 0; t < kTokens; ++t) {
-      for (int h = 0; h < kHalves; ++h) {
-        acc[t][first + h] = finish_group<encoding>(scales, blocks[t * n_groups], isum[t][h],
-                                                   first + h, acc[t][first + h]);
-      }
+                      const A8Block* blocks, __m256 (&acc)[kTokens][2]) {
+  __m256i isum[kTokens][2];
+  if constexpr (A8Form<encoding>::kMagnitudes) {
+    dot_magnitudes<encoding>(codes, scales, x, isum);
+  } else {
+    dot_codes<encoding>(codes, scales, x, isum);
+  }
+  CRIA_UNROLL
+  for (int t = 0; t < kTokens; ++t) {
+    CRIA_UNROLL
+    for (int h = 0; h < 2; ++h) {
+      acc[t][h] = finish_group<encoding>(scales, blocks[t], isum[t][h], h, acc[t][h]);
     }
   }
 }
@@ -266,7 +290,7 @@ inline void store_sums(const __m256 (&acc)[kTokens][2], TokenSums* to) {
   }
 }
 
-// A whole panel for one or two tokens from `first` on.
+// A whole panel for a tile of one or two tokens.
 template <Encoding encoding, int kTokens>
 void run_packed(const LinearA8Args& args, const spec::PanelRegions& panel, std::int64_t first,
                 TokenSums* sums) {
@@ -279,21 +303,21 @@ void run_packed(const LinearA8Args& args, const spec::PanelRegions& panel, std::
   for (std::int64_t g = 0; g < n_groups; ++g) {
     const PackedGroup<encoding> group = {panel.codes + g * 64 * encoding_spec(encoding).bits,
                                          tables};
-    add_group<encoding>(group, load_scales<encoding>(panel, g), x + g * kColumnGroup, blocks + g,
-                        n_groups, acc);
+    add_group<encoding>(group, load_scales<encoding>(panel, g), x + g * kTokens * kColumnGroup,
+                        blocks + g * kTokens, acc);
   }
   store_sums(acc, sums);
 }
 
-// The groups of a chunk for a tile of tokens.
+// The groups of a chunk for a few tokens of a tile, whose groups lie `stride` blocks apart.
 template <Encoding encoding, int kTokens>
 void run_chunk(const UnpackedGroup<encoding>* groups, int n, const std::int8_t* x,
-               const A8Block* blocks, std::int64_t n_groups, TokenSums* sums) {
+               const A8Block* blocks, std::int64_t stride, TokenSums* sums) {
   __m256 acc[kTokens][2];
   load_sums(sums, acc);
   for (int g = 0; g < n; ++g) {
-    add_group<encoding>(groups[g], groups[g].scales, x + g * kColumnGroup, blocks + g, n_groups,
-                        acc);
+    add_group<encoding>(groups[g], groups[g].scales, x + g * stride * kColumnGroup,
+                        blocks + g * stride, acc);
   }
   store_sums(acc, sums);
 }
@@ -313,7 +337,23 @@ inline void unpack_group(const spec::PanelRegions& panel, std::int64_t g, const 
   out.scales = load_scales<encoding>(panel, g);
 }
 
-// A whole panel for a block of tokens: each chunk of columns is unpacked once for all of them.
+// The rest of a tile, fewer tokens than kTileTokens.
+template <Encoding encoding>
+void run_chunk_rest(const UnpackedGroup<encoding>* groups, int n, const std::int8_t* x,
+                    const A8Block* blocks, std::int64_t stride, int n_tokens, TokenSums* sums) {
+  switch (n_tokens) {
+    case 1:
+      return run_chunk<encoding, 1>(groups, n, x, blocks, stride, sums);
+    case 2:
+      return run_chunk<encoding, 2>(groups, n, x, blocks, stride, sums);
+    case 3:
+      return run_chunk<encoding, 3>(groups, n, x, blocks, stride, sums);
+    default:
+      return;
+  }
+}
+
+// A whole panel for a tile of tokens: each chunk of columns is unpacked once for all of them.
 template <Encoding encoding>
 void run_unpacked(const LinearA8Args& args, const spec::PanelRegions& panel, std::int64_t first,
                   int n_tokens, TokenSums* sums) {
@@ -324,17 +364,16 @@ void run_unpacked(const LinearA8Args& args, const spec::PanelRegions& panel, std
   for (std::int64_t g = 0; g < n_groups; g += kChunkGroups) {
     const int n = n_groups - g < kChunkGroups ? static_cast<int>(n_groups - g) : kChunkGroups;
     for (int i = 0; i < n; ++i) unpack_group<encoding>(panel, g + i, tables, chunk[i]);
-    const std::int8_t* x = args.codes + (first * n_groups + g) * kColumnGroup;
-    const A8Block* blocks = args.blocks + first * n_groups + g;
+    const std::int64_t at = first * n_groups + g * n_tokens;
+    const std::int8_t* x = args.codes + at * kColumnGroup;
+    const A8Block* blocks = args.blocks + at;
     int t = 0;
     for (; t + kTileTokens <= n_tokens; t += kTileTokens) {
-      run_chunk<encoding, kTileTokens>(chunk, n, x + t * n_groups * kColumnGroup,
-                                       blocks + t * n_groups, n_groups, sums + t);
+      run_chunk<encoding, kTileTokens>(chunk, n, x + t * kColumnGroup, blocks + t, n_tokens,
+                                       sums + t);
     }
-    for (; t < n_tokens; ++t) {
-      run_chunk<encoding, 1>(chunk, n, x + t * n_groups * kColumnGroup, blocks + t * n_groups,
-                             n_groups, sums + t);
-    }
+    run_chunk_rest<encoding>(chunk, n, x + t * kColumnGroup, blocks + t, n_tokens, n_tokens - t,
+                             sums + t);
   }
 }
 

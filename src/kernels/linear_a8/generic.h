@@ -91,7 +91,7 @@ inline void linear_a8_row(const LinearA8Args& args, const PanelRegions& panel, i
       values[k] = static_cast<std::int8_t>(code_value<encoding>(codes[k]));
     }
     for (int t = 0; t < n; ++t) {
-      const std::int64_t at = (first + t) * n_groups + g;
+      const std::int64_t at = a8_index(first + t, g, args.n_tokens, n_groups);
       const A8Block& block = args.blocks[at];
       const GroupSums sums =
           group_sums<encoding>(values, args.codes + at * kColumnGroup, block, panel, g, row);

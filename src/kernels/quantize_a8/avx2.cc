@@ -60,17 +60,17 @@ inline void quantize_block(const float* x, std::int8_t* codes, A8Block& block) {
 
 void quantize_a8_avx2(const QuantizeA8Args& args) {
   const std::int64_t n_blocks = a8_blocks(args.n_cols);
-  for (std::int64_t t = 0; t < args.n_tokens; ++t) {
+  const std::int64_t n_whole = args.n_cols / kColumnGroup;
+  for (std::int64_t t = args.first_token; t < args.first_token + args.n_tokens; ++t) {
     const float* x = args.x + t * args.x_stride;
-    std::int8_t* codes = args.codes + t * n_blocks * kColumnGroup;
-    A8Block* blocks = args.blocks + t * n_blocks;
-    const std::int64_t n_whole = args.n_cols / kColumnGroup;
-    for (std::int64_t b = 0; b < n_whole; ++b) {
-      avx2::quantize_block(x + b * kColumnGroup, codes + b * kColumnGroup, blocks[b]);
+    std::int64_t at = a8_index(t, 0, args.n_rows, n_blocks);
+    const std::int64_t step = a8_index(t, 1, args.n_rows, n_blocks) - at;
+    for (std::int64_t b = 0; b < n_whole; ++b, at += step) {
+      avx2::quantize_block(x + b * kColumnGroup, args.codes + at * kColumnGroup, args.blocks[at]);
     }
     if (n_whole < n_blocks) {
       spec::quantize_a8_tail(x + n_whole * kColumnGroup, args.n_cols - n_whole * kColumnGroup,
-                             codes + n_whole * kColumnGroup, blocks[n_whole]);
+                             args.codes + at * kColumnGroup, args.blocks[at]);
     }
   }
 }

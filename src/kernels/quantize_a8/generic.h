@@ -54,11 +54,12 @@ inline void quantize_a8_tail(const float* x, std::int64_t n, std::int8_t* codes,
 
 inline void quantize_a8(const QuantizeA8Args& args) {
   const std::int64_t n_blocks = a8_blocks(args.n_cols);
-  for (std::int64_t t = 0; t < args.n_tokens; ++t) {
+  for (std::int64_t t = args.first_token; t < args.first_token + args.n_tokens; ++t) {
     const float* x = args.x + t * args.x_stride;
     for (std::int64_t b = 0; b < n_blocks; ++b) {
-      std::int8_t* codes = args.codes + (t * n_blocks + b) * kColumnGroup;
-      A8Block& block = args.blocks[t * n_blocks + b];
+      const std::int64_t at = a8_index(t, b, args.n_rows, n_blocks);
+      std::int8_t* codes = args.codes + at * kColumnGroup;
+      A8Block& block = args.blocks[at];
       const std::int64_t left = args.n_cols - b * kColumnGroup;
       if (left >= kColumnGroup) {
         quantize_a8_block(x + b * kColumnGroup, codes, block);
