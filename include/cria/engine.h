@@ -27,8 +27,10 @@ struct ModelInfo {
   std::uint64_t file_bytes = 0;
   std::uint64_t weight_bytes = 0;
   std::uint64_t kv_bytes_per_position = 0;
-  std::string description;  // "llama 1.2B q4"
-  std::string activations;  // what runs use
+  std::string description;   // "llama 1.2B q4"
+  std::string activations;   // what runs use
+  std::string cache_type_k;  // elements of the KV cache: "f16" or "q8_0"; "?": it does not say
+  std::string cache_type_v;
   std::int32_t bos_id = -1;
   std::vector<std::int32_t> eos_ids;
   double load_seconds = 0;

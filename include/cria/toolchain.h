@@ -18,7 +18,11 @@ struct CompileOptions {
   std::string recipe = "source";  // which encoding each tensor gets: see quantization_recipes()
   std::int64_t max_context = 0;   // positions; 0: what the checkpoint was made for
   std::string activations =
-      "a8";           // default of the program: "a8" (int8 blocks of 32) or "a16" (float)
+      "a8";  // default of the program: "a8" (int8 blocks of 32) or "a16" (float)
+  // Elements of the KV cache, keys and values: "f16" or "q8_0" (int8 blocks of 32, half the memory;
+  // head sizes that are multiples of 32). Empty: "f16", or what a compiled program has.
+  std::string cache_type_k;
+  std::string cache_type_v;
   int n_threads = 0;  // 0: all cores this process may use
   Progress progress;  // may be empty
 };

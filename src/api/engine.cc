@@ -6,31 +6,11 @@
 #include "api/delegates.h"
 #include "api/engine_impl.h"
 #include "api/open_tokenizer.h"
+#include "api/program_metadata.h"
 #include "base/result.h"
 
 namespace cria {
 namespace {
-
-// What the compiler noted about the model ("metadata"); an empty object for programs without.
-nlohmann::json read_metadata(const Program& program) {
-  Result<std::span<const std::byte>> bytes = program.named_data("metadata");
-  if (!bytes.ok()) return nlohmann::json::object();
-  const char* text = reinterpret_cast<const char*>(bytes->data());
-  nlohmann::json json =
-      nlohmann::json::parse(text, text + bytes->size(), nullptr, /*allow_exceptions=*/false);
-  return json.is_object() ? json : nlohmann::json::object();
-}
-
-template <typename T>
-T value_or(const nlohmann::json& json, const char* key, T fallback) {
-  const auto found = json.find(key);
-  if (found == json.end()) return fallback;
-  if constexpr (std::is_same_v<T, std::string>) {
-    return found->is_string() ? found->get<std::string>() : fallback;
-  } else {
-    return found->is_number() ? found->get<T>() : fallback;
-  }
-}
 
 ModelInfo describe(const Program& program, const ProgramModel& model,
                    const EngineOptions& options) {
@@ -53,6 +33,9 @@ ModelInfo describe(const Program& program, const ProgramModel& model,
   info.activations = options.activations.empty()
                          ? value_or<std::string>(metadata, "activations", "a16")
                          : options.activations;
+  const CacheTypes types = program_cache_types(program);
+  info.cache_type_k = types.k;
+  info.cache_type_v = types.v;
   return info;
 }
 

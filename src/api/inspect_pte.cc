@@ -55,6 +55,8 @@ Json delegate_json(const pte::PteFile& file, const pte::BackendDelegate& delegat
     json["plan"] = {{"max_tokens", plan->max_tokens},
                     {"scratch_bytes", plan->scratch_bytes},
                     {"kv_bytes_per_position", plan->kv.bytes_per_position()},
+                    {"cache_type_k", kv_type_name(plan->kv.k_type)},
+                    {"cache_type_v", kv_type_name(plan->kv.v_type)},
                     {"ops", ops}};
   }
   return json;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cria/version.h"
+#include "format/plan/plan.h"
 
 namespace cria {
 namespace {
@@ -82,7 +83,8 @@ Result<std::string> open_cache_dir(const std::string& wanted) {
 
 Result<std::string> source_fingerprint(const std::string& path, const CompileOptions& options) {
   std::string text =
-      fmt::format("cria {};recipe {};context {};", kVersion, options.recipe, options.max_context);
+      fmt::format("cria {};plan {};recipe {};context {};cache {} {};", kVersion, kPlanVersion,
+                  options.recipe, options.max_context, options.cache_type_k, options.cache_type_v);
   CRIA_ASSIGN_OR_RETURN(const std::vector<fs::path> files, source_files(path));
   for (const fs::path& file : files) {
     CRIA_ASSIGN_OR_RETURN(const std::string one, file_fingerprint(file));

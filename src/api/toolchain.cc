@@ -2,9 +2,11 @@
 
 #include <cstring>
 #include <filesystem>
+#include <tuple>
 
 #include "api/inspect.h"
 #include "api/model_cache.h"
+#include "api/program_metadata.h"
 #include "base/result.h"
 #include "compile/compile.h"
 #include "cria/version.h"
@@ -42,6 +44,8 @@ Result<CompileReport> compile_path(const std::string& path, const CompileOptions
   request.recipe = options.recipe;
   request.max_context = options.max_context;
   request.activations = options.activations;
+  if (!options.cache_type_k.empty()) request.cache_type_k = options.cache_type_k;
+  if (!options.cache_type_v.empty()) request.cache_type_v = options.cache_type_v;
   request.n_threads = options.n_threads;
   request.progress = options.progress;
   request.cria_version = kVersion;
@@ -53,6 +57,20 @@ Result<CompileReport> compile_path(const std::string& path, const CompileOptions
   CRIA_ASSIGN_OR_RETURN(const CompileSummary summary,
                         compile_checkpoint(*checkpoint, cpu_target(), request));
   return to_report(summary);
+}
+
+// A program's cache is what it was compiled with.
+Status check_cache_types(const std::string& path, const CompileOptions& options) {
+  if (options.cache_type_k.empty() && options.cache_type_v.empty()) return {};
+  CRIA_ASSIGN_OR_RETURN(const std::shared_ptr<const Program> program, Program::load(path));
+  const CacheTypes types = program_cache_types(*program);
+  for (const auto& [flag, wanted, compiled] : {std::tuple{"-ctk", options.cache_type_k, types.k},
+                                               {"-ctv", options.cache_type_v, types.v}}) {
+    if (wanted.empty() || wanted == compiled) continue;
+    return invalid_argument("{}: compiled with {} {}, {} {} needs the checkpoint", path, flag,
+                            compiled, flag, wanted);
+  }
+  return {};
 }
 
 bool is_program_file(const std::string& path) {
@@ -84,6 +102,7 @@ Result<PreparedModel> prepare_model(const CompileOptions& options, const std::st
       return invalid_argument("{}: already compiled, --quant {} needs the checkpoint", path,
                               options.recipe);
     }
+    CRIA_RETURN_IF_ERROR(check_cache_types(path, options));
     prepared.pte_path = path;
     return prepared;
   }

@@ -17,6 +17,13 @@
 namespace cria {
 namespace {
 
+Result<KvType> kv_type_from_name(const std::string& name) {
+  for (KvType type : {KvType::kF16, KvType::kQ8}) {
+    if (name == kv_type_name(type)) return type;
+  }
+  return invalid_argument("KV cache type '{}', expected f16 or q8_0", name);
+}
+
 // Converted weights held at a time: enough panels to keep every thread busy, small beside a model.
 constexpr std::uint64_t kChunkBytes = std::uint64_t{8} << 20;
 
@@ -67,6 +74,8 @@ class Compilation {
     if (request_.activations != "a8" && request_.activations != "a16") {
       return invalid_argument("activations '{}', expected a8 or a16", request_.activations);
     }
+    CRIA_ASSIGN_OR_RETURN(k_type_, kv_type_from_name(request_.cache_type_k));
+    CRIA_ASSIGN_OR_RETURN(v_type_, kv_type_from_name(request_.cache_type_v));
     CRIA_ASSIGN_OR_RETURN(recipe_, Recipe::from_name(request_.recipe));
     return Status();
   }
@@ -82,9 +91,14 @@ class Compilation {
     request.prefill_chunk = std::min(request_.prefill_chunk, max_context_);
     request.verify_chunk = std::min(request_.verify_chunk, max_context_);
     request.activations = request_.activations;
+    request.k_type = k_type_;
+    request.v_type = v_type_;
     request.encoding_of = encoding_of;
     request.trace = request_.trace;
     CRIA_ASSIGN_OR_RETURN(program_, compile_methods(checkpoint_.config(), target_, request));
+    // A cache has whole panels: the context is rounded up to them.
+    const std::int64_t granularity = program_.methods[0].compiled.cache.granularity;
+    max_context_ = (max_context_ + granularity - 1) / granularity * granularity;
     return Status();
   }
 
@@ -157,7 +171,7 @@ class Compilation {
     pte::LlmMethodShape shape;
     shape.max_tokens = method.max_tokens;
     shape.n_positions = max_context_;
-    shape.bytes_per_position = compiled.cache.bytes_per_position();
+    shape.bytes_per_position = compiled.cache.bytes_per_position;
     shape.scratch_bytes = compiled.scratch_bytes;
     shape.n_vocab = compiled.n_vocab;
     shape.all_rows = method.all_rows;
@@ -235,6 +249,8 @@ class Compilation {
   ThreadPool pool_;
   std::optional<Recipe> recipe_;
   std::int64_t max_context_ = 0;
+  KvType k_type_ = KvType::kF16;
+  KvType v_type_ = KvType::kF16;
   ProgramMethods program_;
   std::vector<PlannedWeight> weights_;
   std::string metadata_;

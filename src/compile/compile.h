@@ -23,6 +23,8 @@ struct CompileRequest {
   std::int64_t prefill_chunk = 256;  // most tokens a call of `prefill` brings
   std::int64_t verify_chunk = 32;    // most tokens a call of `verify` brings
   std::string activations = "a8";    // default of the program: "a8" or "a16"
+  std::string cache_type_k = "f16";  // of the KV cache: "f16" or "q8_0"
+  std::string cache_type_v = "f16";
   int n_threads = 0;                 // 0: all cores this process may use
   std::vector<std::byte> tokenizer;  // serialized; becomes the named data "tokenizer" if not empty
   std::string cria_version;          // for the metadata

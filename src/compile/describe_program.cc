@@ -30,6 +30,7 @@ std::vector<pte::ConstantMethod> constant_methods(const ProgramFacts& facts) {
   std::vector<pte::ConstantMethod> constants = {
       {"get_max_seq_len", {piece}},
       {"get_max_context_len", {facts.max_context}},
+      {"get_kv_granularity", {facts.program.methods[0].compiled.cache.granularity}},
       {"get_vocab_size", {config.n_vocab}},
       {"get_n_layers", {config.n_layers}},
       {"get_n_kv_heads", {config.n_kv_heads}},
@@ -60,6 +61,8 @@ std::string program_metadata(const ProgramFacts& facts) {
   const Json json = {{"description", facts.checkpoint.description()},
                      {"recipe", facts.request.recipe},
                      {"activations", facts.request.activations},
+                     {"cache_type_k", facts.request.cache_type_k},
+                     {"cache_type_v", facts.request.cache_type_v},
                      {"target", facts.target.name()},
                      {"cria_version", facts.request.cria_version},
                      {"max_context", facts.max_context},

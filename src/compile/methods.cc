@@ -24,6 +24,8 @@ Result<ProgramMethod> compile_method(const LlamaConfig& config, const Target& ta
   MethodRequest wanted;
   wanted.max_tokens = method.max_tokens;
   wanted.activations = request.activations;
+  wanted.k_type = request.k_type;
+  wanted.v_type = request.v_type;
   wanted.encoding_of = request.encoding_of;
   CRIA_ASSIGN_OR_RETURN(method.compiled, target.compile(graph, wanted));
   return method;

@@ -29,6 +29,8 @@ struct MethodsRequest {
   std::int64_t prefill_chunk = 1;
   std::int64_t verify_chunk = 1;
   std::string activations;
+  KvType k_type = KvType::kF16;
+  KvType v_type = KvType::kF16;
   std::function<Encoding(const ir::Weight&)> encoding_of;
   LowerTrace trace;  // graphs of `decode`
 };

@@ -11,6 +11,7 @@
 #include "kernels/rope/generic.h"
 #include "kernels/softmax/generic.h"
 #include "kernels/store_f16/generic.h"
+#include "kernels/store_q8/generic.h"
 
 namespace cria {
 

@@ -19,6 +19,7 @@
 
 #include "base/cpu_features.h"
 #include "tensor/encoding.h"
+#include "tensor/kv_layout.h"
 
 namespace cria {
 
@@ -143,6 +144,16 @@ struct StoreF16Args {
   std::int64_t n;
 };
 
+// The codes of one head's K or V at one position -> its panel of a cache of KvType::kQ8.
+struct StoreQ8Args {
+  const std::int8_t* codes;  // [head_dim], of quantize_a8
+  const A8Block* blocks;     // [head_dim / 32]
+  std::int64_t head_dim;     // a multiple of 32
+  std::int64_t position;
+  std::byte* panel;  // the one of `position`
+  bool is_value;     // V, else K
+};
+
 // --- rope ----------------------------------------------------------------------------------------
 
 // cos and sin [head_dim / 2] of position * inv_freq[i], the angle and its functions taken in
@@ -174,10 +185,12 @@ struct AttentionArgs {
   const float* q;  // [n_tokens, n_heads, head_dim]: tokens q_stride apart, heads head_dim apart
   std::int64_t q_stride;
   std::int64_t n_tokens;
-  std::int64_t n_heads;    // query heads of this KV head
-  std::int64_t head_dim;   // 1 .. kMaxHeadDim
-  const std::uint16_t* k;  // half floats [positions, head_dim]
-  const std::uint16_t* v;
+  std::int64_t n_heads;   // query heads of this KV head
+  std::int64_t head_dim;  // 1 .. kMaxHeadDim; kv_type_fits() both types
+  KvType k_type;
+  KvType v_type;
+  const std::byte* k;  // of this KV head, from position 0 on (tensor/kv_layout.h)
+  const std::byte* v;
   std::int64_t first_position;
   float scale;
   float* out;  // as q, tokens out_stride apart

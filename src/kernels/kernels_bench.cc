@@ -161,35 +161,48 @@ void add_kernel(const std::string& name, void (*kernel)(const StoreF16Args&)) {
   });
 }
 
-// One token at the end of a cache: n_heads query heads on one KV head.
+void add_kernel(const std::string&, void (*)(const StoreQ8Args&)) {}  // 64 bytes: nothing to see
+
+struct AttentionShape {
+  KvType type;
+  std::int64_t n_heads;  // query heads of the KV head
+  std::int64_t head_dim;
+};
+
+// `tokens` at the end of a cache of `positions`.
 void bench_attention(benchmark::State& state, void (*kernel)(const AttentionArgs&),
-                     std::int64_t n_heads, std::int64_t head_dim) {
-  const std::int64_t n_positions = state.range(0);
+                     const AttentionShape& shape) {
+  const std::int64_t n_tokens = state.range(0), n_positions = state.range(1);
   std::mt19937 random(1);
-  const auto q = random_floats(n_heads * head_dim, random);
-  std::vector<std::uint16_t> k(n_positions * head_dim), v(n_positions * head_dim);
-  for (auto& half : k) half = random_half(random);
-  for (auto& half : v) half = random_half(random);
+  const std::int64_t width = shape.n_heads * shape.head_dim;
+  const auto q = random_floats(n_tokens * width, random);
+  const auto x = random_floats(n_positions * shape.head_dim, random);
+  const KvHead k = kv_head(shape.type, x, shape.head_dim, false);
+  const KvHead v = kv_head(shape.type, x, shape.head_dim, true);
   std::vector<float> out(q.size());
   for (auto _ : state) {
-    kernel({q.data(), n_heads * head_dim, 1, n_heads, head_dim, k.data(), v.data(), n_positions - 1,
-            0.125f, out.data(), n_heads * head_dim});
+    kernel({q.data(), width, n_tokens, shape.n_heads, shape.head_dim, shape.type, shape.type,
+            k.bytes.data(), v.bytes.data(), n_positions - n_tokens, 0.125f, out.data(), width});
     benchmark::ClobberMemory();
   }
-  const auto elements = static_cast<double>(2 * n_positions * head_dim);
-  set_rates(state, 2 * elements, elements * static_cast<double>(n_heads));
+  set_rates(state, static_cast<double>(k.bytes.size() + v.bytes.size()),
+            static_cast<double>(2 * n_tokens * n_positions * width));
 }
 
 void add_kernel(const std::string& name, void (*kernel)(const AttentionArgs&)) {
-  for (auto [n_heads, head_dim] : {std::pair{4, 64}, std::pair{3, 128}}) {
-    benchmark::RegisterBenchmark(
-        (name + "/heads:" + std::to_string(n_heads) + "/dim:" + std::to_string(head_dim)).c_str(),
-        [kernel, n_heads = n_heads, head_dim = head_dim](benchmark::State& state) {
-          bench_attention(state, kernel, n_heads, head_dim);
-        })
-        ->ArgName("positions")
-        ->Arg(512)
-        ->Arg(8192);
+  for (KvType type : {KvType::kF16, KvType::kQ8}) {
+    for (auto [n_heads, head_dim] : {std::pair{4, 64}, std::pair{3, 128}}) {
+      const AttentionShape shape = {type, n_heads, head_dim};
+      benchmark::RegisterBenchmark(
+          (name + "/" + kv_type_name(type) + "/heads:" + std::to_string(n_heads) +
+           "/dim:" + std::to_string(head_dim))
+              .c_str(),
+          [kernel, shape](benchmark::State& state) { bench_attention(state, kernel, shape); })
+          ->ArgNames({"tokens", "positions"})
+          ->Args({1, 512})
+          ->Args({1, 4096})
+          ->Args({8, 4096});
+    }
   }
 }
 

@@ -186,26 +186,56 @@ void compare(Kernel<StoreF16Args> generic, Kernel<StoreF16Args> isa) {
   }
 }
 
+[[maybe_unused]] void compare(Kernel<StoreQ8Args> generic, Kernel<StoreQ8Args> isa) {
+  std::mt19937 random(20);
+  for (std::int64_t head_dim : {32, 64, 96, 256}) {
+    const Activations a = random_activations(1, head_dim, random);
+    for (bool is_value : {false, true}) {
+      std::vector<std::byte> panels[2];
+      for (int i = 0; i < 2; ++i) {
+        panels[i].resize(static_cast<std::size_t>(kv_panel_bytes(head_dim)));
+        for (std::int64_t position = 0; position < kKvPanel; ++position) {
+          (i == 0 ? generic : isa)(
+              {a.codes.data(), a.blocks.data(), head_dim, position, panels[i].data(), is_value});
+        }
+      }
+      EXPECT_EQ(panels[0], panels[1]) << head_dim;
+    }
+  }
+}
+
+void compare_attention(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa, KvType k_type,
+                       KvType v_type, std::int64_t head_dim, std::int64_t n_heads,
+                       std::int64_t first) {
+  constexpr std::int64_t kTokens = 9;  // with 4 heads, more rows than a kernel takes at a time
+  std::mt19937 random(static_cast<unsigned>(19 + first));
+  const std::int64_t n_cache = (first + kTokens) * head_dim;
+  const KvHead k = kv_head(k_type, random_floats(n_cache, random), head_dim, false);
+  const KvHead v = kv_head(v_type, random_floats(n_cache, random), head_dim, true);
+  const std::int64_t width = n_heads * head_dim;
+  const auto q = random_floats(kTokens * width, random, 2.0f);
+  std::vector<float> expected(kTokens * width), found(kTokens * width);
+  AttentionArgs args = {q.data(), width,           kTokens,        n_heads,        head_dim,
+                        k_type,   v_type,          k.bytes.data(), v.bytes.data(), first,
+                        0.125f,   expected.data(), width};
+  generic(args);
+  args.out = found.data();
+  isa(args);
+  SCOPED_TRACE(testing::Message() << kv_type_name(k_type) << " " << kv_type_name(v_type) << " "
+                                  << head_dim << " " << n_heads << " " << first);
+  expect_same(expected, found);
+}
+
 void compare(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa) {
-  std::mt19937 random(19);
-  for (std::int64_t head_dim : {6, 8, 24, 64, 80, 128, 256}) {
-    for (std::int64_t n_heads : {1, 2, 3, 4}) {
-      for (std::int64_t first : {0, 3, 62, 63, 64, 200}) {
-        constexpr std::int64_t kTokens = 5;
-        const std::int64_t n_cache = (first + kTokens) * head_dim;
-        std::vector<std::uint16_t> k(n_cache), v(n_cache);
-        store_f16_generic({random_floats(n_cache, random).data(), k.data(), n_cache});
-        store_f16_generic({random_floats(n_cache, random).data(), v.data(), n_cache});
-        const std::int64_t width = n_heads * head_dim;
-        const auto q = random_floats(kTokens * width, random, 2.0f);
-        std::vector<float> expected(kTokens * width), found(kTokens * width);
-        AttentionArgs args = {q.data(), width, kTokens, n_heads,         head_dim, k.data(),
-                              v.data(), first, 0.125f,  expected.data(), width};
-        generic(args);
-        args.out = found.data();
-        isa(args);
-        SCOPED_TRACE(testing::Message() << head_dim << " " << n_heads << " " << first);
-        expect_same(expected, found);
+  for (std::int64_t head_dim : {6, 8, 24, 32, 64, 80, 96, 128, 256}) {
+    for (std::int64_t n_heads : {1, 3, 4}) {
+      for (std::int64_t first : {0, 3, 62, 200}) {
+        for (KvType k : {KvType::kF16, KvType::kQ8}) {
+          for (KvType v : {KvType::kF16, KvType::kQ8}) {
+            if (!kv_type_fits(k, head_dim) || !kv_type_fits(v, head_dim)) continue;
+            compare_attention(generic, isa, k, v, head_dim, n_heads, first);
+          }
+        }
       }
     }
   }

@@ -144,31 +144,23 @@ TEST(Rope, TurnsPairsByPositionTimesFrequency) {
 
 struct AttentionCase {
   std::int64_t n_tokens = 0, n_heads = 0, head_dim = 0, first = 0;
-  std::vector<float> q, k_floats, v_floats;
-  std::vector<std::uint16_t> k, v;
+  std::vector<float> q;
+  KvHead k, v;
 
   AttentionArgs args(float* out) const {
     const std::int64_t width = n_heads * head_dim;
-    return {q.data(), width, n_tokens, n_heads, head_dim, k.data(),
-            v.data(), first, 0.125f,   out,     width};
+    return {q.data(),       width,          n_tokens, n_heads, head_dim, k.type, v.type,
+            k.bytes.data(), v.bytes.data(), first,    0.125f,  out,      width};
   }
 };
 
-AttentionCase make_case(std::int64_t n_tokens, std::int64_t n_heads, std::int64_t head_dim,
-                        std::int64_t first, std::mt19937& random) {
-  AttentionCase c = {n_tokens, n_heads, head_dim, first, {}, {}, {}, {}, {}};
-  c.q = random_floats(n_tokens * n_heads * head_dim, random);
+AttentionCase make_case(KvType type, std::int64_t n_tokens, std::int64_t n_heads,
+                        std::int64_t head_dim, std::int64_t first, std::mt19937& random) {
   const std::int64_t n = (first + n_tokens) * head_dim;
-  c.k_floats = random_floats(n, random);
-  c.v_floats = random_floats(n, random);
-  c.k.resize(n);
-  c.v.resize(n);
-  kernels().store_f16({c.k_floats.data(), c.k.data(), n});
-  kernels().store_f16({c.v_floats.data(), c.v.data(), n});
-  for (std::int64_t i = 0; i < n; ++i) {
-    c.k_floats[i] = f16_to_f32(c.k[i]);
-    c.v_floats[i] = f16_to_f32(c.v[i]);
-  }
+  AttentionCase c = {n_tokens, n_heads, head_dim, first, {}, {}, {}};
+  c.q = random_floats(n_tokens * n_heads * head_dim, random);
+  c.k = kv_head(type, random_floats(n, random), head_dim, false);
+  c.v = kv_head(type, random_floats(n, random), head_dim, true);
   return c;
 }
 
@@ -181,34 +173,51 @@ struct Exact {
 Exact exact_attention(const AttentionCase& c, std::int64_t t, std::int64_t h, std::int64_t d) {
   const std::int64_t n = c.first + t + 1;
   const float* q = c.q.data() + (t * c.n_heads + h) * c.head_dim;
+  const bool q8 = c.k.type == KvType::kQ8;
   double sum = 0, weighted = 0, size = 0, worst_score_error = 0;
   for (std::int64_t p = 0; p < n; ++p) {
-    double dot = 0, magnitude = 0;
+    double dot = 0, magnitude = 0, rounded = 0;
     for (std::int64_t i = 0; i < c.head_dim; ++i) {
-      const double product = double{q[i]} * c.k_floats[p * c.head_dim + i];
+      const double product = double{q[i]} * c.k.values[p * c.head_dim + i];
       dot += product;
       magnitude += std::fabs(product);
+      // kQ8 rounds the query to half a step of its block of 32.
+      float top = 0;
+      for (std::int64_t j = i / 32 * 32; q8 && j < i / 32 * 32 + 32; ++j) {
+        top = std::fmax(top, std::fabs(q[j]));
+      }
+      rounded += 0.5 * top / 127 * std::fabs(c.k.values[p * c.head_dim + i]);
     }
     const double weight = std::exp(dot * 0.125);
     sum += weight;
-    weighted += weight * c.v_floats[p * c.head_dim + d];
-    size += weight * std::fabs(c.v_floats[p * c.head_dim + d]);
+    weighted += weight * c.v.values[p * c.head_dim + d];
+    size += weight * std::fabs(c.v.values[p * c.head_dim + d]);
     // head_dim / 8 fused steps, three additions, the scale, the subtraction of the top.
     const double error = (c.head_dim / 8.0 + 5) * kHalfUlp * magnitude * 0.125 +
-                         2 * kHalfUlp * std::fabs(dot * 0.125);
+                         2 * kHalfUlp * std::fabs(dot * 0.125) + 0.125 * rounded;
     worst_score_error = std::fmax(worst_score_error, error);
   }
   // A weight is off by its score's error, exp's, and one shrink a tile; sums add a step a position.
   const double relative = 2 * (worst_score_error + 1.2e-7 * (1 + n / 64.0)) +
                           (2.0 * static_cast<double>(n) + 4) * kHalfUlp;
-  return {weighted / sum, relative * size / sum};
+  // kQ8 rounds each of 128 weights to half a step of 14 bits of the tile's largest; all tiles'
+  // largest together are at most the sum.
+  float largest = 0;
+  for (float v : c.v.values) largest = std::fmax(largest, std::fabs(v));
+  const double weights = q8 ? 128 * 0.5 / 16383 * largest : 0.0;
+  return {weighted / sum, relative * size / sum + weights};
 }
 
 TEST(Attention, IsSoftmaxOfScoresTimesValues) {
   std::mt19937 random(35);
-  for (std::int64_t head_dim : {8, 64, 128}) {
+  for (auto [type, head_dim] : {std::pair{KvType::kF16, 8},
+                                {KvType::kF16, 64},
+                                {KvType::kF16, 128},
+                                {KvType::kQ8, 32},
+                                {KvType::kQ8, 64},
+                                {KvType::kQ8, 128}}) {
     for (std::int64_t first : {0, 61, 150}) {
-      const AttentionCase c = make_case(4, 3, head_dim, first, random);
+      const AttentionCase c = make_case(type, 4, 3, head_dim, first, random);
       std::vector<float> out(c.q.size());
       kernels().attention(c.args(out.data()));
       for (std::int64_t t = 0; t < 4; ++t) {
@@ -225,20 +234,23 @@ TEST(Attention, IsSoftmaxOfScoresTimesValues) {
 
 TEST(Attention, OnePositionGivesItsValue) {
   std::mt19937 random(36);
-  const AttentionCase c = make_case(1, 2, 64, 0, random);
+  const AttentionCase c = make_case(KvType::kF16, 1, 2, 64, 0, random);
   std::vector<float> out(c.q.size());
   kernels().attention(c.args(out.data()));
   for (int i = 0; i < 64; ++i) {
-    EXPECT_EQ(out[i], c.v_floats[i]);
-    EXPECT_EQ(out[64 + i], c.v_floats[i]);
+    EXPECT_EQ(out[i], c.v.values[i]);
+    EXPECT_EQ(out[64 + i], c.v.values[i]);
   }
 }
 
 // A token's result does not depend on the tokens of the call: chunked prefill equals whole prefill.
 TEST(Attention, TokensOneByOneGiveTheSameBits) {
   std::mt19937 random(37);
-  for (Isa isa : {Isa::kGeneric, best_isa()}) {
-    const AttentionCase c = make_case(70, 3, 24, 30, random);
+  for (auto [isa, type] : {std::pair{Isa::kGeneric, KvType::kF16},
+                           {Isa::kGeneric, KvType::kQ8},
+                           {best_isa(), KvType::kF16},
+                           {best_isa(), KvType::kQ8}}) {
+    const AttentionCase c = make_case(type, 70, 3, 32, 30, random);
     std::vector<float> whole(c.q.size()), parts(c.q.size());
     kernels_for(isa).attention(c.args(whole.data()));
     const std::int64_t width = c.n_heads * c.head_dim;
@@ -256,13 +268,22 @@ TEST(Attention, TokensOneByOneGiveTheSameBits) {
 // Positions after a token's own are not read: the cache behind them may hold anything.
 TEST(Attention, IsCausal) {
   std::mt19937 random(38);
-  AttentionCase c = make_case(1, 2, 16, 40, random);
-  std::vector<float> before(c.q.size()), after(c.q.size());
-  kernels().attention(c.args(before.data()));
-  c.k.resize(200 * 16, 0x7e00);  // not a number
-  c.v.resize(200 * 16, 0x7e00);
-  kernels().attention(c.args(after.data()));
-  EXPECT_TRUE(same_bits(before, after));
+  for (KvType type : {KvType::kF16, KvType::kQ8}) {
+    AttentionCase c = make_case(type, 1, 2, 32, 40, random);
+    const auto k = random_floats(41 * 32, random), v = random_floats(41 * 32, random);
+    std::vector<float> before(c.q.size()), after(c.q.size());
+    const auto fill = [&](std::byte rest) {
+      c.k = kv_head(type, k, 32, false, rest);
+      c.v = kv_head(type, v, 32, true, rest);
+      c.k.bytes.resize(c.k.bytes.size() + 4096, rest);
+      c.v.bytes.resize(c.v.bytes.size() + 4096, rest);
+    };
+    fill(std::byte{0});
+    kernels().attention(c.args(before.data()));
+    fill(std::byte{0x7f});  // two of them are not a number, as a half float and as a scale
+    kernels().attention(c.args(after.data()));
+    EXPECT_TRUE(same_bits(before, after)) << kv_type_name(type);
+  }
 }
 
 TEST(Elementwise, AddAndMul) {

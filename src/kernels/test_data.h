@@ -9,6 +9,7 @@
 
 #include "base/aligned_buffer.h"
 #include "kernels/kernels.h"
+#include "tensor/float16.h"
 #include "tensor/packing.h"
 
 namespace cria::test_data {
@@ -111,6 +112,44 @@ inline LinearA8Args a8_args(const Weights& w, const Activations& a, float* out) 
 inline LinearA16Args a16_args(const Weights& w, const Activations& a, float* out) {
   return {w.encoding, w.packed.data(), w.n_rows, w.n_cols, a.x.data(),
           a.n_cols,   a.n_tokens,      out,      w.n_rows, false};
+}
+
+// One head's K or V of a cache.
+struct KvHead {
+  KvType type;
+  std::vector<std::byte> bytes;
+  std::vector<float> values;  // [positions, head_dim], what the bytes stand for
+};
+
+// Positions behind the last one, if the type has them, are filled with `rest` (0x7f7f as a scale is
+// not a number).
+inline KvHead kv_head(KvType type, const std::vector<float>& x, std::int64_t head_dim,
+                      bool is_value, std::byte rest = std::byte{0x7f}) {
+  const auto n = static_cast<std::int64_t>(x.size()) / head_dim;
+  const std::int64_t granularity = kv_granularity(type);
+  const std::int64_t n_held = (n + granularity - 1) / granularity * granularity;
+  KvHead head = {type, {}, x};
+  head.bytes.resize(static_cast<std::size_t>(n_held * kv_row_bytes(type, head_dim)), rest);
+  const Kernels& kernels = kernels_for(Isa::kGeneric);
+  if (type == KvType::kF16) {
+    auto* halves = reinterpret_cast<std::uint16_t*>(head.bytes.data());
+    kernels.store_f16({x.data(), halves, n * head_dim});
+    for (std::size_t i = 0; i < x.size(); ++i) head.values[i] = f16_to_f32(halves[i]);
+    return head;
+  }
+  for (std::int64_t p = 0; p < n; ++p) {
+    std::int8_t codes[kMaxHeadDim];
+    A8Block blocks[kMaxHeadDim / kColumnGroup];
+    const float* row = x.data() + p * head_dim;
+    kernels.quantize_a8({row, head_dim, 1, 0, 1, head_dim, codes, blocks});
+    std::byte* panel = head.bytes.data() + p / kKvPanel * kv_panel_bytes(head_dim);
+    kernels.store_q8({codes, blocks, head_dim, p, panel, is_value});
+    for (std::int64_t d = 0; d < head_dim; ++d) {
+      const float scale = f16_to_f32(f32_to_f16(blocks[d / kColumnGroup].scale));
+      head.values[p * head_dim + d] = scale * static_cast<float>(codes[d]);
+    }
+  }
+  return head;
 }
 
 template <typename T>

@@ -11,21 +11,25 @@ Result<KvCache> KvCache::allocate(std::uint64_t size_bytes) {
   return cache;
 }
 
-Status KvCache::bind(std::uint64_t bytes_per_position, std::int64_t max_context) {
-  if (bytes_per_position == 0 || max_context <= 0) {
-    return invalid_argument("KV cache: {} bytes a position, {} positions at most",
-                            bytes_per_position, max_context);
+Status KvCache::bind(std::uint64_t bytes_per_position, std::int64_t max_context,
+                     std::int64_t granularity) {
+  if (bytes_per_position == 0 || max_context <= 0 || granularity <= 0) {
+    return invalid_argument("KV cache: {} bytes a position, {} positions at most, by {}",
+                            bytes_per_position, max_context, granularity);
   }
   if (position_ > 0 && bytes_per_position != bytes_per_position_) {
     return invalid_argument(
         "KV cache: holds {} tokens of {} bytes, this model has {} bytes a token", position_,
         bytes_per_position_, bytes_per_position);
   }
-  const auto n_ctx = static_cast<std::int64_t>(std::min<std::uint64_t>(
+  const auto n_fit = static_cast<std::int64_t>(std::min<std::uint64_t>(
       memory_.size_bytes() / bytes_per_position, static_cast<std::uint64_t>(max_context)));
+  const std::int64_t n_ctx = n_fit / granularity * granularity;
   if (n_ctx == 0) {
-    return out_of_resources("KV cache: {} bytes, one position of this model needs {}",
-                            memory_.size_bytes(), bytes_per_position);
+    return out_of_resources(
+        "KV cache: {} bytes, {} of this model need {}", memory_.size_bytes(),
+        granularity == 1 ? "one position" : fmt::format("{} positions", granularity),
+        bytes_per_position * static_cast<std::uint64_t>(granularity));
   }
   if (position_ > 0 && n_ctx != n_ctx_) {
     return invalid_argument("KV cache: laid out for {} positions, this model would have {}", n_ctx_,

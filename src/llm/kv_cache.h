@@ -24,9 +24,11 @@ class KvCache {
   std::int64_t remaining() const { return n_ctx_ - position_; }
 
   // Cuts the memory into positions: called by the model before it first writes, with its own size
-  // of a position and its longest context. kOutOfResources: not even one position fits.
-  // kInvalidArgument: the cache holds tokens of a model with another size of a position.
-  Status bind(std::uint64_t bytes_per_position, std::int64_t max_context);
+  // of a position, its longest context, and the number of which positions are a multiple.
+  // kOutOfResources: not even `granularity` positions fit. kInvalidArgument: the cache holds tokens
+  // of a model with another size of a position.
+  Status bind(std::uint64_t bytes_per_position, std::int64_t max_context,
+              std::int64_t granularity = 1);
 
   void reset() { position_ = 0; }
   void wipe();  // reset(), and every byte becomes zero

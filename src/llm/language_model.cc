@@ -23,7 +23,8 @@ Status LanguageModel::check(std::span<const std::int32_t> ids, KvCache& cache, L
     return invalid_argument("forward: room for {} logits, {} x {} expected", logits.size(), n_rows,
                             info.n_vocab);
   }
-  CRIA_RETURN_IF_ERROR(cache.bind(info.kv_bytes_per_position, info.max_context));
+  CRIA_RETURN_IF_ERROR(
+      cache.bind(info.kv_bytes_per_position, info.max_context, info.kv_granularity));
   if (static_cast<std::int64_t>(ids.size()) > cache.remaining()) {
     return out_of_resources("forward: {} tokens at position {} of a context of {}", ids.size(),
                             cache.position(), cache.n_ctx());
@@ -57,7 +58,9 @@ Result<std::uint64_t> kv_cache_bytes(const LanguageModelInfo& info, std::int64_t
     return invalid_argument("a context of {} positions, this program has 1 to {}", n_ctx,
                             info.max_context);
   }
-  return static_cast<std::uint64_t>(n_ctx) * info.kv_bytes_per_position;
+  const std::int64_t granularity = info.kv_granularity;
+  const std::int64_t n_held = (n_ctx + granularity - 1) / granularity * granularity;
+  return static_cast<std::uint64_t>(n_held) * info.kv_bytes_per_position;
 }
 
 }  // namespace cria

@@ -18,7 +18,8 @@ struct LanguageModelInfo {
   std::int64_t prefill_chunk = 1;  // tokens of one prefill step
   std::int64_t verify_chunk = 0;   // tokens of one step with all logits; 0: the program has none
   std::uint64_t kv_bytes_per_position = 0;
-  std::int32_t bos_id = -1;  // -1: none
+  std::int64_t kv_granularity = 1;  // a cache has a multiple of so many positions
+  std::int32_t bos_id = -1;         // -1: none
   std::vector<std::int32_t> eos_ids;
 };
 
@@ -49,7 +50,8 @@ class LanguageModel {
                std::span<float> logits) const;
 };
 
-// Bytes of a cache for `n_ctx` positions. kInvalidArgument unless 1 <= n_ctx <= max_context.
+// Bytes of a cache for at least `n_ctx` positions. kInvalidArgument unless 1 <= n_ctx <=
+// max_context.
 Result<std::uint64_t> kv_cache_bytes(const LanguageModelInfo& info, std::int64_t n_ctx);
 
 }  // namespace cria

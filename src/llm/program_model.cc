@@ -111,6 +111,11 @@ Status ProgramModel::read_constants() {
                      info_.max_context);
   }
   info_.max_context = n_context;
+  CRIA_ASSIGN_OR_RETURN(info_.kv_granularity, read("get_kv_granularity", 1));
+  if (info_.kv_granularity < 1 || n_context % info_.kv_granularity != 0) {
+    return bad_input("get_kv_granularity gives {}, the context is {} positions",
+                     info_.kv_granularity, n_context);
+  }
   CRIA_ASSIGN_OR_RETURN(const std::int64_t bos_id, read("get_bos_id", -1));
   CRIA_ASSIGN_OR_RETURN(info_.bos_id, as_id(bos_id, "get_bos_id"));
   if (!program.has_method("get_eos_ids")) return {};

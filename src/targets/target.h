@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "ir/graph.h"
 #include "tensor/encoding.h"
+#include "tensor/kv_layout.h"
 
 namespace cria {
 
@@ -39,15 +40,10 @@ struct TargetWeight {
   bool operator==(const TargetWeight&) const = default;
 };
 
-// The cache that a method reads and writes, element type float16: for each layer K, then V, each
-// [n_kv_heads, n_ctx, head_dim].
+// The cache that a method reads and writes. What it looks like inside is the target's own.
 struct TargetCache {
-  std::int64_t n_layers = 0;
-  std::int64_t n_kv_heads = 0;
-  std::int64_t head_dim = 0;
-  std::uint64_t bytes_per_position() const {
-    return std::uint64_t{4} * n_layers * n_kv_heads * head_dim;
-  }
+  std::uint64_t bytes_per_position = 0;
+  std::int64_t granularity = 1;  // the number of positions is a multiple of this
   bool operator==(const TargetCache&) const = default;
 };
 
@@ -64,6 +60,8 @@ struct CompiledMethod {
 struct MethodRequest {
   std::int64_t max_tokens = 1;     // tokens a call may bring
   std::string activations = "a8";  // "a8" or "a16"
+  KvType k_type = KvType::kF16;
+  KvType v_type = KvType::kF16;
   // The encoding of a weight matrix, by the recipe. Vectors (one row) stay float32.
   std::function<Encoding(const ir::Weight&)> encoding_of;
 };

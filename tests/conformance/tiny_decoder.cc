@@ -21,7 +21,7 @@ class PlanWriter {
   PlanWriter(const DecoderShape& shape, MethodKind kind) : shape_(shape) {
     plan_.max_tokens = kind == MethodKind::kDecode ? 1 : kMaxTokens;
     plan_.n_vocab = shape.n_vocab;
-    plan_.kv = {2, shape.n_kv_heads, shape.head_dim};
+    plan_.kv = {2, shape.n_kv_heads, shape.head_dim, shape.kv_type, shape.kv_type};
     norm_ = add_vector("norm", shape.hidden);
     frequencies_ = add_vector("frequencies", shape.head_dim / 2);
   }
@@ -266,6 +266,7 @@ pte::ProgramSpec decoder_spec(const DecoderShape& shape, const std::string& dele
   }
   spec.constants = {{"get_vocab_size", {shape.n_vocab}},
                     {"get_max_context_len", {kContext}},
+                    {"get_kv_granularity", {kv_granularity(shape.kv_type)}},
                     {"get_bos_id", {std::int64_t{1}}},
                     {"get_eos_ids", {std::int64_t{2}, std::int64_t{3}}}};
   return spec;

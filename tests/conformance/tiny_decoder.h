@@ -21,12 +21,13 @@ struct DecoderShape {
   std::int32_t head_dim = 0;
   // Weight i has encoding (first_encoding + i) modulo the number of encodings.
   int first_encoding = 0;
+  KvType kv_type = KvType::kF16;  // of keys and values
 };
 
 enum class MethodKind { kPrefill, kDecode, kVerify };
 
 inline constexpr std::int64_t kMaxTokens = 8;  // of prefill and verify
-inline constexpr std::int64_t kContext = 24;   // positions
+inline constexpr std::int64_t kContext = 32;   // positions
 
 // Two layers that between them use every kind of op; projections of several weights mix encodings.
 Plan decoder_plan(const DecoderShape& shape, MethodKind kind);

@@ -83,6 +83,23 @@ class TinyModel(unittest.TestCase):
         self.assertEqual(ids, self.generate(self.pte, "-n", 30, "-t", 4)["ids"])
         self.assertEqual(len(self.generate(self.pte, "-n", 30, "--act", "a16", "--ignore-eos")["ids"]), 30)
 
+    def test_kv_cache_in_8_bits(self):
+        eight = self.root / "kv8.pte"
+        cria("compile", TINY, "-o", eight, "-ctk", "q8_0", "-ctv", "q8_0", "--ctx", 100)
+        program = json.loads(cria("inspect", eight, "--json").stdout)
+        plan = program["methods"][0]["delegates"][0]["plan"]
+        self.assertEqual((plan["cache_type_k"], plan["cache_type_v"]), ("q8_0", "q8_0"))
+        # 4 layers, K and V, 2 heads of 64: 16 positions in a panel of 1024 codes and 32 half floats.
+        self.assertEqual(plan["kv_bytes_per_position"], 4 * 2 * 2 * (1024 + 64) // 16)
+        direct = self.generate(TINY, "-ctk", "q8_0", "-ctv", "q8_0", "-n", 40)
+        self.assertEqual(direct["ids"], self.generate(eight, "-n", 40)["ids"])
+        full = self.generate(eight, "-c", 20, "--ignore-eos")  # 20 positions are held as 32
+        self.assertEqual(full["stop_reason"], "context")
+        self.assertLessEqual(full["stats"]["n_prompt"] + full["stats"]["n_generated"], 33)
+        refused = cria("run", eight, "-p", "x", "-ctk", "f16", check=False)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn(b"compiled with -ctk q8_0, -ctk f16 needs the checkpoint", refused.stderr)
+
     def test_eval(self):
         text = REPOSITORY / "models" / "heldout" / "heldout.txt"
         report = json.loads(cria("eval", TINY, "--quant", "q4", "--reference", TINY, "--text", text, "-c", 256,

@@ -102,6 +102,7 @@ void add_compile(CLI::App& app, Command& selected) {
       ->check(CLI::IsMember({"a8", "a16"}));
   command->add_option("--tokenizer", options.tokenizer_path,
                       "tokenizer file, in place of the checkpoint's own");
+  add_cache_types(*command, options.cache_type_k, options.cache_type_v);
   add_threads(*command, options.n_threads);
   command->add_flag("--json", arguments->json, "the report as JSON on stdout");
   command->add_flag("-v,--verbose", arguments->verbose, "one line a tensor");

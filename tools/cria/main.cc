@@ -14,7 +14,10 @@ const std::string kVersionLine = std::string("cria ") + cria::kVersion;
 
 // llama.cpp's flags of several letters after one dash, which CLI11 would read as several flags.
 std::vector<std::string> spell_out(int argc, char** argv) {
-  const std::map<std::string, std::string> long_forms = {{"-pg", "--pg"}, {"-sys", "--system"}};
+  const std::map<std::string, std::string> long_forms = {{"-pg", "--pg"},
+                                                         {"-sys", "--system"},
+                                                         {"-ctk", "--cache-type-k"},
+                                                         {"-ctv", "--cache-type-v"}};
   std::vector<std::string> arguments;
   for (int i = argc - 1; i > 0; --i) {  // CLI11 takes them last first
     const auto found = long_forms.find(argv[i]);

@@ -29,6 +29,13 @@ CLI::Option* add_quant(CLI::App& command, std::string& recipe) {
       ->check(CLI::IsMember(names));
 }
 
+void add_cache_types(CLI::App& command, std::string& k, std::string& v) {
+  const auto types = CLI::IsMember({"f16", "q8_0"});
+  command.add_option("--cache-type-k", k, "keys in the KV cache, -ctk: f16 or q8_0")->check(types);
+  command.add_option("--cache-type-v", v, "values in the KV cache, -ctv: f16 or q8_0")
+      ->check(types);
+}
+
 void add_model_arguments(CLI::App& command, ModelArguments& arguments) {
   command
       .add_option("MODEL", arguments.model,
@@ -41,6 +48,7 @@ void add_model_arguments(CLI::App& command, ModelArguments& arguments) {
   command
       .add_option("--act", arguments.activations, "activations: a8 (int8 blocks) or a16 (float)")
       ->check(CLI::IsMember({"a8", "a16"}));
+  add_cache_types(command, arguments.cache_type_k, arguments.cache_type_v);
   add_threads(command, arguments.n_threads);
   command.add_option("--cache-dir", arguments.cache_dir, "where compiled models are kept");
   command.add_flag("-v,--verbose", arguments.verbose,
@@ -53,6 +61,8 @@ Result<Engine> open_engine(const ModelArguments& arguments) {
   compile.source = arguments.model;
   compile.tokenizer_path = arguments.tokenizer;
   compile.recipe = arguments.quant;
+  compile.cache_type_k = arguments.cache_type_k;
+  compile.cache_type_v = arguments.cache_type_v;
   compile.n_threads = arguments.n_threads;
   compile.progress = bar.callback();
   Result<PreparedModel> prepared = prepare_model(compile, arguments.cache_dir);

@@ -16,11 +16,12 @@ struct ModelArguments {
   std::string tokenizer;
   std::string activations;  // empty: what the program says
   std::string cache_dir;
+  std::string cache_type_k, cache_type_v;  // empty: f16, or what the program has
   int n_threads = 0;
   bool verbose = false;
 };
 
-// Declares MODEL, --quant, --tokenizer, --act, -t, --cache-dir, --verbose.
+// Declares MODEL, --quant, --tokenizer, --act, -ctk, -ctv, -t, --cache-dir, --verbose.
 void add_model_arguments(CLI::App& command, ModelArguments& arguments);
 
 // Compiles the model if it is not compiled yet (with progress) and maps it. Says on stderr what was
@@ -33,6 +34,9 @@ CLI::Option* add_threads(CLI::App& command, int& n_threads);
 
 // --quant: the names of all recipes.
 CLI::Option* add_quant(CLI::App& command, std::string& recipe);
+
+// -ctk and -ctv.
+void add_cache_types(CLI::App& command, std::string& k, std::string& v);
 
 // The context to allocate: `wanted`, or if 0 the model's own up to 4096 positions.
 std::int64_t choose_context(std::int64_t wanted, const ModelInfo& info);

@@ -126,8 +126,12 @@ Status CpuMethod::check_positions(const cria_tensor& kv_cache, CpuCall& call) co
   if (kv_cache.rank != 2 || kv_cache.sizes[1] != static_cast<std::int64_t>(bytes_per_position)) {
     return invalid_argument("kv_cache must be bytes [positions, {}]", bytes_per_position);
   }
-  call.kv = static_cast<std::uint16_t*>(kv_cache.data);
+  call.kv = static_cast<std::byte*>(kv_cache.data);
   call.n_ctx = static_cast<std::int64_t>(kv_cache.size_bytes / bytes_per_position);
+  if (call.n_ctx % plan_.kv.granularity() != 0) {
+    return invalid_argument("kv_cache has {} positions, expected a multiple of {}", call.n_ctx,
+                            plan_.kv.granularity());
+  }
   if (call.n_tokens() > call.n_ctx || call.position > call.n_ctx - call.n_tokens()) {
     return out_of_resources("{} tokens at position {}, the cache of {} bytes has {} positions",
                             call.n_tokens(), call.position, kv_cache.size_bytes, call.n_ctx);

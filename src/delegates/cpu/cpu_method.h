@@ -34,8 +34,8 @@ struct CpuWeight {
 // One call, after its arguments were checked.
 struct CpuCall {
   std::span<const std::int64_t> tokens;
-  std::int64_t position = 0;    // of the first token
-  std::uint16_t* kv = nullptr;  // half floats, laid out for n_ctx positions
+  std::int64_t position = 0;  // of the first token
+  std::byte* kv = nullptr;    // laid out for n_ctx positions
   std::int64_t n_ctx = 0;
   std::byte* scratch = nullptr;
   float* logits = nullptr;
@@ -75,6 +75,11 @@ class CpuMethod {
   void quantize(const PlanOp& op, const CpuCall& call);
   void rope(const PlanOp& op, const CpuCall& call);
   void kv_append(const PlanOp& op, const CpuCall& call);
+  void append_row(KvType type, const float* x, std::int64_t position, bool is_value,
+                  std::byte* head) const;
+  // K (or V) of one KV head in the cache.
+  std::byte* kv_head(const CpuCall& call, std::int32_t layer, std::int64_t head,
+                     bool is_value) const;
   void attention(const PlanOp& op, const CpuCall& call);
   void swiglu(const PlanOp& op, const CpuCall& call);
   void elementwise(const PlanOp& op, const CpuCall& call);

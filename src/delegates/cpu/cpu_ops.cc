@@ -187,45 +187,63 @@ void CpuMethod::rope(const PlanOp& op, const CpuCall& call) {
   });
 }
 
-void CpuMethod::kv_append(const PlanOp& op, const CpuCall& call) {
+std::byte* CpuMethod::kv_head(const CpuCall& call, std::int32_t layer, std::int64_t head,
+                              bool is_value) const {
+  const KvShape& kv = plan_.kv;
+  const std::int64_t k_bytes = call.n_ctx * kv_row_bytes(kv.k_type, kv.head_dim);
+  const std::int64_t v_bytes = call.n_ctx * kv_row_bytes(kv.v_type, kv.head_dim);
+  std::byte* keys = call.kv + layer * kv.n_kv_heads * (k_bytes + v_bytes);
+  return is_value ? keys + kv.n_kv_heads * k_bytes + head * v_bytes : keys + head * k_bytes;
+}
+
+void CpuMethod::append_row(KvType type, const float* x, std::int64_t position, bool is_value,
+                           std::byte* head) const {
   const std::int64_t head_dim = plan_.kv.head_dim;
-  const std::int64_t head_size = call.n_ctx * head_dim;  // halves of one head's K or V
-  const std::int64_t n_heads = plan_.kv.n_kv_heads;
-  std::uint16_t* k = call.kv + 2 * op.layer * n_heads * head_size;
-  std::uint16_t* v = k + n_heads * head_size;
-  parallel_for(ceil_div(call.n_tokens(), kRowTile), [&](std::int64_t tile) {
-    const std::int64_t end = std::min((tile + 1) * kRowTile, call.n_tokens());
-    for (std::int64_t t = tile * kRowTile; t < end; ++t) {
-      const float* x = row(op.x, call, t);
-      for (std::int64_t head = 0; head < n_heads; ++head) {
-        const std::int64_t at = head * head_size + (call.position + t) * head_dim;
-        kernels_.store_f16({x + op.column + head * head_dim, k + at, head_dim});
-        kernels_.store_f16({x + op.column_v + head * head_dim, v + at, head_dim});
-      }
+  if (type == KvType::kF16) {
+    auto* halves = reinterpret_cast<std::uint16_t*>(head) + position * head_dim;
+    return kernels_.store_f16({x, halves, head_dim});
+  }
+  std::int8_t codes[kMaxHeadDim];
+  A8Block blocks[kMaxHeadDim / kColumnGroup];
+  kernels_.quantize_a8({x, head_dim, 1, 0, 1, head_dim, codes, blocks});
+  std::byte* panel = head + position / kKvPanel * kv_panel_bytes(head_dim);
+  kernels_.store_q8({codes, blocks, head_dim, position, panel, is_value});
+}
+
+// Shared by heads: positions of one head share cache lines.
+void CpuMethod::kv_append(const PlanOp& op, const CpuCall& call) {
+  const KvShape& kv = plan_.kv;
+  parallel_for(2 * kv.n_kv_heads, [&](std::int64_t task) {
+    const std::int64_t head = task / 2;
+    const bool is_value = task % 2 != 0;
+    std::byte* to = kv_head(call, op.layer, head, is_value);
+    const std::int64_t column = (is_value ? op.column_v : op.column) + head * kv.head_dim;
+    for (std::int64_t t = 0; t < call.n_tokens(); ++t) {
+      append_row(is_value ? kv.v_type : kv.k_type, row(op.x, call, t) + column, call.position + t,
+                 is_value, to);
     }
   });
 }
 
 void CpuMethod::attention(const PlanOp& op, const CpuCall& call) {
-  const std::int64_t head_dim = plan_.kv.head_dim;
-  const std::int64_t head_size = call.n_ctx * head_dim;
-  const std::int64_t n_kv_heads = plan_.kv.n_kv_heads;
-  const std::int64_t group = op.n_heads / n_kv_heads;
-  const std::uint16_t* k = call.kv + 2 * op.layer * n_kv_heads * head_size;
-  const std::uint16_t* v = k + n_kv_heads * head_size;
-  parallel_for(n_kv_heads * ceil_div(call.n_tokens(), kAttentionTokens), [&](std::int64_t task) {
-    const std::int64_t head = task % n_kv_heads;
-    const std::int64_t first = task / n_kv_heads * kAttentionTokens;
-    kernels_.attention({.q = row(op.x, call, first) + op.column + head * group * head_dim,
+  const KvShape& kv = plan_.kv;
+  const std::int64_t group = op.n_heads / kv.n_kv_heads;
+  const std::int64_t width = group * kv.head_dim;
+  parallel_for(kv.n_kv_heads * ceil_div(call.n_tokens(), kAttentionTokens), [&](std::int64_t task) {
+    const std::int64_t head = task % kv.n_kv_heads;
+    const std::int64_t first = task / kv.n_kv_heads * kAttentionTokens;
+    kernels_.attention({.q = row(op.x, call, first) + op.column + head * width,
                         .q_stride = plan_.buffers[op.x].width,
                         .n_tokens = std::min(kAttentionTokens, call.n_tokens() - first),
                         .n_heads = group,
-                        .head_dim = head_dim,
-                        .k = k + head * head_size,
-                        .v = v + head * head_size,
+                        .head_dim = kv.head_dim,
+                        .k_type = kv.k_type,
+                        .v_type = kv.v_type,
+                        .k = kv_head(call, op.layer, head, false),
+                        .v = kv_head(call, op.layer, head, true),
                         .first_position = call.position + first,
                         .scale = op.scale,
-                        .out = row(op.out, call, first) + head * group * head_dim,
+                        .out = row(op.out, call, first) + head * width,
                         .out_stride = plan_.buffers[op.out].width});
   });
 }

@@ -122,6 +122,14 @@ Result<PlanOp> read_op(ByteReader& in) {
   return op;
 }
 
+Result<KvType> read_kv_type(ByteReader& in, std::string_view field) {
+  CRIA_ASSIGN_OR_RETURN(const auto number, in.read<std::uint8_t>(field));
+  if (number >= kKvTypeCount) {
+    return bad_input("{}: {} is {}, expected 0 to {}", in.what(), field, number, kKvTypeCount - 1);
+  }
+  return static_cast<KvType>(number);
+}
+
 Status read_prologue(ByteReader& in, Plan& plan) {
   CRIA_ASSIGN_OR_RETURN(const auto magic, in.read<std::uint32_t>("magic"));
   if (magic != kPlanMagic) {
@@ -138,6 +146,8 @@ Status read_prologue(ByteReader& in, Plan& plan) {
   CRIA_ASSIGN_OR_RETURN(plan.kv.n_layers, in.read<std::int32_t>("kv layers"));
   CRIA_ASSIGN_OR_RETURN(plan.kv.n_kv_heads, in.read<std::int32_t>("kv heads"));
   CRIA_ASSIGN_OR_RETURN(plan.kv.head_dim, in.read<std::int32_t>("head_dim"));
+  CRIA_ASSIGN_OR_RETURN(plan.kv.k_type, read_kv_type(in, "type of keys"));
+  CRIA_ASSIGN_OR_RETURN(plan.kv.v_type, read_kv_type(in, "type of values"));
   CRIA_ASSIGN_OR_RETURN(plan.scratch_bytes, in.read<std::uint64_t>("scratch_bytes"));
   return {};
 }
@@ -166,6 +176,8 @@ std::vector<std::byte> encode_plan(const Plan& plan) {
   out.write(plan.kv.n_layers);
   out.write(plan.kv.n_kv_heads);
   out.write(plan.kv.head_dim);
+  out.write(static_cast<std::uint8_t>(plan.kv.k_type));
+  out.write(static_cast<std::uint8_t>(plan.kv.v_type));
   out.write(plan.scratch_bytes);
   out.write(static_cast<std::uint32_t>(plan.weights.size()));
   for (const PlanWeight& weight : plan.weights) {

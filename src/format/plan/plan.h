@@ -8,6 +8,7 @@
 // buffer lies inside the scratch area.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -17,11 +18,12 @@
 
 #include "base/result.h"
 #include "tensor/encoding.h"
+#include "tensor/kv_layout.h"
 
 namespace cria {
 
 inline constexpr std::uint32_t kPlanMagic = 0x4e4c5043;  // "CPLN"
-inline constexpr std::uint32_t kPlanVersion = 1;
+inline constexpr std::uint32_t kPlanVersion = 2;
 
 // A weight of the plan: where it is and what it looks like.
 struct PlanWeight {
@@ -86,16 +88,22 @@ struct PlanOp {
   bool operator==(const PlanOp&) const = default;
 };
 
-// Shape of the KV cache that a method reads and writes. Element type: float16.
-// Layout of a cache for n_ctx positions: for each layer, K then V, each [n_kv_heads, n_ctx,
-// head_dim].
+// Shape of the KV cache that a method reads and writes. Layout of a cache for n_ctx positions: for
+// each layer, K then V, each [n_kv_heads] of n_ctx positions as tensor/kv_layout.h says.
 struct KvShape {
   std::int32_t n_layers = 0;
   std::int32_t n_kv_heads = 0;
   std::int32_t head_dim = 0;
+  KvType k_type = KvType::kF16;
+  KvType v_type = KvType::kF16;
   bool operator==(const KvShape&) const = default;
   std::uint64_t bytes_per_position() const {
-    return std::uint64_t{4} * n_layers * n_kv_heads * head_dim;
+    return std::uint64_t{1} * n_layers * n_kv_heads *
+           (kv_row_bytes(k_type, head_dim) + kv_row_bytes(v_type, head_dim));
+  }
+  // n_ctx is a multiple of this.
+  std::int64_t granularity() const {
+    return std::max(kv_granularity(k_type), kv_granularity(v_type));
   }
 };
 

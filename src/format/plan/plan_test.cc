@@ -80,6 +80,7 @@ const Rule kPlanRules[] = {
     {"scratch_huge", [](Plan& p) { p.scratch_bytes = ~std::uint64_t{0}; }, "scratch_bytes"},
     {"kv_partly_zero", [](Plan& p) { p.kv.n_layers = 0; }, "kv cache"},
     {"kv_huge", [](Plan& p) { p.kv.n_kv_heads = kHuge32; }, "kv cache"},
+    {"kv_q8_head", [](Plan& p) { p.kv.k_type = KvType::kQ8; }, "expected a multiple of 32"},
     {"kv_odd_head", [](Plan& p) { p.kv.head_dim = 15; }, "even head_dim"},
     {"too_many_ops", [](Plan& p) { p.ops.resize(20000, p.ops[0]); }, "20000 ops"},
     {"too_many_buffers", [](Plan& p) { p.buffers.resize(5000, p.buffers[0]); }, "5000 buffers"},
@@ -182,10 +183,12 @@ struct ByteRule {
   const char* message;
   ErrorCode code;
 };
-constexpr std::size_t kWeightCountOffset = 8 + 16 + 12 + 8;
+constexpr std::size_t kKvTypesOffset = 8 + 16 + 12;
+constexpr std::size_t kWeightCountOffset = kKvTypesOffset + 2 + 8;
 constexpr ByteRule kByteRules[] = {
     {"magic", 0, 0x12345678, "starts with 0x12345678", ErrorCode::kBadInput},
-    {"version", 4, 2, "plan version 2", ErrorCode::kUnsupported},
+    {"version", 4, 3, "plan version 3", ErrorCode::kUnsupported},
+    {"kv type", kKvTypesOffset, 2, "type of keys is 2, expected 0 to 1", ErrorCode::kBadInput},
     {"count", kWeightCountOffset, 0xffffffff, "weight count is 4294967295", ErrorCode::kBadInput},
     {"key", kWeightCountOffset + 4, 0xffffff00, "weight key", ErrorCode::kBadInput},
     {"encoding", kWeightCountOffset + 8 + 5, 0x112, "has encoding 18", ErrorCode::kBadInput},

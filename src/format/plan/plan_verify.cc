@@ -29,7 +29,14 @@ Status verify_kv(const KvShape& kv) {
   const bool none = kv.n_layers == 0 && kv.n_kv_heads == 0 && kv.head_dim == 0;
   const bool some = in_range(kv.n_layers, 1, kMaxLayers) && in_range(kv.n_kv_heads, 1, kMaxHeads) &&
                     in_range(kv.head_dim, 1, kMaxHeads) && kv.head_dim % 2 == 0;
-  if (none || some) return {};
+  if (none || some) {
+    for (KvType type : {kv.k_type, kv.v_type}) {
+      if (kv_type_fits(type, kv.head_dim)) continue;
+      return bad_input("kv cache in {} with head_dim {}, expected a multiple of {}",
+                       kv_type_name(type), kv.head_dim, kColumnGroup);
+    }
+    return {};
+  }
   return bad_input(
       "kv cache of {} layers, {} heads, head_dim {}: expected all zero or all "
       "positive, within {}, {}, {}, and an even head_dim",

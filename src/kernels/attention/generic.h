@@ -1,37 +1,48 @@
-// The specification of attention: one pass over the cache in tiles of 64 positions, with a running
+// The specification of attention: one pass over the cache in tiles of 128 positions, with a running
 // maximum, so that no scratch grows with the context.
 //
-// For one token and head, for each tile [p0, p0 + n) of the positions it sees (p0 a multiple of 64,
-// counted from position 0, so that a result does not depend on the tokens of the call):
+// For one token and head, for each tile [p0, p0 + n) of the positions it sees (p0 a multiple of
+// 128, counted from position 0, so that a result does not depend on the tokens of the call):
 //
-//   dot[i]   lane[d % 8] = fma(q[d], k[i][d], lane[d % 8]) in order, then sum_of_lanes
+//   dot[i]   kF16: lane[d % 8] = fma(q[d], k[i][d], lane[d % 8]) in order, then sum_of_lanes
+//            kQ8:  linear_a8 of the head's query, quantized as quantize_a8 does, with the keys
 //   s[i]   = dot[i] * scale;  top' = max(top, max s);  shrink = exp(top - top')
 //   p[i]   = exp(s[i] - top')
 //   sum[j] = sum[j] * shrink, then sum[i % 8] += p[i] in order
-//   acc[d] = acc[d] * shrink, then acc[d] = fma(p[i], v[i][d], acc[d]) in order
+//   acc[d] = acc[d] * shrink, then
+//            kF16: acc[d] = fma(p[i], v[i][d], acc[d]) in order
+//            kQ8:  w[i] = p[i] * scale of v[i]'s block b = d / 32, as integers of 14 bits:
+//                  c[i] = round_to_even(w[i] * (16383 / max w)),  W = max w / 16383
+//                  acc[d] = fma(float(sum_i c[i] code[i][d]), W, acc[d]), the sum exact
 //
-// and finally out[d] = acc[d] * (1 / sum_of_lanes(sum)).
+// and finally out[d] = acc[d] * (1 / sum_of_lanes(sum)). 14 bits are two planes of 7, which every
+// instruction set can multiply with signed bytes; an error of 2^-15 of the largest weight is far
+// below that of the values' own 8 bits. 128 * 16383 * 128 < 2^31.
 #pragma once
 
+#include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "kernels/kernels.h"
+#include "kernels/linear_a8/generic.h"
+#include "kernels/quantize_a8/generic.h"
 #include "kernels/softmax/generic.h"
 #include "tensor/float16.h"
 
 namespace cria::spec {
 namespace {
 
-inline constexpr int kAttentionTile = 64;
+inline constexpr int kAttentionTile = 128;
+inline constexpr float kWeightMax = 16383.0f;
 
-inline float attention_dot(const float* q, const std::uint16_t* k, std::int64_t head_dim) {
-  float lanes[8] = {};
-  for (std::int64_t d = 0; d < head_dim; ++d) {
-    lanes[d % 8] = std::fma(q[d], f16_to_f32(k[d]), lanes[d % 8]);
-  }
-  return sum_of_lanes(lanes);
-}
+// A query, as the type of the keys wants it.
+struct AttentionQuery {
+  const float* x;
+  std::int8_t codes[kMaxHeadDim];
+  A8Block blocks[kMaxHeadDim / kColumnGroup];
+};
 
 // The running state of one token and head.
 struct AttentionState {
@@ -40,25 +51,102 @@ struct AttentionState {
   float acc[kMaxHeadDim] = {};
 };
 
-inline void attend_tile(const AttentionArgs& args, const float* q, std::int64_t p0, int n,
-                        AttentionState& state) {
-  float s[kAttentionTile];
-  for (int i = 0; i < n; ++i) {
-    s[i] = attention_dot(q, args.k + (p0 + i) * args.head_dim, args.head_dim) * args.scale;
+inline float attention_dot_f16(const float* q, const std::uint16_t* k, std::int64_t head_dim) {
+  float lanes[8] = {};
+  for (std::int64_t d = 0; d < head_dim; ++d) {
+    lanes[d % 8] = std::fma(q[d], f16_to_f32(k[d]), lanes[d % 8]);
   }
-  const float tile_top = max_of(s, n);
+  return sum_of_lanes(lanes);
+}
+
+// dot[i] of the tile.
+inline void attention_dots(const AttentionArgs& args, const AttentionQuery& q, std::int64_t p0,
+                           int n, float* dots) {
+  if (args.k_type == KvType::kF16) {
+    const auto* k = reinterpret_cast<const std::uint16_t*>(args.k) + p0 * args.head_dim;
+    for (int i = 0; i < n; ++i) {
+      dots[i] = attention_dot_f16(q.x, k + i * args.head_dim, args.head_dim);
+    }
+    return;
+  }
+  linear_a8_of<Encoding::kQ8>({Encoding::kQ8,
+                               args.k + p0 / kKvPanel * kv_panel_bytes(args.head_dim), n,
+                               args.head_dim, q.codes, q.blocks, 1, dots, n, false});
+}
+
+inline void add_values_f16(const AttentionArgs& args, const float* p, std::int64_t p0, int n,
+                           float* acc) {
+  const auto* v = reinterpret_cast<const std::uint16_t*>(args.v) + p0 * args.head_dim;
+  for (int i = 0; i < n; ++i, v += args.head_dim) {
+    for (std::int64_t d = 0; d < args.head_dim; ++d) {
+      acc[d] = std::fma(p[i], f16_to_f32(v[d]), acc[d]);
+    }
+  }
+}
+
+// Weights w[0..n) -> codes; returns W. What is not finite gives not-a-number, what is tiny zero.
+inline float quantize_weights(const float* w, int n, std::int16_t* codes) {
+  std::uint32_t max_bits = 0;
+  for (int i = 0; i < n; ++i) {
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(w[i]) & 0x7fffffffu;
+    max_bits = bits > max_bits ? bits : max_bits;
+  }
+  const float max = std::bit_cast<float>(max_bits);
+  for (int i = 0; i < n; ++i) codes[i] = 0;
+  if (max_bits >= kFloatInfinityBits) return std::numeric_limits<float>::quiet_NaN();
+  if (max < kA8Smallest) return 0.0f;
+  const float inverse = kWeightMax / max;
+  for (int i = 0; i < n; ++i) {
+    codes[i] = static_cast<std::int16_t>((w[i] * inverse + kRoundingMagic) - kRoundingMagic);
+  }
+  return max / kWeightMax;
+}
+
+inline void add_values_q8(const AttentionArgs& args, const float* p, std::int64_t p0, int n,
+                          float* acc) {
+  const std::int64_t panel_bytes = kv_panel_bytes(args.head_dim);
+  const std::byte* panels = args.v + p0 / kKvPanel * panel_bytes;
+  for (std::int64_t b = 0; b < args.head_dim / kColumnGroup; ++b) {
+    float w[kAttentionTile];
+    std::int16_t c[kAttentionTile];
+    for (int i = 0; i < n; ++i) {
+      const std::byte* scales =
+          panels + i / kKvPanel * panel_bytes + kv_panel_scales(args.head_dim);
+      w[i] = p[i] * half_at(scales, b * kKvPanel + i % kKvPanel);
+    }
+    const float scale = quantize_weights(w, n, c);
+    for (std::int64_t d = b * kColumnGroup; d < (b + 1) * kColumnGroup; ++d) {
+      std::int32_t sum = 0;
+      for (int i = 0; i < n; ++i) {
+        const int lane = i % kKvPanel;
+        const std::byte* panel = panels + i / kKvPanel * panel_bytes;
+        const std::byte code = panel[(lane / 4 * args.head_dim + d) * 4 + lane % 4];
+        sum += c[i] * static_cast<std::int8_t>(code);
+      }
+      acc[d] = std::fma(static_cast<float>(sum), scale, acc[d]);
+    }
+  }
+}
+
+inline void attend_tile(const AttentionArgs& args, const AttentionQuery& q, std::int64_t p0, int n,
+                        AttentionState& state) {
+  float p[kAttentionTile];
+  attention_dots(args, q, p0, n, p);
+  for (int i = 0; i < n; ++i) p[i] = p[i] * args.scale;
+  const float tile_top = max_of(p, n);
   const float top = tile_top > state.top ? tile_top : state.top;
   const float shrink = exp(state.top - top);
   state.top = top;
   for (float& sum : state.sum) sum *= shrink;
   for (std::int64_t d = 0; d < args.head_dim; ++d) state.acc[d] *= shrink;
   for (int i = 0; i < n; ++i) {
-    const float p = exp(s[i] - top);
-    state.sum[i % 8] += p;
-    const std::uint16_t* v = args.v + (p0 + i) * args.head_dim;
-    for (std::int64_t d = 0; d < args.head_dim; ++d) {
-      state.acc[d] = std::fma(p, f16_to_f32(v[d]), state.acc[d]);
-    }
+    p[i] = exp(p[i] - top);
+    state.sum[i % 8] += p[i];
+  }
+  if (args.v_type == KvType::kF16) {
+    add_values_f16(args, p, p0, n, state.acc);
+  } else {
+    add_values_q8(args, p, p0, n, state.acc);
   }
 }
 
@@ -66,7 +154,11 @@ inline void attention(const AttentionArgs& args) {
   for (std::int64_t t = 0; t < args.n_tokens; ++t) {
     const std::int64_t n_positions = args.first_position + t + 1;
     for (std::int64_t h = 0; h < args.n_heads; ++h) {
-      const float* q = args.q + t * args.q_stride + h * args.head_dim;
+      AttentionQuery q;
+      q.x = args.q + t * args.q_stride + h * args.head_dim;
+      if (args.k_type == KvType::kQ8) {
+        quantize_a8({q.x, 0, 1, 0, 1, args.head_dim, q.codes, q.blocks});
+      }
       float* out = args.out + t * args.out_stride + h * args.head_dim;
       AttentionState state;
       for (std::int64_t p0 = 0; p0 < n_positions; p0 += kAttentionTile) {

@@ -276,10 +276,13 @@ inline void add_group(const Codes& codes, const GroupScales<encoding>& scales, c
 
 using TokenSums = float[kPanelRows];
 
+// The sums so far; zero before the first group.
 template <int kTokens>
-inline void load_sums(const TokenSums* from, __m256 (&acc)[kTokens][2]) {
+inline void load_sums(const TokenSums* from, bool first, __m256 (&acc)[kTokens][2]) {
   for (int t = 0; t < kTokens; ++t) {
-    for (int h = 0; h < 2; ++h) acc[t][h] = _mm256_loadu_ps(from[t] + 8 * h);
+    for (int h = 0; h < 2; ++h) {
+      acc[t][h] = first ? _mm256_setzero_ps() : _mm256_loadu_ps(from[t] + 8 * h);
+    }
   }
 }
 
@@ -312,9 +315,9 @@ void run_packed(const LinearA8Args& args, const spec::PanelRegions& panel, std::
 // The groups of a chunk for a few tokens of a tile, whose groups lie `stride` blocks apart.
 template <Encoding encoding, int kTokens>
 void run_chunk(const UnpackedGroup<encoding>* groups, int n, const std::int8_t* x,
-               const A8Block* blocks, std::int64_t stride, TokenSums* sums) {
+               const A8Block* blocks, std::int64_t stride, bool first, TokenSums* sums) {
   __m256 acc[kTokens][2];
-  load_sums(sums, acc);
+  load_sums(sums, first, acc);
   for (int g = 0; g < n; ++g) {
     add_group<encoding>(groups[g], groups[g].scales, x + g * stride * kColumnGroup,
                         blocks + g * stride, acc);
@@ -340,14 +343,15 @@ inline void unpack_group(const spec::PanelRegions& panel, std::int64_t g, const 
 // The rest of a tile, fewer tokens than kTileTokens.
 template <Encoding encoding>
 void run_chunk_rest(const UnpackedGroup<encoding>* groups, int n, const std::int8_t* x,
-                    const A8Block* blocks, std::int64_t stride, int n_tokens, TokenSums* sums) {
+                    const A8Block* blocks, std::int64_t stride, int n_tokens, bool first,
+                    TokenSums* sums) {
   switch (n_tokens) {
     case 1:
-      return run_chunk<encoding, 1>(groups, n, x, blocks, stride, sums);
+      return run_chunk<encoding, 1>(groups, n, x, blocks, stride, first, sums);
     case 2:
-      return run_chunk<encoding, 2>(groups, n, x, blocks, stride, sums);
+      return run_chunk<encoding, 2>(groups, n, x, blocks, stride, first, sums);
     case 3:
-      return run_chunk<encoding, 3>(groups, n, x, blocks, stride, sums);
+      return run_chunk<encoding, 3>(groups, n, x, blocks, stride, first, sums);
     default:
       return;
   }
@@ -360,7 +364,6 @@ void run_unpacked(const LinearA8Args& args, const spec::PanelRegions& panel, std
   const CodeTables tables = make_tables<encoding>();
   const std::int64_t n_groups = a8_blocks(args.n_cols);
   UnpackedGroup<encoding> chunk[kChunkGroups];
-  std::memset(sums, 0, sizeof(TokenSums) * static_cast<std::size_t>(n_tokens));
   for (std::int64_t g = 0; g < n_groups; g += kChunkGroups) {
     const int n = n_groups - g < kChunkGroups ? static_cast<int>(n_groups - g) : kChunkGroups;
     for (int i = 0; i < n; ++i) unpack_group<encoding>(panel, g + i, tables, chunk[i]);
@@ -369,11 +372,11 @@ void run_unpacked(const LinearA8Args& args, const spec::PanelRegions& panel, std
     const A8Block* blocks = args.blocks + at;
     int t = 0;
     for (; t + kTileTokens <= n_tokens; t += kTileTokens) {
-      run_chunk<encoding, kTileTokens>(chunk, n, x + t * kColumnGroup, blocks + t, n_tokens,
+      run_chunk<encoding, kTileTokens>(chunk, n, x + t * kColumnGroup, blocks + t, n_tokens, g == 0,
                                        sums + t);
     }
     run_chunk_rest<encoding>(chunk, n, x + t * kColumnGroup, blocks + t, n_tokens, n_tokens - t,
-                             sums + t);
+                             g == 0, sums + t);
   }
 }
 
@@ -384,6 +387,14 @@ inline void write_sums(const LinearA8Args& args, const TokenSums* sums, std::int
   const int n_rows = left < kPanelRows ? static_cast<int>(left) : kPanelRows;
   for (int t = 0; t < n_tokens; ++t) {
     float* out = args.out + (first + t) * args.out_stride + row;
+    if (n_rows == kPanelRows) {
+      for (int r = 0; r < kPanelRows; r += 8) {
+        const __m256 sum = _mm256_loadu_ps(sums[t] + r);
+        _mm256_storeu_ps(out + r,
+                         args.accumulate ? _mm256_add_ps(_mm256_loadu_ps(out + r), sum) : sum);
+      }
+      continue;
+    }
     for (int r = 0; r < n_rows; ++r) out[r] = args.accumulate ? out[r] + sums[t][r] : sums[t][r];
   }
 }

@@ -43,7 +43,7 @@ class CpuTarget final : public Target {
     method.blob = encode_plan(plan);
     method.compile_specs = {{"act", request.activations}};
     method.scratch_bytes = plan.scratch_bytes;
-    method.cache = {plan.kv.n_layers, plan.kv.n_kv_heads, plan.kv.head_dim};
+    method.cache = {plan.kv.bytes_per_position(), plan.kv.granularity()};
     method.n_vocab = plan.n_vocab;
     for (const PlanWeight& weight : plan.weights) {
       method.weights.push_back(

@@ -260,7 +260,7 @@ TEST(CpuTarget, CompilesToABlobThatDecodes) {
   ASSERT_TRUE(plan.ok()) << plan.status().message();
   EXPECT_EQ(plan->scratch_bytes, method->scratch_bytes);
   EXPECT_EQ(method->delegate_id, "CriaCpuBackend");
-  EXPECT_EQ(method->cache.bytes_per_position(), 2u * 2 * 8 * 2);
+  EXPECT_EQ(method->cache.bytes_per_position, 2u * 2 * 8 * 2);
   ASSERT_EQ(method->weights.size(), 10u);
   for (const TargetWeight& weight : method->weights) {
     const bool is_vector = weight.name == "n" || weight.name == "f";

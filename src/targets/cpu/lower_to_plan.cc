@@ -36,6 +36,7 @@ class PlanLowering {
                                .with_context(fmt::format("graph {}, op {} ({})", graph_.name, i,
                                                          ir::op_spec(graph_.ops[i].kind).name)));
     }
+    CRIA_RETURN_IF_ERROR(choose_cache_types());
     place_buffers();
     if (const Status status = verify_plan(plan_); !status.ok()) {
       return internal_error("the plan of {} is malformed: {}", graph_.name, status.message());
@@ -211,6 +212,18 @@ class PlanLowering {
       }
     }
     plan_.ops.push_back(std::move(made));
+    return Status();
+  }
+
+  Status choose_cache_types() {
+    if (plan_.kv.head_dim == 0) return Status();
+    plan_.kv.k_type = request_.k_type;
+    plan_.kv.v_type = request_.v_type;
+    for (KvType type : {request_.k_type, request_.v_type}) {
+      if (kv_type_fits(type, plan_.kv.head_dim)) continue;
+      return unsupported("a KV cache in {} needs heads of a multiple of {} values, these have {}",
+                         kv_type_name(type), kColumnGroup, plan_.kv.head_dim);
+    }
     return Status();
   }
 
