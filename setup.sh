@@ -5,10 +5,15 @@
 CRIA_PACKAGES=(g++ cmake ninja-build pkg-config libfmt-dev nlohmann-json3-dev libpcre2-dev libflatbuffers-dev
                libcli11-dev libedit-dev pybind11-dev python3-dev)
 CRIA_TEST_PACKAGES=(libgtest-dev libgmock-dev libbenchmark-dev clang-format)
-# For the preset aarch64, after `dpkg --add-architecture arm64 && apt-get update`.
-CRIA_AARCH64_PACKAGES=(g++-aarch64-linux-gnu qemu-user-static libfmt-dev:arm64 libpcre2-dev:arm64 libedit-dev:arm64
-                       libgtest-dev:arm64 libgmock-dev:arm64 libflatbuffers-dev:arm64)
+# For the preset aarch64. Of PCRE2 and libedit the run-time libraries alone: see cmake/aarch64.cmake.
+CRIA_AARCH64_PACKAGES=(g++-aarch64-linux-gnu qemu-user-static libfmt-dev:arm64 libgtest-dev:arm64 libgmock-dev:arm64
+                       libpcre2-8-0:arm64 libedit2:arm64)
 
+cria_as_root() {
+  if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# Never removes a package: where one would be in the way, this fails and apt-get says which.
 cria_install() {
   local missing=()
   local package
@@ -17,10 +22,21 @@ cria_install() {
   done
   [ ${#missing[@]} -eq 0 ] && return 0
   echo "Installing: ${missing[*]}" >&2
-  local sudo=""
-  [ "$(id -u)" -eq 0 ] || sudo=sudo
-  $sudo apt-get update -qq >&2
-  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+  cria_as_root apt-get update -qq >&2 || return 1
+  cria_as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends --no-remove "${missing[@]}" >&2
+}
+
+# What the preset aarch64 needs. Fails, and leaves the list of architectures as it was, where apt-get cannot install it.
+cria_install_aarch64() {
+  local added=0
+  if ! dpkg --print-foreign-architectures | grep -qx arm64; then
+    cria_as_root dpkg --add-architecture arm64 || return 1
+    added=1
+  fi
+  cria_install "${CRIA_AARCH64_PACKAGES[@]}" && return 0
+  [ "$added" -eq 0 ] || cria_as_root dpkg --remove-architecture arm64
+  return 1
 }
 
 # Builds targets of a preset: cria_build PRESET [--target NAME...]. Quiet; the end of the log when it fails.

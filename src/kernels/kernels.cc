@@ -24,6 +24,26 @@ constexpr Kernels avx2_kernels() {
 constexpr Kernels kAvx2Kernels = avx2_kernels();
 #endif
 
+#if defined(CRIA_HAVE_NEON_DOTPROD)
+constexpr Kernels neon_dotprod_kernels() {
+  Kernels kernels = generic_kernels();
+#define CRIA_NEON_DOTPROD_KERNEL(op, Args) kernels.op = op##_neon_dotprod;
+#include "kernels/kernels.inc"
+  return kernels;
+}
+constexpr Kernels kNeonDotprodKernels = neon_dotprod_kernels();
+#endif
+
+#if defined(CRIA_HAVE_NEON_I8MM)
+constexpr Kernels neon_i8mm_kernels() {
+  Kernels kernels = neon_dotprod_kernels();
+#define CRIA_NEON_I8MM_KERNEL(op, Args) kernels.op = op##_neon_i8mm;
+#include "kernels/kernels.inc"
+  return kernels;
+}
+constexpr Kernels kNeonI8mmKernels = neon_i8mm_kernels();
+#endif
+
 constexpr Kernels kGenericKernels = generic_kernels();
 
 }  // namespace
@@ -34,6 +54,14 @@ const Kernels& kernels_for(Isa isa) {
     case Isa::kAvx512Vnni:  // includes AVX2; takes its own lines when there are some
     case Isa::kAvx2:
       return kAvx2Kernels;
+#endif
+#if defined(CRIA_HAVE_NEON_DOTPROD)
+    case Isa::kNeonDotprod:
+      return kNeonDotprodKernels;
+#endif
+#if defined(CRIA_HAVE_NEON_I8MM)
+    case Isa::kNeonI8mm:
+      return kNeonI8mmKernels;
 #endif
     default:
       return kGenericKernels;

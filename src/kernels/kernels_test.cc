@@ -226,7 +226,7 @@ void compare_attention(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa,
   expect_same(expected, found);
 }
 
-void compare(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa) {
+[[maybe_unused]] void compare(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa) {
   for (std::int64_t head_dim : {6, 8, 24, 32, 64, 80, 96, 128, 256}) {
     for (std::int64_t n_heads : {1, 3, 4}) {
       for (std::int64_t first : {0, 3, 62, 200}) {
@@ -250,6 +250,24 @@ void compare(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa) {
 #include "kernels/kernels.inc"
 #endif
 
+#if defined(CRIA_HAVE_NEON_DOTPROD)
+#define CRIA_NEON_DOTPROD_KERNEL(op, Args)                                                        \
+  TEST(NeonDotprodEqualsGeneric, op) {                                                            \
+    if (!cpu_supports(Isa::kNeonDotprod)) GTEST_SKIP() << "NOT TESTED: no dotprod here: " << #op; \
+    compare(op##_generic, op##_neon_dotprod);                                                     \
+  }
+#include "kernels/kernels.inc"
+#endif
+
+#if defined(CRIA_HAVE_NEON_I8MM)
+#define CRIA_NEON_I8MM_KERNEL(op, Args)                                                     \
+  TEST(NeonI8mmEqualsGeneric, op) {                                                         \
+    if (!cpu_supports(Isa::kNeonI8mm)) GTEST_SKIP() << "NOT TESTED: no i8mm here: " << #op; \
+    compare(op##_generic, op##_neon_i8mm);                                                  \
+  }
+#include "kernels/kernels.inc"
+#endif
+
 TEST(Dispatch, TablesAreCompleteAndGenericIsTheFallback) {
   for (Isa isa : {Isa::kGeneric, Isa::kAvx2, Isa::kAvx512Vnni, Isa::kNeonDotprod, Isa::kNeonI8mm}) {
     const Kernels& kernels = kernels_for(isa);
@@ -259,6 +277,13 @@ TEST(Dispatch, TablesAreCompleteAndGenericIsTheFallback) {
   EXPECT_EQ(kernels_for(Isa::kGeneric).linear_a8, linear_a8_generic);
 #if defined(CRIA_HAVE_AVX2)
   EXPECT_EQ(kernels_for(Isa::kAvx2).linear_a8, linear_a8_avx2);
+#endif
+#if defined(CRIA_HAVE_NEON_DOTPROD)
+  EXPECT_EQ(kernels_for(Isa::kNeonDotprod).linear_a8, linear_a8_neon_dotprod);
+#endif
+#if defined(CRIA_HAVE_NEON_I8MM)
+  EXPECT_EQ(kernels_for(Isa::kNeonI8mm).linear_a8, linear_a8_neon_i8mm);
+  EXPECT_EQ(kernels_for(Isa::kNeonI8mm).rope, rope_neon_dotprod) << "no line of its own";
 #endif
 }
 

@@ -7,13 +7,7 @@
 #include <cstring>
 
 #include "kernels/panel/generic.h"
-
-// Loops over quads must unroll, or the shifts below would not be constants.
-#if defined(__clang__)
-#define CRIA_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define CRIA_UNROLL _Pragma("GCC unroll 8")
-#endif
+#include "kernels/panel/unroll.h"
 
 namespace cria::avx2 {
 namespace {
