@@ -24,6 +24,16 @@ constexpr Kernels avx2_kernels() {
 constexpr Kernels kAvx2Kernels = avx2_kernels();
 #endif
 
+#if defined(CRIA_HAVE_AVX512VNNI)
+constexpr Kernels avx512vnni_kernels() {
+  Kernels kernels = avx2_kernels();
+#define CRIA_AVX512VNNI_KERNEL(op, Args) kernels.op = op##_avx512vnni;
+#include "kernels/kernels.inc"
+  return kernels;
+}
+constexpr Kernels kAvx512VnniKernels = avx512vnni_kernels();
+#endif
+
 #if defined(CRIA_HAVE_NEON_DOTPROD)
 constexpr Kernels neon_dotprod_kernels() {
   Kernels kernels = generic_kernels();
@@ -51,9 +61,12 @@ constexpr Kernels kGenericKernels = generic_kernels();
 const Kernels& kernels_for(Isa isa) {
   switch (isa) {
 #if defined(CRIA_HAVE_AVX2)
-    case Isa::kAvx512Vnni:  // includes AVX2; takes its own lines when there are some
     case Isa::kAvx2:
       return kAvx2Kernels;
+#endif
+#if defined(CRIA_HAVE_AVX512VNNI)
+    case Isa::kAvx512Vnni:
+      return kAvx512VnniKernels;
 #endif
 #if defined(CRIA_HAVE_NEON_DOTPROD)
     case Isa::kNeonDotprod:

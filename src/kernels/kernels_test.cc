@@ -250,6 +250,24 @@ void compare_attention(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa,
 #include "kernels/kernels.inc"
 #endif
 
+#if defined(CRIA_HAVE_AVX512VNNI)
+#define CRIA_AVX512VNNI_KERNEL(op, Args)                                                         \
+  TEST(Avx512VnniEqualsGeneric, op) {                                                            \
+    if (!cpu_supports(Isa::kAvx512Vnni)) GTEST_SKIP() << "NOT TESTED: no AVX-512 here: " << #op; \
+    compare(op##_generic, op##_avx512vnni);                                                      \
+  }
+#include "kernels/kernels.inc"
+#endif
+
+#if defined(CRIA_HAVE_AVX512VNNI_EMULATED)
+#define CRIA_AVX512VNNI_KERNEL(op, Args)                                                \
+  TEST(EmulatedAvx512VnniEqualsGeneric, op) {                                           \
+    if (!cpu_supports(Isa::kAvx2)) GTEST_SKIP() << "NOT TESTED: no AVX2 here: " << #op; \
+    compare(op##_generic, op##_avx512vnni_emulated);                                    \
+  }
+#include "kernels/kernels.inc"
+#endif
+
 #if defined(CRIA_HAVE_NEON_DOTPROD)
 #define CRIA_NEON_DOTPROD_KERNEL(op, Args)                                                        \
   TEST(NeonDotprodEqualsGeneric, op) {                                                            \
