@@ -68,6 +68,7 @@ Result<Engine> Engine::load(const std::string& pte_path, const EngineOptions& op
   CRIA_ASSIGN_OR_RETURN(impl->program, Program::load(pte_path));
   CRIA_ASSIGN_OR_RETURN(impl->model,
                         ProgramModel::create(impl->program, builtin_delegates(), executor_options));
+  impl->costs = StepCosts(*impl->model);
   impl->info = describe(*impl->program, *impl->model, options);
   impl->info.load_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -97,6 +98,10 @@ Status Engine::forward_all(std::span<const std::int32_t> ids, KvCacheBuffer& cac
                            std::span<float> logits) const {
   std::lock_guard lock(impl_->mutex);
   return impl_->model->forward(ids, cache.impl().cache, LogitRows::kAll, logits);
+}
+
+ForwardCost Engine::forward_cost(std::int64_t n_tokens, std::int64_t position) const {
+  return impl_->costs.forward(*impl_->model, n_tokens, position);
 }
 
 Result<KvCacheBuffer> KvCacheBuffer::allocate(std::uint64_t size_bytes) {

@@ -1,0 +1,84 @@
+"""What measures speed: shares of the machine's peaks."""
+
+import csv
+import io
+import json
+import pathlib
+import tempfile
+import unittest
+
+from support import TINY, cria
+
+
+class SpeedTools(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.root = pathlib.Path(cls.folder.name)
+        cls.pte = cls.root / "tiny.pte"
+        cria("compile", TINY, "-o", cls.pte, "--quant", "q4")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def assert_usage_error(self, *arguments):
+        done = cria(*arguments, check=False)
+        self.assertEqual(done.returncode, 2, arguments)
+        self.assertEqual(done.stdout, b"")
+        self.assertNotEqual(done.stderr, b"")
+
+    def test_machine(self):
+        report = json.loads(cria("bench", "--machine", "-o", "json").stdout)
+        self.assertGreater(report["n_cores"], 0)
+        rates = {}
+        for row in report["measurements"]:
+            self.assertGreater(row["rate"], 0)
+            rates.setdefault(row["measure"], []).append(row["rate"])
+        self.assertEqual(set(rates), {"read", "int8", "bf16", "f32"})
+        self.assertEqual(report["peaks"]["read_gb_per_second"], max(rates["read"]))
+        rows = list(csv.DictReader(io.StringIO(cria("bench", "--machine", "-o", "csv").stdout.decode())))
+        self.assertEqual(len(rows), len(report["measurements"]))
+        lines = cria("bench", "--machine", "-o", "jsonl").stdout.splitlines()
+        self.assertEqual([json.loads(line)["measure"] for line in lines], [row["measure"] for row in rows])
+        self.assertIn("| read", cria("bench", "--machine").stdout.decode())
+
+    def test_shares_of_the_peaks(self):
+        rows = json.loads(cria("bench", self.pte, "-p", 16, "-n", 4, "-pg", "8,2", "-r", 1, "-o", "json").stdout)
+        self.assertEqual([row["peak"] for row in rows], ["int8", "read", ""])
+        for row in rows[:2]:
+            self.assertGreater(row["peak_share"], 0)
+        float_row = json.loads(cria("bench", self.pte, "-p", 16, "-n", 0, "-r", 1, "--act", "a16", "-o", "json").stdout)[0]
+        self.assertEqual(float_row["peak"], "f32")
+        unmeasured = json.loads(cria("bench", self.pte, "-p", 16, "-n", 0, "-r", 1, "--no-machine", "-o", "json").stdout)[0]
+        self.assertEqual((unmeasured["peak_rate"], unmeasured["peak_share"]), (0, 0))
+        self.assertGreater(unmeasured["gmac_per_second"], 0)
+        table = cria("bench", self.pte, "-p", 8, "-n", 2, "-r", 1).stdout.decode()
+        self.assertIn("% int8", table)
+        self.assertIn("% read", table)
+        self.assertIn("machine: ", table)
+
+    def test_bytes_of_a_decode_step(self):
+        """All weights but the embedding's other rows; and the cache up to the token."""
+        pte = json.loads(cria("inspect", self.pte, "--json").stdout)
+        weights = {d["key"]: d for d in pte["named_data"] if d["shape"]}
+        total = sum(d["bytes"] for d in weights.values())
+        embedding = weights["token_embd.weight"]
+        per_position = next(m for m in pte["methods"] if m["name"] == "decode")["delegates"][0]["plan"]["kv_bytes_per_position"]
+        row = json.loads(cria("bench", self.pte, "-p", 0, "-n", 3, "-d", 5, "-r", 1, "--no-machine", "-o", "json").stdout)[0]
+        # The table is read whole as the head (it is tied) and by one row as the embedding; the frequencies of the
+        # rotation are read in every layer.
+        n_layers = pte["metadata"]["config"]["n_layers"]
+        step = total + embedding["bytes"] // embedding["shape"][0]
+        step += (n_layers - 1) * weights["rope.inverse_frequencies"]["bytes"]
+        self.assertEqual(row["touched_weight_bytes"], 3 * step)
+        # Positions 0..5, 0..6 and 0..7 are read, three are written.
+        self.assertEqual(row["touched_kv_bytes"], (6 + 7 + 8 + 3) * per_position)
+
+    def test_wrong_usage(self):
+        for arguments in (["bench"], ["bench", self.pte, "--machine"], ["bench", self.pte, "-p", "-1"]):
+            self.assert_usage_error(*arguments)
+
+
+if __name__ == "__main__":
+    unittest.main()
