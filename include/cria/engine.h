@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "cria/profile.h"
 #include "cria/status.h"
 #include "cria/tokenizer.h"
 
@@ -16,6 +17,7 @@ namespace cria {
 struct EngineOptions {
   int n_threads = 0;        // 0: all cores this process may use
   std::string activations;  // "a8", "a16" or empty: what the program was compiled for
+  OnOp on_op;               // hears of every op that runs; empty: nothing is timed
 };
 
 struct ModelInfo {

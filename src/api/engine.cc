@@ -56,12 +56,31 @@ ModelInfo describe(const Program& program, const ProgramModel& model,
   return info;
 }
 
+OpListener listener_of(const OnOp& on_op) {
+  if (!on_op) return {};
+  return [on_op](const OpEvent& event) {
+    const cria_op_record& record = event.record;
+    on_op({.method = event.method,
+           .delegate = event.delegate,
+           .op = record.op,
+           .name = record.name,
+           .layer = record.layer,
+           .n_tokens = record.n_tokens,
+           .start_ns = record.start_ns,
+           .end_ns = record.end_ns,
+           .weight_bytes = record.weight_bytes,
+           .kv_bytes = record.kv_bytes,
+           .macs = record.macs});
+  };
+}
+
 }  // namespace
 
 Result<Engine> Engine::load(const std::string& pte_path, const EngineOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   ExecutorOptions executor_options;
   executor_options.n_threads = options.n_threads;
+  executor_options.on_op = listener_of(options.on_op);
   if (!options.activations.empty())
     executor_options.options.push_back({"", "act", options.activations});
   auto impl = std::make_shared<Impl>();

@@ -1,4 +1,4 @@
-"""What measures speed: shares of the machine's peaks."""
+"""What measures speed: shares of the machine's peaks, profiles."""
 
 import csv
 import io
@@ -75,9 +75,57 @@ class SpeedTools(unittest.TestCase):
         # Positions 0..5, 0..6 and 0..7 are read, three are written.
         self.assertEqual(row["touched_kv_bytes"], (6 + 7 + 8 + 3) * per_position)
 
+    def test_profile(self):
+        done = json.loads(cria("profile", self.pte, "-p", 32, "-n", 4, "-d", 3, "--json").stdout)
+        prefill, decode = done["phases"]
+        self.assertEqual((prefill["phase"], prefill["n_depth"], prefill["n_tokens"]), ("prefill", 3, 32))
+        self.assertEqual((decode["phase"], decode["n_forwards"], decode["n_tokens"]), ("decode", 4, 4))
+        for phase in (prefill, decode):
+            self.assertLess(phase["unaccounted_share"], 0.5)
+            self.assertGreaterEqual(phase["unaccounted_share"], 0)
+            for rows in (phase["by_op"], phase["by_layer"], phase["ops"]):
+                self.assertEqual(sum(row["ns"] for row in rows), phase["total"]["ns"])
+                self.assertEqual(sum(row["macs"] for row in rows), phase["total"]["macs"])
+            self.assertEqual({row["delegate"] for row in phase["by_op"]}, {"CriaCpuBackend"})
+            self.assertIn("attention", {row["op"] for row in phase["by_op"]})
+        bench = json.loads(cria("bench", self.pte, "-p", 32, "-n", 0, "-d", 3, "-r", 1, "--no-machine", "-o", "json").stdout)[0]
+        self.assertEqual(prefill["total"]["macs"], bench["macs"])
+        self.assertEqual(prefill["total"]["weight_bytes"], bench["touched_weight_bytes"])
+        self.assertEqual(prefill["total"]["kv_bytes"], bench["touched_kv_bytes"])
+
+    def test_profile_tables(self):
+        table = cria("profile", self.pte, "-p", 8, "-n", 2).stdout.decode()
+        for text in ("prefill: 1 x 8 tokens", "decode: 2 x 1 tokens", "attention", "all ops", "unaccounted"):
+            self.assertIn(text, table)
+        self.assertNotIn("| layer", table)
+        self.assertIn("| layer", cria("profile", self.pte, "-p", 8, "-n", 2, "--layers").stdout.decode())
+        only = cria("profile", self.pte, "-p", 0, "-n", 1).stdout.decode()
+        self.assertNotIn("prefill", only)
+
+    def test_profile_trace(self):
+        trace = self.root / "trace.json"
+        cria("profile", self.pte, "-p", 8, "-n", 2, "--trace", trace)
+        events = [e for e in json.loads(trace.read_text())["traceEvents"] if e["ph"] == "X"]
+        forwards = [e for e in events if e["cat"] == "forward"]
+        self.assertEqual(len(forwards), 3)
+        for event in events:
+            self.assertGreaterEqual(event["ts"], 0)
+            inside = [f for f in forwards if f["ts"] <= event["ts"] and event["ts"] + event["dur"] <= f["ts"] + f["dur"] + 0.01]
+            self.assertEqual(len(inside), 1, event)
+        self.assertEqual({e["args"]["delegate"] for e in events if e not in forwards}, {"CriaCpuBackend"})
+
     def test_wrong_usage(self):
-        for arguments in (["bench"], ["bench", self.pte, "--machine"], ["bench", self.pte, "-p", "-1"]):
+        for arguments in (["bench"], ["bench", self.pte, "--machine"], ["profile"], ["profile", self.pte, "-p", 0, "-n", 0],
+                          ["profile", self.pte, "-p", "-1"], ["profile", self.pte, "--json=maybe"]):
             self.assert_usage_error(*arguments)
+
+    def test_failures(self):
+        for arguments in (["profile", self.root / "absent.pte"], ["profile", self.pte, "-p", 10**6],
+                          ["profile", self.pte, "-p", 4, "-n", 1, "--trace", self.root / "no" / "trace.json"]):
+            done = cria(*arguments, check=False)
+            self.assertEqual(done.returncode, 1, arguments)
+            self.assertEqual(done.stderr.count(b"\n"), 1, done.stderr)
+            self.assertEqual(done.stdout, b"")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ struct ModelArguments {
   std::string cache_dir;
   int n_threads = 0;
   bool verbose = false;
+  OnOp on_op;  // no flag: for the command that listens
 };
 
 // Declares MODEL, --quant, --tokenizer, --act, -t, --cache-dir, --verbose.

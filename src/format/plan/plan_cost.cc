@@ -1,5 +1,7 @@
 #include "format/plan/plan_cost.h"
 
+#include <charconv>
+
 namespace cria {
 namespace {
 
@@ -54,6 +56,22 @@ PlanCost plan_op_cost(const Plan& plan, const PlanOp& op, std::int64_t n_tokens,
         cost.weight_bytes += weight_bytes(plan.weights[weight]);
       return cost;
   }
+}
+
+const std::string& plan_op_label(const Plan& plan, const PlanOp& op) {
+  if (op.accumulate && !op.weights.empty()) return plan.weights[op.weights[0]].key;
+  return plan.buffers[op.out == kNoBuffer ? op.x : op.out].name;
+}
+
+std::int32_t plan_op_layer(const Plan& plan, const PlanOp& op) {
+  if (op.kind == PlanOpKind::kKvAppend || op.kind == PlanOpKind::kAttention) return op.layer;
+  constexpr std::string_view kPrefix = "blk.";  // "blk.3.qkv"
+  const std::string_view label = plan_op_label(plan, op);
+  if (!label.starts_with(kPrefix)) return -1;
+  std::int32_t layer = -1;
+  const char* const end = label.data() + label.size();
+  const auto [at, error] = std::from_chars(label.data() + kPrefix.size(), end, layer);
+  return error == std::errc() && at != end && *at == '.' && layer >= 0 ? layer : -1;
 }
 
 PlanCost plan_cost(const Plan& plan, std::int64_t n_tokens, std::int64_t position) {

@@ -1,4 +1,5 @@
-// What running a plan must touch and compute at least: the measure of how good a kernel is.
+// What running a plan must touch and compute at least, op by op, for profiles and for the measure
+// of how good a kernel is.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +30,13 @@ struct PlanCost {
 // `position`; both within what a cache may have.
 PlanCost plan_op_cost(const Plan& plan, const PlanOp& op, std::int64_t n_tokens,
                       std::int64_t position);
+
+// What an op is called in a profile: by the value that it makes ("blk.3.qkv"), or by its weight
+// when it adds to one that is there. Lives as long as the plan.
+const std::string& plan_op_label(const Plan& plan, const PlanOp& op);
+
+// The layer that an op belongs to; -1: none, or its label does not say so.
+std::int32_t plan_op_layer(const Plan& plan, const PlanOp& op);
 
 // The whole call.
 PlanCost plan_cost(const Plan& plan, std::int64_t n_tokens, std::int64_t position);

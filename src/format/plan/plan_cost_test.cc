@@ -53,6 +53,26 @@ TEST(PlanCost, AttentionSeesWhatCameBefore) {
   EXPECT_EQ(cost_of(plan, PlanOpKind::kKvAppend, 3, 10).kv_bytes, 3 * per_position);
 }
 
+TEST(PlanCost, OpsAreCalledByWhatTheyMake) {
+  Plan plan = example_plan();
+  std::vector<std::string> labels;
+  for (const PlanOp& op : plan.ops) labels.push_back(plan_op_label(plan, op));
+  EXPECT_EQ(labels, (std::vector<std::string>{"h", "normed", "qkv", "qkv", "qkv", "attention", "o",
+                                              "gate_up", "ffn", "down", "sum", "silu", "product",
+                                              "last", "logits", "logits"}));
+  const PlanOp& norm = plan.ops[1];
+  const PlanOp& append = plan.ops[4];
+  EXPECT_EQ(plan_op_layer(plan, append), 0);
+  const std::pair<const char*, std::int32_t> cases[] = {
+      {"normed", -1},   {"blk.12.norm", 12}, {"blk.0.norm", 0},
+      {"blk.", -1},     {"blk.3", -1},       {"blk.x.y", -1},
+      {"blk.-1.y", -1}, {"blk.1x.y", -1},    {"blk.99999999999.y", -1}};
+  for (const auto& [name, layer] : cases) {
+    plan.buffers[norm.out].name = name;
+    EXPECT_EQ(plan_op_layer(plan, norm), layer) << name;
+  }
+}
+
 TEST(PlanCost, ACallIsTheSumOfItsOps) {
   const Plan plan = example_plan();
   PlanCost sum;
