@@ -1,13 +1,23 @@
-"""What measures speed: shares of the machine's peaks, profiles."""
+"""What measures speed: shares of the machine's peaks, profiles, models with random weights."""
 
 import csv
 import io
 import json
+import os
 import pathlib
+import subprocess
 import tempfile
 import unittest
 
-from support import TINY, cria
+from support import CRIA, TINY, cria
+
+MAKE_RANDOM_MODEL = os.environ.get("MAKE_RANDOM_MODEL", str(pathlib.Path(CRIA).parent / "make_random_model"))
+
+
+def make_random_model(*arguments, code=0):
+    done = subprocess.run([MAKE_RANDOM_MODEL, *map(str, arguments)], capture_output=True, timeout=600)
+    assert done.returncode == code, f"{arguments}: exit {done.returncode}: {done.stderr.decode()}"
+    return done
 
 
 class SpeedTools(unittest.TestCase):
@@ -118,6 +128,9 @@ class SpeedTools(unittest.TestCase):
         for arguments in (["bench"], ["bench", self.pte, "--machine"], ["profile"], ["profile", self.pte, "-p", 0, "-n", 0],
                           ["profile", self.pte, "-p", "-1"], ["profile", self.pte, "--json=maybe"]):
             self.assert_usage_error(*arguments)
+        for arguments in (["9b", "x.pte"], ["small"], ["small", "folder", "--quant", "q4"],
+                          ["small", "x.pte", "--quant", "q4", "--store", "Q4_K"], ["small", "x.pte", "--quant", "q99"]):
+            make_random_model(*arguments, code=2)
 
     def test_failures(self):
         for arguments in (["profile", self.root / "absent.pte"], ["profile", self.pte, "-p", 10**6],
@@ -126,6 +139,36 @@ class SpeedTools(unittest.TestCase):
             self.assertEqual(done.returncode, 1, arguments)
             self.assertEqual(done.stderr.count(b"\n"), 1, done.stderr)
             self.assertEqual(done.stdout, b"")
+        for arguments in (["small", self.root / "no" / "x.pte"], ["small", self.root / "x.pte", "--ctx", 10**6],
+                          ["small", self.root / "x.pte", "--tokenizer", self.root / "absent"]):
+            make_random_model(*arguments, code=1)
+        self.assertFalse((self.root / "x.pte").exists())
+
+    def test_random_models_of_every_encoding(self):
+        for flag, names in (("--quant", ("f16", "q8", "q4", "q3", "mxfp4")),
+                            ("--store", ("F32", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
+                                         "IQ4_NL", "IQ4_XS", "MXFP4"))):
+            for name in names:
+                with self.subTest(flag=flag, name=name):
+                    out = self.root / f"{name}.pte"
+                    make_random_model("small", out, flag, name)
+                    rows = json.loads(cria("bench", out, "-p", 8, "-n", 1, "-r", 1, "--no-machine", "-o", "json").stdout)
+                    self.assertEqual(len(rows), 2)
+                    logits = cria("logits", out, "--ids", "1,2,3").stdout.decode()
+                    self.assertNotIn("nan", logits.lower())
+
+    def test_random_models_are_the_same_every_time(self):
+        made = [self.root / name for name in ("a.pte", "b.pte")]
+        make_random_model("small", made[0], "-t", 1)
+        make_random_model("small", made[1], "-t", 3)
+        self.assertEqual(made[0].read_bytes(), made[1].read_bytes())
+        folder = self.root / "small"
+        make_random_model("small", folder)
+        cria("compile", folder, "-o", self.root / "folder.pte", "--quant", "f16")
+        make_random_model("small", self.root / "direct.pte", "--quant", "f16")
+        ids = ("--ids", "5,6,7,8")
+        self.assertEqual(cria("logits", self.root / "folder.pte", *ids).stdout,
+                         cria("logits", self.root / "direct.pte", *ids).stdout)
 
 
 if __name__ == "__main__":
