@@ -51,7 +51,7 @@ class SpeedTools(unittest.TestCase):
         self.assertEqual(len(rows), len(report["measurements"]))
         lines = cria("bench", "--machine", "-o", "jsonl").stdout.splitlines()
         self.assertEqual([json.loads(line)["measure"] for line in lines], [row["measure"] for row in rows])
-        self.assertIn("| read", cria("bench", "--machine").stdout.decode())
+        self.assertIn("| read", cria("bench", "--machine", "--machine-seconds", 0.1).stdout.decode())
 
     def test_shares_of_the_peaks(self):
         rows = json.loads(cria("bench", self.pte, "-p", 16, "-n", 4, "-pg", "8,2", "-r", 1, "-o", "json").stdout)
@@ -125,7 +125,8 @@ class SpeedTools(unittest.TestCase):
         self.assertEqual({e["args"]["delegate"] for e in events if e not in forwards}, {"CriaCpuBackend"})
 
     def test_wrong_usage(self):
-        for arguments in (["bench"], ["bench", self.pte, "--machine"], ["profile"], ["profile", self.pte, "-p", 0, "-n", 0],
+        for arguments in (["bench"], ["bench", self.pte, "--machine"], ["bench", "--machine", "--machine-seconds", "-1"],
+                          ["profile"], ["profile", self.pte, "-p", 0, "-n", 0],
                           ["profile", self.pte, "-p", "-1"], ["profile", self.pte, "--json=maybe"]):
             self.assert_usage_error(*arguments)
         for arguments in (["9b", "x.pte"], ["small"], ["small", "folder", "--quant", "q4"],

@@ -32,6 +32,7 @@ struct BenchArguments {
   bool no_warmup = false;
   bool machine = false;     // measure the machine alone
   bool no_machine = false;  // leave it out
+  double machine_seconds = MachineOptions().seconds;
   std::string format = "md";
 };
 
@@ -158,6 +159,7 @@ Peak peak_of(const BenchRow& row, const std::optional<MachineReport>& machine) {
 
 Result<MachineReport> measure(const BenchArguments& arguments) {
   MachineOptions options;
+  options.seconds = arguments.machine_seconds;
   for (int n_threads : arguments.n_threads) {
     if (n_threads > 0) options.n_threads.push_back(n_threads);
   }
@@ -234,6 +236,10 @@ void add_test_flags(CLI::App& command, BenchArguments& arguments) {
   command.add_flag("--no-warmup", arguments.no_warmup, "measure the first run, too");
   command.add_flag("--machine", arguments.machine,
                    "measure what this machine can do at best, without a model");
+  command
+      .add_option("--machine-seconds", arguments.machine_seconds,
+                  "how long to measure the machine: more where others use it, too")
+      ->check(CLI::Range(0.0, 600.0));
   command.add_flag("--no-machine", arguments.no_machine,
                    "do not measure the machine (about a second), tell no share of its peaks");
 }
