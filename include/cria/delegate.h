@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define CRIA_DELEGATE_ABI_VERSION 1u
+#define CRIA_DELEGATE_ABI_VERSION 2u
 
 /* Bytes owned by someone else. */
 typedef struct cria_bytes {
@@ -43,6 +43,19 @@ typedef struct cria_tensor {
   int64_t sizes[8];
 } cria_tensor;
 
+/* One op that a delegate ran, for a profile. Texts need only live during the call. */
+typedef struct cria_op_record {
+  const char* op;    /* its kind: "linear" */
+  const char* name;  /* which one: "blk.3.qkv"; may be null */
+  int32_t layer;     /* -1: of no layer */
+  int32_t n_tokens;  /* that the call brought */
+  uint64_t start_ns; /* of a clock that only goes forward, the same for all records */
+  uint64_t end_ns;
+  uint64_t weight_bytes; /* that it had to read */
+  uint64_t kv_bytes;     /* of the cache that it had to read or write */
+  uint64_t macs;         /* multiply-adds of matrices and attention */
+} cria_op_record;
+
 /* What the runtime lends to a delegate. Valid from init() until destroy() returns. */
 typedef struct cria_host {
   void* context;
@@ -56,6 +69,9 @@ typedef struct cria_host {
   int32_t n_threads;
   /* One line of text that explains the code about to be returned. Copied. */
   void (*set_error)(void* context, const char* message);
+  /* Called after every op, on the thread that called execute(). Null when nobody listens, which is
+   * the rule: then a delegate must not even look at the clock. */
+  void (*record_op)(void* context, const cria_op_record* record);
 } cria_host;
 
 typedef struct cria_delegate {

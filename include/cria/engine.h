@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "cria/profile.h"
 #include "cria/status.h"
 #include "cria/tokenizer.h"
 
@@ -16,6 +17,7 @@ namespace cria {
 struct EngineOptions {
   int n_threads = 0;        // 0: all cores this process may use
   std::string activations;  // "a8", "a16" or empty: what the program was compiled for
+  OnOp on_op;               // hears of every op that runs; empty: nothing is timed
 };
 
 struct ModelInfo {
@@ -34,6 +36,24 @@ struct ModelInfo {
   std::int32_t bos_id = -1;
   std::vector<std::int32_t> eos_ids;
   double load_seconds = 0;
+};
+
+// What a forward call must touch and compute at least, whatever the kernels: divided by its time
+// and by what the machine can do (cria/machine.h) it says how good they are.
+struct ForwardCost {
+  std::uint64_t weight_bytes = 0;  // read: all that its steps use, of the embedding one row a token
+  std::uint64_t kv_bytes = 0;      // of the cache, read and written
+  std::uint64_t linear_macs = 0;   // multiply-adds of the weight matrices
+  std::uint64_t attention_macs = 0;
+
+  std::uint64_t bytes() const { return weight_bytes + kv_bytes; }
+  std::uint64_t macs() const { return linear_macs + attention_macs; }
+  void add(const ForwardCost& other) {
+    weight_bytes += other.weight_bytes;
+    kv_bytes += other.kv_bytes;
+    linear_macs += other.linear_macs;
+    attention_macs += other.attention_macs;
+  }
 };
 
 // The preallocated cache of keys and values of one sequence, and the sequence's position. The
@@ -86,6 +106,10 @@ class Engine {
   // The same, with the logits of every id: [ids.size(), n_vocab] floats.
   Status forward_all(std::span<const std::int32_t> ids, KvCacheBuffer& cache,
                      std::span<float> logits) const;
+
+  // Of forward() with `n_tokens` ids in a cache that holds `position` tokens, cut into the same
+  // steps. Zeros for the methods of delegates whose plans cria cannot read.
+  ForwardCost forward_cost(std::int64_t n_tokens, std::int64_t position) const;
 
   class Impl;
   Impl& impl() const { return *impl_; }

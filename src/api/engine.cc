@@ -39,18 +39,38 @@ ModelInfo describe(const Program& program, const ProgramModel& model,
   return info;
 }
 
+OpListener listener_of(const OnOp& on_op) {
+  if (!on_op) return {};
+  return [on_op](const OpEvent& event) {
+    const cria_op_record& record = event.record;
+    on_op({.method = event.method,
+           .delegate = event.delegate,
+           .op = record.op,
+           .name = record.name,
+           .layer = record.layer,
+           .n_tokens = record.n_tokens,
+           .start_ns = record.start_ns,
+           .end_ns = record.end_ns,
+           .weight_bytes = record.weight_bytes,
+           .kv_bytes = record.kv_bytes,
+           .macs = record.macs});
+  };
+}
+
 }  // namespace
 
 Result<Engine> Engine::load(const std::string& pte_path, const EngineOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   ExecutorOptions executor_options;
   executor_options.n_threads = options.n_threads;
+  executor_options.on_op = listener_of(options.on_op);
   if (!options.activations.empty())
     executor_options.options.push_back({"", "act", options.activations});
   auto impl = std::make_shared<Impl>();
   CRIA_ASSIGN_OR_RETURN(impl->program, Program::load(pte_path));
   CRIA_ASSIGN_OR_RETURN(impl->model,
                         ProgramModel::create(impl->program, builtin_delegates(), executor_options));
+  impl->costs = StepCosts(*impl->model);
   impl->info = describe(*impl->program, *impl->model, options);
   impl->info.load_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -80,6 +100,10 @@ Status Engine::forward_all(std::span<const std::int32_t> ids, KvCacheBuffer& cac
                            std::span<float> logits) const {
   std::lock_guard lock(impl_->mutex);
   return impl_->model->forward(ids, cache.impl().cache, LogitRows::kAll, logits);
+}
+
+ForwardCost Engine::forward_cost(std::int64_t n_tokens, std::int64_t position) const {
+  return impl_->costs.forward(*impl_->model, n_tokens, position);
 }
 
 Result<KvCacheBuffer> KvCacheBuffer::allocate(std::uint64_t size_bytes) {

@@ -4,6 +4,7 @@
 #include <memory>
 #include <mutex>
 
+#include "api/step_costs.h"
 #include "cria/engine.h"
 #include "llm/kv_cache.h"
 #include "llm/program_model.h"
@@ -15,6 +16,7 @@ class Engine::Impl {
   ModelInfo info;
   std::shared_ptr<const Program> program;
   std::unique_ptr<ProgramModel> model;
+  StepCosts costs;
   std::mutex mutex;  // one forward at a time: the methods share one arena
 };
 

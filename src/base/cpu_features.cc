@@ -65,6 +65,16 @@ bool cpu_supports(Isa isa) {
   }
 }
 
+bool cpu_has_bf16_dot() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16");
+#elif defined(__aarch64__)
+  return (getauxval(AT_HWCAP2) & HWCAP2_BF16) != 0;
+#else
+  return false;
+#endif
+}
+
 Isa best_isa() {
   const char* wanted = std::getenv("CRIA_ISA");
   Isa best = Isa::kGeneric;

@@ -12,6 +12,7 @@ enum class Isa : int { kGeneric = 0, kAvx2 = 1, kAvx512Vnni = 2, kNeonDotprod = 
 const char* isa_name(Isa isa);  // "generic", "avx2", ...
 bool cpu_supports(Isa isa);     // on this processor, in this operating system
 Isa best_isa();                 // the best supported; CRIA_ISA=name lowers it, for tests
+bool cpu_has_bf16_dot();        // beside the levels: AVX512_BF16, or FEAT_BF16 of Arm
 std::string cpu_model_name();   // as /proc/cpuinfo tells it, else "unknown"
 
 }  // namespace cria

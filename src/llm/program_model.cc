@@ -127,6 +127,13 @@ Status ProgramModel::read_constants() {
   return {};
 }
 
+std::string_view ProgramModel::method_of_step(std::int64_t n_tokens, LogitRows rows) const {
+  // One token's logits are those of its last token: decode gives them in either case.
+  if (n_tokens == 1) return kDecode;
+  if (rows == LogitRows::kAll) return kVerify;
+  return executor_->program().has_method(kPrefill) ? kPrefill : kDecode;
+}
+
 Status ProgramModel::step(std::span<const std::int32_t> ids, KvCache& cache, LogitRows rows,
                           std::span<float> logits) {
   tokens_.assign(ids.begin(), ids.end());
@@ -136,14 +143,11 @@ Status ProgramModel::step(std::span<const std::int32_t> ids, KvCache& cache, Log
       {tokens_.data(), tokens_.size() * sizeof(std::int64_t), kDtypeInt64, 2, {1, n_tokens}},
       {&position, sizeof(position), kDtypeInt64, 1, {1}},
   };
-  // One token's logits are those of its last token: decode gives them in either case.
-  const bool has_prefill = executor_->program().has_method(kPrefill);
-  const char* several = rows == LogitRows::kAll ? kVerify : has_prefill ? kPrefill : kDecode;
   const std::int64_t n_rows = rows == LogitRows::kAll ? n_tokens : 1;
   cria_tensor output{
       logits.data(), logits.size_bytes(), kDtypeFloat, 3, {1, n_rows, info_.n_vocab}};
   CRIA_RETURN_IF_ERROR(
-      executor_->run(n_tokens == 1 ? kDecode : several, inputs, {&output, 1}, cache.bytes()));
+      executor_->run(method_of_step(n_tokens, rows), inputs, {&output, 1}, cache.bytes()));
   if (output.size_bytes != logits.size_bytes()) {
     return internal_error("{} bytes of logits came back, expected {}", output.size_bytes,
                           logits.size_bytes());

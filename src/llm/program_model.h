@@ -29,6 +29,8 @@ class ProgramModel : public LanguageModel {
   const Executor& executor() const { return *executor_; }
   // The methods it uses, for reports of what runs where: "prefill", "decode", "verify".
   const std::vector<std::string>& method_names() const { return method_names_; }
+  // The one of them that runs a step.
+  std::string_view method_of_step(std::int64_t n_tokens, LogitRows rows) const;
 
  protected:
   Status step(std::span<const std::int32_t> ids, KvCache& cache, LogitRows rows,

@@ -1,10 +1,12 @@
 #include "runtime/delegate_instance.h"
 
+#include <algorithm>
+
 namespace cria {
 
 DelegateInstance::DelegateInstance(const cria_delegate* delegate, const Program& program,
-                                   ThreadPool& pool)
-    : delegate_(delegate), program_(program), pool_(pool) {
+                                   ThreadPool& pool, OnRecord on_record)
+    : delegate_(delegate), program_(program), pool_(pool), on_record_(std::move(on_record)) {
   host_.context = this;
   host_.n_threads = pool.n_threads();
   host_.get_named_data = [](void* context, const char* key, cria_bytes* out) -> int {
@@ -26,6 +28,14 @@ DelegateInstance::DelegateInstance(const cria_delegate* delegate, const Program&
   host_.set_error = [](void* context, const char* message) {
     static_cast<DelegateInstance*>(context)->message_ = message == nullptr ? "" : message;
   };
+  if (!on_record_) return;
+  host_.record_op = [](void* context, const cria_op_record* record) {
+    cria_op_record checked = *record;
+    if (checked.op == nullptr) checked.op = "";
+    if (checked.name == nullptr) checked.name = "";
+    checked.end_ns = std::max(checked.start_ns, checked.end_ns);
+    static_cast<DelegateInstance*>(context)->on_record_(checked);
+  };
 }
 
 DelegateInstance::~DelegateInstance() {
@@ -42,15 +52,14 @@ Status DelegateInstance::status_of(int code) {
   return Status(static_cast<ErrorCode>(code), fmt::format("{}: {}", name(), message));
 }
 
-Result<std::unique_ptr<DelegateInstance>> DelegateInstance::create(const cria_delegate* delegate,
-                                                                   const Program& program,
-                                                                   ThreadPool& pool,
-                                                                   std::span<const std::byte> blob,
-                                                                   const Options& options) {
+Result<std::unique_ptr<DelegateInstance>> DelegateInstance::create(
+    const cria_delegate* delegate, const Program& program, ThreadPool& pool,
+    std::span<const std::byte> blob, const Options& options, OnRecord on_record) {
   if (delegate->is_available() != 1) {
     return unsupported("delegate {}: its device is not there", delegate->name);
   }
-  std::unique_ptr<DelegateInstance> instance(new DelegateInstance(delegate, program, pool));
+  std::unique_ptr<DelegateInstance> instance(
+      new DelegateInstance(delegate, program, pool, std::move(on_record)));
   std::vector<cria_option> table;
   for (const auto& [key, value] : options) table.push_back({key.c_str(), value.c_str()});
   const int code = delegate->init(&instance->host_, {blob.data(), blob.size()}, table.data(),

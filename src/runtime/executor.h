@@ -23,6 +23,7 @@ namespace cria {
 struct ExecutorOptions {
   int n_threads = 0;  // 0: all cores this process may use
   std::vector<DelegateOption> options;
+  OpListener on_op;  // hears of every op of every run; empty: nothing is timed
 };
 
 // One instance of a program: one activation arena, as large as its largest method needs, and one

@@ -273,6 +273,33 @@ TEST_F(ExecutorTest, TheHostLendsNamedDataAndThreads) {
   for (const std::atomic<int>& count : counts) EXPECT_EQ(count, 1);
 }
 
+TEST_F(ExecutorTest, OpsAreRecordedForWhoeverListens) {
+  std::vector<std::string> heard;
+  ExecutorOptions options;
+  options.on_op = [&heard](const OpEvent& event) {
+    EXPECT_GE(event.record.end_ns, event.record.start_ns);
+    heard.push_back(fmt::format("{} {} {} '{}'", event.method, event.delegate, event.record.op,
+                                event.record.name));
+  };
+  ASSERT_TRUE(load({method_spec("run")}, options).ok());
+  fake.execute = [](cria_tensor*) {
+    for (const char* op : {"linear", static_cast<const char*>(nullptr)}) {
+      cria_op_record record{};
+      record.op = op;
+      record.start_ns = 7;  // and ends before: a plug-in may say anything
+      fake.host.record_op(fake.host.context, &record);
+    }
+    return 0;
+  };
+  ASSERT_TRUE(run().ok());
+  EXPECT_THAT(heard, ElementsAre("run Fake linear ''", "run Fake  ''"));
+}
+
+TEST_F(ExecutorTest, WithoutAListenerNothingIsRecorded) {
+  ASSERT_TRUE(load({method_spec("run")}).ok());
+  EXPECT_EQ(fake.host.record_op, nullptr);
+}
+
 TEST_F(ExecutorTest, MethodsShareOneArenaAsLargeAsTheLargestNeeds) {
   ASSERT_TRUE(load({method_spec("small"), method_spec("large", 1 << 20)}).ok());
   EXPECT_GE(executor_->activation_bytes(), 1u << 20);

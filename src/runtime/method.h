@@ -12,6 +12,7 @@
 #include "cria/delegate.h"
 #include "runtime/delegate_instance.h"
 #include "runtime/delegate_registry.h"
+#include "runtime/op_listener.h"
 #include "runtime/program.h"
 
 namespace cria {
@@ -43,6 +44,7 @@ struct MethodEnvironment {
   ThreadPool& pool;
   const DelegateRegistry& registry;  // during load() only
   std::span<const DelegateOption> options;
+  const OpListener& on_op;  // may be empty; copied by load()
 };
 
 // What one run works on.

@@ -174,9 +174,18 @@ class Method::Loader {
     CRIA_ASSIGN_OR_RETURN(
         std::unique_ptr<DelegateInstance> instance,
         DelegateInstance::create(table, environment_.program, environment_.pool,
-                                 environment_.program.pte().delegate_blob(described), options));
+                                 environment_.program.pte().delegate_blob(described), options,
+                                 on_record_of(table->name)));
     method_->delegates_.push_back(std::move(instance));
     return delegate_of_plan_[plan_index] = method_->delegates_.size() - 1;
+  }
+
+  DelegateInstance::OnRecord on_record_of(const char* delegate) const {
+    if (!environment_.on_op) return {};
+    return [listener = environment_.on_op, method = plan_.name,
+            delegate](const cria_op_record& record) {
+      listener({method, delegate, record});
+    };
   }
 
   Result<DelegateInstance::Options> options_of(const pte::BackendDelegate& described) const {

@@ -1,4 +1,5 @@
-// `cria bench MODEL`: tokens a second, with llama-bench's flags and tables.
+// `cria bench MODEL`: tokens a second, with llama-bench's flags and tables, and the share of what
+// the machine can do at best. `cria bench --machine`: what that is.
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
@@ -6,11 +7,12 @@
 #include <chrono>
 #include <ctime>
 #include <fstream>
+#include <optional>
 #include <random>
-#include <thread>
 
 #include "bench_report.h"
 #include "commands.h"
+#include "machine_report.h"
 #include "model_arguments.h"
 #include "terminal.h"
 
@@ -28,6 +30,9 @@ struct BenchArguments {
   std::vector<int> n_threads = {0};
   int n_repetitions = 5;
   bool no_warmup = false;
+  bool machine = false;     // measure the machine alone
+  bool no_machine = false;  // leave it out
+  double machine_seconds = MachineOptions().seconds;
   std::string format = "md";
 };
 
@@ -82,6 +87,7 @@ class Runner {
       CRIA_CLI_RETURN_IF_ERROR(run_once(test, *cache, row));
     }
     row.first_token_ms /= arguments_.n_repetitions;
+    row.cost = cost_of(test);
     read_memory(row);
     return row;
   }
@@ -91,6 +97,14 @@ class Runner {
     std::vector<std::int32_t> ids(n_tokens);
     for (std::int32_t& id : ids) id = static_cast<std::int32_t>(random_() % engine_.info().n_vocab);
     return engine_.forward(ids, cache, logits_);
+  }
+
+  ForwardCost cost_of(const BenchTest& test) const {
+    ForwardCost cost = engine_.forward_cost(test.n_prompt, test.n_depth);
+    for (std::int64_t i = 0; i < test.n_gen; ++i) {
+      cost.add(engine_.forward_cost(1, test.n_depth + test.n_prompt + i));
+    }
+    return cost;
   }
 
   Status warm_up(const BenchTest& test, KvCacheBuffer& cache) {
@@ -131,9 +145,42 @@ class Runner {
   std::mt19937 random_{1};
 };
 
+// A prompt is bound by the multiply-adds, generation by reading the weights; both together by
+// neither.
+Peak peak_of(const BenchRow& row, const std::optional<MachineReport>& machine) {
+  const BenchTest& test = row.test;
+  if (test.n_prompt > 0 && test.n_gen > 0) return {};
+  if (test.n_prompt == 0) {
+    return {"read", machine ? machine->best_read().bytes_per_second : 0};
+  }
+  const std::string type = row.model.activations == "a8" ? "int8" : "f32";
+  return {type, machine ? machine->macs_per_second(type, row.n_threads) : 0};
+}
+
+Result<MachineReport> measure(const BenchArguments& arguments) {
+  MachineOptions options;
+  options.seconds = arguments.machine_seconds;
+  for (int n_threads : arguments.n_threads) {
+    if (n_threads > 0) options.n_threads.push_back(n_threads);
+  }
+  return measure_machine(options);
+}
+
+Status bench_machine(const BenchArguments& arguments) {
+  const Result<MachineReport> report = measure(arguments);
+  if (!report.ok()) return report.status();
+  return write_stdout(machine_text(arguments.format, *report));
+}
+
 Status bench(const BenchArguments& arguments) {
   Result<std::vector<BenchTest>> tests = list_tests(arguments);
   if (!tests.ok()) return tests.status();
+  std::optional<MachineReport> machine;
+  if (!arguments.no_machine) {
+    Result<MachineReport> report = measure(arguments);
+    if (!report.ok()) return report.status();
+    machine = std::move(*report);
+  }
   CRIA_CLI_RETURN_IF_ERROR(write_stdout(report_begin(arguments.format)));
   bool first = true;
   for (int n_threads : arguments.n_threads) {
@@ -146,11 +193,55 @@ Status bench(const BenchArguments& arguments) {
       Result<BenchRow> row = runner.measure(test);
       if (!row.ok()) return row.status();
       row->n_threads = engine->n_threads();
+      row->peak = peak_of(*row, machine);
       CRIA_CLI_RETURN_IF_ERROR(write_stdout(report_row(arguments.format, *row, first)));
       first = false;
     }
   }
-  return write_stdout(report_end(arguments.format));
+  CRIA_CLI_RETURN_IF_ERROR(write_stdout(report_end(arguments.format)));
+  if (!machine || arguments.format != "md") return {};
+  return write_stdout("\n" + machine_line(*machine));
+}
+
+// A model or the machine: one of them, and not both.
+void check_usage(const BenchArguments& arguments) {
+  if (arguments.machine != arguments.model.model.empty()) {
+    throw CLI::ValidationError(
+        "bench", arguments.machine ? "--machine takes no MODEL" : "MODEL or --machine is required");
+  }
+}
+
+// What is measured and how it is written.
+void add_test_flags(CLI::App& command, BenchArguments& arguments) {
+  const auto sizes = CLI::Range(std::int64_t{0}, std::int64_t{1} << 24);
+  command.add_option("-p,--n-prompt", arguments.n_prompts, "prompt lengths (comma separated)")
+      ->delimiter(',')
+      ->check(sizes);
+  command.add_option("-n,--n-gen", arguments.n_gens, "generated tokens")
+      ->delimiter(',')
+      ->check(sizes);
+  command.add_option("--pg", arguments.prompt_gens, "prompt and generated tokens together: P,G")
+      ->expected(1)
+      ->take_all();
+  command.add_option("-d,--n-depth", arguments.n_depths, "tokens already in the cache")
+      ->delimiter(',')
+      ->check(sizes);
+  command.add_option("-r,--repetitions", arguments.n_repetitions, "repetitions")
+      ->check(CLI::Range(1, 1000));
+  command.add_option("-t,--threads", arguments.n_threads, "threads (0: all cores)")
+      ->delimiter(',')
+      ->check(CLI::Range(0, 256));
+  command.add_option("-o,--output", arguments.format, "md, json, jsonl or csv")
+      ->check(CLI::IsMember({"md", "json", "jsonl", "csv"}));
+  command.add_flag("--no-warmup", arguments.no_warmup, "measure the first run, too");
+  command.add_flag("--machine", arguments.machine,
+                   "measure what this machine can do at best, without a model");
+  command
+      .add_option("--machine-seconds", arguments.machine_seconds,
+                  "how long to measure the machine: more where others use it, too")
+      ->check(CLI::Range(0.0, 600.0));
+  command.add_flag("--no-machine", arguments.no_machine,
+                   "do not measure the machine (about a second), tell no share of its peaks");
 }
 
 }  // namespace
@@ -158,7 +249,7 @@ Status bench(const BenchArguments& arguments) {
 void add_bench(CLI::App& app, Command& selected) {
   auto arguments = std::make_shared<BenchArguments>();
   CLI::App* command = app.add_subcommand("bench", "measure speed");
-  command->add_option("MODEL,-m,--model", arguments->model.model, "the model")->required();
+  command->add_option("MODEL,-m,--model", arguments->model.model, "the model");
   add_quant(*command, arguments->model.quant);
   command->add_option("--act", arguments->model.activations, "activations: a8 or a16")
       ->check(CLI::IsMember({"a8", "a16"}));
@@ -166,32 +257,13 @@ void add_bench(CLI::App& app, Command& selected) {
   command->add_option("--tokenizer", arguments->model.tokenizer,
                       "tokenizer file, in place of the model's own");
   command->add_option("--cache-dir", arguments->model.cache_dir, "where compiled models are kept");
-  const auto sizes = CLI::Range(std::int64_t{0}, std::int64_t{1} << 24);
-  command->add_option("-p,--n-prompt", arguments->n_prompts, "prompt lengths (comma separated)")
-      ->delimiter(',')
-      ->check(sizes);
-  command->add_option("-n,--n-gen", arguments->n_gens, "generated tokens")
-      ->delimiter(',')
-      ->check(sizes);
-  command->add_option("--pg", arguments->prompt_gens, "prompt and generated tokens together: P,G")
-      ->expected(1)
-      ->take_all();
-  command->add_option("-d,--n-depth", arguments->n_depths, "tokens already in the cache")
-      ->delimiter(',')
-      ->check(sizes);
-  command->add_option("-r,--repetitions", arguments->n_repetitions, "repetitions")
-      ->check(CLI::Range(1, 1000));
-  command->add_option("-t,--threads", arguments->n_threads, "threads (0: all cores)")
-      ->delimiter(',')
-      ->check(CLI::Range(0, 256));
-  command->add_option("-o,--output", arguments->format, "md, json, jsonl or csv")
-      ->check(CLI::IsMember({"md", "json", "jsonl", "csv"}));
-  command->add_flag("--no-warmup", arguments->no_warmup, "measure the first run, too");
+  add_test_flags(*command, *arguments);
   command->add_flag("-v,--verbose", arguments->model.verbose, "say on stderr what is loaded");
   command->callback([arguments, &selected] {
+    check_usage(*arguments);
     selected = [arguments] {
       catch_interrupt();
-      const Status status = bench(*arguments);
+      const Status status = arguments->machine ? bench_machine(*arguments) : bench(*arguments);
       return status.ok() ? 0 : fail(status);
     };
   });

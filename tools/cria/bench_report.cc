@@ -61,6 +61,14 @@ nlohmann::ordered_json row_json(const BenchRow& row) {
           {"samples_ts", rates(row)},
           {"first_token_ms", row.first_token_ms},
           {"load_ms", 1e3 * row.model.load_seconds},
+          {"touched_weight_bytes", row.cost.weight_bytes},
+          {"touched_kv_bytes", row.cost.kv_bytes},
+          {"macs", row.cost.macs()},
+          {"gb_per_second", row.bytes_per_second() / 1e9},
+          {"gmac_per_second", row.macs_per_second() / 1e9},
+          {"peak", row.peak.name},
+          {"peak_rate", row.peak.per_second / 1e9},
+          {"peak_share", row.peak_share()},
           {"kv_bytes", row.kv_bytes},
           {"rss_anon_bytes", row.rss_anon_bytes},
           {"rss_file_bytes", row.rss_file_bytes}};
@@ -78,13 +86,24 @@ std::string csv_line(const BenchRow& row, bool first) {
   return first ? header + "\n" + line + "\n" : line + "\n";
 }
 
+// Bound by the multiply-adds or by memory, so told in their unit.
+std::string rate_text(const BenchRow& row) {
+  if (row.peak.name == "read") return fmt::format("{:.2f} GB/s", row.bytes_per_second() / 1e9);
+  return fmt::format("{:.1f} GMAC/s", row.macs_per_second() / 1e9);
+}
+
+std::string share_text(const BenchRow& row) {
+  if (row.peak_share() == 0) return "-";
+  return fmt::format("{:.1f} % {}", 100 * row.peak_share(), row.peak.name);
+}
+
 std::string md_line(const BenchRow& row) {
   return fmt::format(
-      "| {:<24} | {:>10} | {:>8.2f} M | {:<7} | {:>7} | {:>16} | {:>9.2f} ± {:<7.2f} | {:>9} | "
-      "{:>9} | {:>9} |\n",
+      "| {:<24} | {:>10} | {:>8.2f} M | {:<7} | {:>7} | {:>16} | {:>9.2f} ± {:<7.2f} | {:>13} | "
+      "{:>11} | {:>9} | {:>9} | {:>10} |\n",
       row.model.description, format_bytes(row.model.weight_bytes),
       static_cast<double>(row.model.n_parameters) / 1e6, "CPU", row.n_threads, test_name(row.test),
-      row.mean_rate(), row.stddev_rate(),
+      row.mean_rate(), row.stddev_rate(), rate_text(row), share_text(row),
       row.first_token_ms > 0 ? format_seconds(row.first_token_ms / 1e3) : "-",
       format_seconds(row.model.load_seconds), format_bytes(row.rss_anon_bytes));
 }
@@ -95,6 +114,19 @@ double BenchRow::mean_ns() const { return mean(nanoseconds(*this)); }
 double BenchRow::stddev_ns() const { return stddev(nanoseconds(*this)); }
 double BenchRow::mean_rate() const { return mean(rates(*this)); }
 double BenchRow::stddev_rate() const { return stddev(rates(*this)); }
+
+double BenchRow::macs_per_second() const {
+  return 1e9 * static_cast<double>(cost.macs()) / mean_ns();
+}
+
+double BenchRow::bytes_per_second() const {
+  return 1e9 * static_cast<double>(cost.bytes()) / mean_ns();
+}
+
+double BenchRow::peak_share() const {
+  if (peak.per_second <= 0) return 0;
+  return (peak.name == "read" ? bytes_per_second() : macs_per_second()) / peak.per_second;
+}
 
 std::string test_name(const BenchTest& test) {
   std::string name;
@@ -109,10 +141,12 @@ std::string report_begin(const std::string& format) {
   if (format != "md") return "";
   return "| model                    |       size |     params | backend | threads |             "
          "test |"
-         "               t/s |      ttft |      load | own memory |\n"
+         "               t/s |          rate |     of peak |      ttft |      load | own memory "
+         "|\n"
          "| ------------------------ | ---------: | ---------: | ------- | ------: | "
          "---------------: |"
-         " ----------------: | --------: | --------: | ---------: |\n";
+         " ----------------: | ------------: | ----------: | --------: | --------: | ---------: "
+         "|\n";
 }
 
 std::string report_row(const std::string& format, const BenchRow& row, bool first) {

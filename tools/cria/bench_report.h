@@ -17,6 +17,12 @@ struct BenchTest {
   std::int64_t n_depth = 0;
 };
 
+// What a row is measured against.
+struct Peak {
+  std::string name;       // "int8", "f32" (multiply-adds) or "read" (bytes); empty: nothing
+  double per_second = 0;  // 0: the machine was not measured
+};
+
 struct BenchRow {
   BenchTest test;
   int n_threads = 0;
@@ -28,11 +34,16 @@ struct BenchRow {
   std::uint64_t rss_file_bytes = 0;
   std::string model_path;
   ModelInfo model;
+  ForwardCost cost;  // of one repetition
+  Peak peak;
 
   double mean_ns() const;
   double stddev_ns() const;
   double mean_rate() const;  // tokens a second
   double stddev_rate() const;
+  double macs_per_second() const;
+  double bytes_per_second() const;  // over the bytes that must be touched
+  double peak_share() const;        // 0..1; 0: unknown
 };
 
 // "pp512", "tg128", "pp512+tg128", with " @ d4096".

@@ -18,5 +18,6 @@ void add_tokenize(CLI::App& app, Command& selected);
 void add_logits(CLI::App& app, Command& selected);
 void add_eval(CLI::App& app, Command& selected);
 void add_bench(CLI::App& app, Command& selected);
+void add_profile(CLI::App& app, Command& selected);
 
 }  // namespace cria::cli

@@ -73,8 +73,9 @@ Result<Engine> open_engine(const ModelArguments& arguments) {
                report.source_description, format_bytes(report.file_bytes), report.bits_per_weight,
                prepared->pte_path, format_seconds(report.seconds));
   }
-  Result<Engine> engine = Engine::load(
-      prepared->pte_path, {.n_threads = arguments.n_threads, .activations = arguments.activations});
+  Result<Engine> engine = Engine::load(prepared->pte_path, {.n_threads = arguments.n_threads,
+                                                            .activations = arguments.activations,
+                                                            .on_op = arguments.on_op});
   if (engine.ok() && arguments.verbose) {
     const ModelInfo& info = engine->info();
     fmt::print(stderr, "loaded {} ({}): {} in {}, context up to {}, activations {}\n",

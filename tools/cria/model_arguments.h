@@ -19,6 +19,7 @@ struct ModelArguments {
   std::string cache_type_k, cache_type_v;  // empty: f16, or what the program has
   int n_threads = 0;
   bool verbose = false;
+  OnOp on_op;  // no flag: for the command that listens
 };
 
 // Declares MODEL, --quant, --tokenizer, --act, -ctk, -ctv, -t, --cache-dir, --verbose.

@@ -15,6 +15,7 @@ void try_plan(std::span<const std::byte> blob, const char* act) {
   static cria::FakeHost* host = [] {
     auto* made = new cria::FakeHost;
     made->add_weights(cria::example_plan());
+    made->listen();
     return made;
   }();
   const cria_delegate* delegate = cria::cpu_delegate();
@@ -27,6 +28,7 @@ void try_plan(std::span<const std::byte> blob, const char* act) {
     cria::FakeArguments arguments(*plan, 1, 2);
     arguments.position = 1;
     delegate->execute(handle, arguments.args.data(), arguments.args.size());
+    host->records.clear();
   }
   delegate->destroy(handle);
 }

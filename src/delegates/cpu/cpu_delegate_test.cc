@@ -12,6 +12,7 @@
 #include "base/cpu_features.h"
 #include "cria/status.h"
 #include "delegates/cpu/fake_host.h"
+#include "format/plan/plan_cost.h"
 #include "format/plan/plan_example.h"
 
 namespace cria {
@@ -61,6 +62,32 @@ TEST_F(CpuDelegateTest, RunsAndTellsTheSizeOfItsResult) {
     EXPECT_EQ(arguments.args[4].size_bytes, 128u * 4);
     EXPECT_TRUE(std::isfinite(arguments.logits[0]));
   }
+}
+
+TEST_F(CpuDelegateTest, EveryOpIsRecordedForWhoeverListens) {
+  host_.listen();
+  ASSERT_EQ(init({{"act", "a8"}}), ErrorCode::kOk) << host_.message;
+  FakeArguments arguments(plan_, 3, kContext);
+  arguments.position = 2;
+  ASSERT_EQ(execute(arguments), ErrorCode::kOk) << host_.message;
+  ASSERT_EQ(host_.records.size(), plan_.ops.size());
+  std::uint64_t last_ns = 0;
+  PlanCost sum;
+  for (std::size_t i = 0; i < plan_.ops.size(); ++i) {
+    const cria_op_record& record = host_.records[i];
+    EXPECT_STREQ(record.op, plan_op_name(plan_.ops[i].kind));
+    EXPECT_EQ(record.name, plan_op_label(plan_, plan_.ops[i]));
+    EXPECT_EQ(record.layer, plan_op_layer(plan_, plan_.ops[i]));
+    EXPECT_EQ(record.n_tokens, 3);
+    EXPECT_GE(record.start_ns, last_ns) << "ops follow each other";
+    EXPECT_GE(record.end_ns, record.start_ns);
+    last_ns = record.end_ns;
+    sum.add({record.weight_bytes, record.kv_bytes, record.macs, 0});
+  }
+  const PlanCost cost = plan_cost(plan_, 3, 2);
+  EXPECT_EQ(sum.weight_bytes, cost.weight_bytes);
+  EXPECT_EQ(sum.kv_bytes, cost.kv_bytes);
+  EXPECT_EQ(sum.macs(), cost.macs());
 }
 
 TEST_F(CpuDelegateTest, EveryCutOfThePlanIsRefused) {

@@ -1,8 +1,11 @@
 #include "delegates/cpu/cpu_method.h"
 
 #include <algorithm>
+#include <chrono>
 #include <optional>
 #include <string>
+
+#include "format/plan/plan_cost.h"
 
 namespace cria {
 namespace {
@@ -41,6 +44,12 @@ Status check_form(std::span<const cria_tensor> args) {
     }
   }
   return {};
+}
+
+std::uint64_t now_ns() {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                        std::chrono::steady_clock::now().time_since_epoch())
+                                        .count());
 }
 
 // Bytes that a weight must have; nullopt if no memory could hold it.
@@ -176,10 +185,28 @@ Result<CpuCall> CpuMethod::check_arguments(std::span<const cria_tensor> args) co
   return call;
 }
 
+void CpuMethod::run_recorded(const PlanOp& op, const CpuCall& call) {
+  const PlanCost cost = plan_op_cost(plan_, op, call.n_tokens(), call.position);
+  cria_op_record record{};
+  record.op = plan_op_name(op.kind);
+  record.name = plan_op_label(plan_, op).c_str();
+  record.layer = plan_op_layer(plan_, op);
+  record.n_tokens = static_cast<std::int32_t>(call.n_tokens());
+  record.weight_bytes = cost.weight_bytes;
+  record.kv_bytes = cost.kv_bytes;
+  record.macs = cost.macs();
+  record.start_ns = now_ns();
+  run(op, call);
+  record.end_ns = now_ns();
+  host_.record_op(host_.context, &record);
+}
+
 Status CpuMethod::execute(std::span<cria_tensor> args) {
   CRIA_ASSIGN_OR_RETURN(const CpuCall call, check_arguments(args));
   angles_weight_ = kNoBuffer;
-  for (const PlanOp& op : plan_.ops) run(op, call);
+  for (const PlanOp& op : plan_.ops) {
+    host_.record_op == nullptr ? run(op, call) : run_recorded(op, call);
+  }
   const std::int64_t n_rows = n_output_rows_ == 1 ? 1 : call.n_tokens();
   args[kLogits].sizes[1] = n_rows;
   args[kLogits].size_bytes = static_cast<std::size_t>(n_rows * plan_.n_vocab) * sizeof(float);

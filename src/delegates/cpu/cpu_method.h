@@ -67,6 +67,7 @@ class CpuMethod {
 
   // cpu_ops.cc
   void run(const PlanOp& op, const CpuCall& call);
+  void run_recorded(const PlanOp& op, const CpuCall& call);
   void embed(const PlanOp& op, const CpuCall& call);
   void rms_norm(const PlanOp& op, const CpuCall& call);
   void linear(const PlanOp& op, const CpuCall& call);

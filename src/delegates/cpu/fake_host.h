@@ -59,7 +59,14 @@ class FakeHost {
   }
 
   const cria_host* table() const { return &host_; }
-  std::string message;  // the last error
+  // Keeps the records of what runs from the next init on.
+  void listen() {
+    host_.record_op = [](void* context, const cria_op_record* record) {
+      static_cast<FakeHost*>(context)->records.push_back(*record);
+    };
+  }
+  std::vector<cria_op_record> records;  // their texts live as long as the method
+  std::string message;                  // the last error
 
  private:
   struct Data {

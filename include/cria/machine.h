@@ -1,0 +1,52 @@
+// What this machine can do at best, measured: the peaks that speeds are told as a share of.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cria/status.h"
+
+namespace cria {
+
+// Memory read by `n_threads` threads together, its best pass.
+struct ReadRate {
+  int n_threads = 0;
+  std::string pages;  // "4K" (the system's own size), or "huge" (transparent huge pages)
+  double bytes_per_second = 0;
+};
+
+// Multiply-adds of `n_threads` threads together, all operands in registers.
+struct DotRate {
+  std::string type;          // "int8", "bf16" or "f32": of the operands
+  std::string instructions;  // "vpdpbusd"
+  int n_threads = 0;
+  double macs_per_second = 0;
+};
+
+struct MachineOptions {
+  double seconds = 1;  // about how long to measure; more is steadier where others use the machine
+  std::uint64_t read_bytes = 0;  // memory to read; 0: several times the last cache
+  // Dot peaks of these numbers of threads, besides one and all cores. More than the cores that
+  // this process may use count as that many.
+  std::vector<int> n_threads;
+};
+
+struct MachineReport {
+  std::string cpu;  // "AMD EPYC"
+  std::string isa;  // "avx2": the instruction set of the dot loops, the best there is
+  int n_cores = 0;  // that this process may use
+  double seconds = 0;
+  std::vector<ReadRate> reads;
+  std::vector<DotRate> dots;
+
+  ReadRate best_read() const;
+  // The best of up to `n_threads`, as far as they were measured; 0: no such type.
+  double macs_per_second(const std::string& type, int n_threads) const;
+};
+
+// Takes a few hundred MB and all cores while it runs. kInvalidArgument: options that make no sense;
+// kOutOfResources: no memory.
+Result<MachineReport> measure_machine(const MachineOptions& options = {});
+
+}  // namespace cria

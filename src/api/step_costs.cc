@@ -1,0 +1,38 @@
+#include "api/step_costs.h"
+
+#include <algorithm>
+
+#include "format/plan/plan_cost.h"
+#include "format/pte/pte_reader.h"
+
+namespace cria {
+
+StepCosts::StepCosts(const ProgramModel& model) {
+  const Program& program = model.executor().program();
+  for (const std::string& name : model.method_names()) {
+    const Result<const pte::ExecutionPlan*> method = program.plan(name);
+    if (!method.ok()) continue;
+    for (const pte::BackendDelegate& delegate : (*method)->delegates) {
+      Result<Plan> plan = decode_plan(program.pte().delegate_blob(delegate), delegate.id);
+      if (plan.ok()) plans_[name].push_back(std::move(*plan));
+    }
+  }
+}
+
+ForwardCost StepCosts::forward(const ProgramModel& model, std::int64_t n_tokens,
+                               std::int64_t position) const {
+  ForwardCost cost;
+  const std::int64_t chunk = model.info().prefill_chunk;
+  for (std::int64_t done = 0; done < n_tokens; done += chunk) {
+    const std::int64_t n = std::min(chunk, n_tokens - done);
+    const auto found = plans_.find(model.method_of_step(n, LogitRows::kLast));
+    if (found == plans_.end()) continue;
+    for (const Plan& plan : found->second) {
+      const PlanCost step = plan_cost(plan, n, position + done);
+      cost.add({step.weight_bytes, step.kv_bytes, step.linear_macs, step.attention_macs});
+    }
+  }
+  return cost;
+}
+
+}  // namespace cria

@@ -1,0 +1,176 @@
+"""What measures speed: shares of the machine's peaks, profiles, models with random weights."""
+
+import csv
+import io
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+import unittest
+
+from support import CRIA, TINY, cria
+
+MAKE_RANDOM_MODEL = os.environ.get("MAKE_RANDOM_MODEL", str(pathlib.Path(CRIA).parent / "make_random_model"))
+
+
+def make_random_model(*arguments, code=0):
+    done = subprocess.run([MAKE_RANDOM_MODEL, *map(str, arguments)], capture_output=True, timeout=600)
+    assert done.returncode == code, f"{arguments}: exit {done.returncode}: {done.stderr.decode()}"
+    return done
+
+
+class SpeedTools(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.root = pathlib.Path(cls.folder.name)
+        cls.pte = cls.root / "tiny.pte"
+        cria("compile", TINY, "-o", cls.pte, "--quant", "q4")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def assert_usage_error(self, *arguments):
+        done = cria(*arguments, check=False)
+        self.assertEqual(done.returncode, 2, arguments)
+        self.assertEqual(done.stdout, b"")
+        self.assertNotEqual(done.stderr, b"")
+
+    def test_machine(self):
+        report = json.loads(cria("bench", "--machine", "-o", "json").stdout)
+        self.assertGreater(report["n_cores"], 0)
+        rates = {}
+        for row in report["measurements"]:
+            self.assertGreater(row["rate"], 0)
+            rates.setdefault(row["measure"], []).append(row["rate"])
+        self.assertEqual(set(rates), {"read", "int8", "bf16", "f32"})
+        self.assertEqual(report["peaks"]["read_gb_per_second"], max(rates["read"]))
+        rows = list(csv.DictReader(io.StringIO(cria("bench", "--machine", "-o", "csv").stdout.decode())))
+        self.assertEqual(len(rows), len(report["measurements"]))
+        lines = cria("bench", "--machine", "-o", "jsonl").stdout.splitlines()
+        self.assertEqual([json.loads(line)["measure"] for line in lines], [row["measure"] for row in rows])
+        self.assertIn("| read", cria("bench", "--machine", "--machine-seconds", 0.1).stdout.decode())
+
+    def test_shares_of_the_peaks(self):
+        rows = json.loads(cria("bench", self.pte, "-p", 16, "-n", 4, "-pg", "8,2", "-r", 1, "-o", "json").stdout)
+        self.assertEqual([row["peak"] for row in rows], ["int8", "read", ""])
+        for row in rows[:2]:
+            self.assertGreater(row["peak_share"], 0)
+        float_row = json.loads(cria("bench", self.pte, "-p", 16, "-n", 0, "-r", 1, "--act", "a16", "-o", "json").stdout)[0]
+        self.assertEqual(float_row["peak"], "f32")
+        unmeasured = json.loads(cria("bench", self.pte, "-p", 16, "-n", 0, "-r", 1, "--no-machine", "-o", "json").stdout)[0]
+        self.assertEqual((unmeasured["peak_rate"], unmeasured["peak_share"]), (0, 0))
+        self.assertGreater(unmeasured["gmac_per_second"], 0)
+        table = cria("bench", self.pte, "-p", 8, "-n", 2, "-r", 1).stdout.decode()
+        self.assertIn("% int8", table)
+        self.assertIn("% read", table)
+        self.assertIn("machine: ", table)
+
+    def test_bytes_of_a_decode_step(self):
+        """All weights but the embedding's other rows; and the cache up to the token."""
+        pte = json.loads(cria("inspect", self.pte, "--json").stdout)
+        weights = {d["key"]: d for d in pte["named_data"] if d["shape"]}
+        total = sum(d["bytes"] for d in weights.values())
+        embedding = weights["token_embd.weight"]
+        per_position = next(m for m in pte["methods"] if m["name"] == "decode")["delegates"][0]["plan"]["kv_bytes_per_position"]
+        row = json.loads(cria("bench", self.pte, "-p", 0, "-n", 3, "-d", 5, "-r", 1, "--no-machine", "-o", "json").stdout)[0]
+        # The table is read whole as the head (it is tied) and by one row as the embedding; the frequencies of the
+        # rotation are read in every layer.
+        n_layers = pte["metadata"]["config"]["n_layers"]
+        step = total + embedding["bytes"] // embedding["shape"][0]
+        step += (n_layers - 1) * weights["rope.inverse_frequencies"]["bytes"]
+        self.assertEqual(row["touched_weight_bytes"], 3 * step)
+        # Positions 0..5, 0..6 and 0..7 are read, three are written.
+        self.assertEqual(row["touched_kv_bytes"], (6 + 7 + 8 + 3) * per_position)
+
+    def test_profile(self):
+        done = json.loads(cria("profile", self.pte, "-p", 32, "-n", 4, "-d", 3, "--json").stdout)
+        prefill, decode = done["phases"]
+        self.assertEqual((prefill["phase"], prefill["n_depth"], prefill["n_tokens"]), ("prefill", 3, 32))
+        self.assertEqual((decode["phase"], decode["n_forwards"], decode["n_tokens"]), ("decode", 4, 4))
+        for phase in (prefill, decode):
+            self.assertLess(phase["unaccounted_share"], 0.5)
+            self.assertGreaterEqual(phase["unaccounted_share"], 0)
+            for rows in (phase["by_op"], phase["by_layer"], phase["ops"]):
+                self.assertEqual(sum(row["ns"] for row in rows), phase["total"]["ns"])
+                self.assertEqual(sum(row["macs"] for row in rows), phase["total"]["macs"])
+            self.assertEqual({row["delegate"] for row in phase["by_op"]}, {"CriaCpuBackend"})
+            self.assertIn("attention", {row["op"] for row in phase["by_op"]})
+        bench = json.loads(cria("bench", self.pte, "-p", 32, "-n", 0, "-d", 3, "-r", 1, "--no-machine", "-o", "json").stdout)[0]
+        self.assertEqual(prefill["total"]["macs"], bench["macs"])
+        self.assertEqual(prefill["total"]["weight_bytes"], bench["touched_weight_bytes"])
+        self.assertEqual(prefill["total"]["kv_bytes"], bench["touched_kv_bytes"])
+
+    def test_profile_tables(self):
+        table = cria("profile", self.pte, "-p", 8, "-n", 2).stdout.decode()
+        for text in ("prefill: 1 x 8 tokens", "decode: 2 x 1 tokens", "attention", "all ops", "unaccounted"):
+            self.assertIn(text, table)
+        self.assertNotIn("| layer", table)
+        self.assertIn("| layer", cria("profile", self.pte, "-p", 8, "-n", 2, "--layers").stdout.decode())
+        only = cria("profile", self.pte, "-p", 0, "-n", 1).stdout.decode()
+        self.assertNotIn("prefill", only)
+
+    def test_profile_trace(self):
+        trace = self.root / "trace.json"
+        cria("profile", self.pte, "-p", 8, "-n", 2, "--trace", trace)
+        events = [e for e in json.loads(trace.read_text())["traceEvents"] if e["ph"] == "X"]
+        forwards = [e for e in events if e["cat"] == "forward"]
+        self.assertEqual(len(forwards), 3)
+        for event in events:
+            self.assertGreaterEqual(event["ts"], 0)
+            inside = [f for f in forwards if f["ts"] <= event["ts"] and event["ts"] + event["dur"] <= f["ts"] + f["dur"] + 0.01]
+            self.assertEqual(len(inside), 1, event)
+        self.assertEqual({e["args"]["delegate"] for e in events if e not in forwards}, {"CriaCpuBackend"})
+
+    def test_wrong_usage(self):
+        for arguments in (["bench"], ["bench", self.pte, "--machine"], ["bench", "--machine", "--machine-seconds", "-1"],
+                          ["profile"], ["profile", self.pte, "-p", 0, "-n", 0],
+                          ["profile", self.pte, "-p", "-1"], ["profile", self.pte, "--json=maybe"]):
+            self.assert_usage_error(*arguments)
+        for arguments in (["9b", "x.pte"], ["small"], ["small", "folder", "--quant", "q4"],
+                          ["small", "x.pte", "--quant", "q4", "--store", "Q4_K"], ["small", "x.pte", "--quant", "q99"]):
+            make_random_model(*arguments, code=2)
+
+    def test_failures(self):
+        for arguments in (["profile", self.root / "absent.pte"], ["profile", self.pte, "-p", 10**6],
+                          ["profile", self.pte, "-p", 4, "-n", 1, "--trace", self.root / "no" / "trace.json"]):
+            done = cria(*arguments, check=False)
+            self.assertEqual(done.returncode, 1, arguments)
+            self.assertEqual(done.stderr.count(b"\n"), 1, done.stderr)
+            self.assertEqual(done.stdout, b"")
+        for arguments in (["small", self.root / "no" / "x.pte"], ["small", self.root / "x.pte", "--ctx", 10**6],
+                          ["small", self.root / "x.pte", "--tokenizer", self.root / "absent"]):
+            make_random_model(*arguments, code=1)
+        self.assertFalse((self.root / "x.pte").exists())
+
+    def test_random_models_of_every_encoding(self):
+        for flag, names in (("--quant", ("f16", "q8", "q4", "q3", "mxfp4")),
+                            ("--store", ("F32", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
+                                         "IQ4_NL", "IQ4_XS", "MXFP4"))):
+            for name in names:
+                with self.subTest(flag=flag, name=name):
+                    out = self.root / f"{name}.pte"
+                    make_random_model("small", out, flag, name)
+                    rows = json.loads(cria("bench", out, "-p", 8, "-n", 1, "-r", 1, "--no-machine", "-o", "json").stdout)
+                    self.assertEqual(len(rows), 2)
+                    logits = cria("logits", out, "--ids", "1,2,3").stdout.decode()
+                    self.assertNotIn("nan", logits.lower())
+
+    def test_random_models_are_the_same_every_time(self):
+        made = [self.root / name for name in ("a.pte", "b.pte")]
+        make_random_model("small", made[0], "-t", 1)
+        make_random_model("small", made[1], "-t", 3)
+        self.assertEqual(made[0].read_bytes(), made[1].read_bytes())
+        folder = self.root / "small"
+        make_random_model("small", folder)
+        cria("compile", folder, "-o", self.root / "folder.pte", "--quant", "f16")
+        make_random_model("small", self.root / "direct.pte", "--quant", "f16")
+        ids = ("--ids", "5,6,7,8")
+        self.assertEqual(cria("logits", self.root / "folder.pte", *ids).stdout,
+                         cria("logits", self.root / "direct.pte", *ids).stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()

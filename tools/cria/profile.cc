@@ -1,0 +1,162 @@
+// `cria profile MODEL`: where the time of a prompt and of generation goes, op by op.
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <random>
+
+#include "commands.h"
+#include "model_arguments.h"
+#include "profile_report.h"
+#include "terminal.h"
+
+namespace cria::cli {
+namespace {
+
+struct ProfileArguments {
+  ModelArguments model;
+  std::int64_t n_prompt = 512;
+  std::int64_t n_gen = 32;
+  std::int64_t n_depth = 0;
+  bool layers = false;
+  bool json = false;
+  std::string trace_path;
+};
+
+std::uint64_t now_ns() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
+}
+
+// Runs the forward calls and listens to their ops. Token ids are random: what they are does not
+// change the work.
+class Profiler {
+ public:
+  explicit Profiler(const ProfileArguments& arguments) : arguments_(arguments) {
+    profile_.model_path = arguments.model.model;
+  }
+
+  void hear(const OpRecord& record) {
+    if (listening_) profile_.add(record);
+  }
+
+  Status run(const Engine& engine) {
+    profile_.model = engine.info();
+    profile_.n_threads = engine.n_threads();
+    const ProfileArguments& a = arguments_;
+    const std::int64_t n_ctx = a.n_depth + a.n_prompt + std::max<std::int64_t>(a.n_gen, 1);
+    const Result<std::uint64_t> kv_bytes = engine.kv_cache_bytes(n_ctx);
+    if (!kv_bytes.ok()) return kv_bytes.status();
+    Result<KvCacheBuffer> cache = KvCacheBuffer::allocate(*kv_bytes);
+    if (!cache.ok()) return cache.status();
+    logits_.resize(static_cast<std::size_t>(engine.info().n_vocab));
+    if (a.n_depth > 0) CRIA_CLI_RETURN_IF_ERROR(forward(engine, a.n_depth, *cache));
+    // Once unheard: the first call waits for pages of the file.
+    CRIA_CLI_RETURN_IF_ERROR(forward(engine, std::max<std::int64_t>(a.n_prompt, 1), *cache));
+    CRIA_CLI_RETURN_IF_ERROR(cache->rewind(a.n_depth));
+    listening_ = true;
+    if (a.n_prompt > 0) {
+      CRIA_CLI_RETURN_IF_ERROR(run_phase(engine, "prefill", 1, a.n_prompt, *cache));
+    }
+    if (a.n_gen > 0) CRIA_CLI_RETURN_IF_ERROR(run_phase(engine, "decode", a.n_gen, 1, *cache));
+    listening_ = false;
+    return {};
+  }
+
+  const Profile& profile() const { return profile_; }
+
+ private:
+  Status run_phase(const Engine& engine, const char* name, std::int64_t n_forwards,
+                   std::int64_t n_tokens, KvCacheBuffer& cache) {
+    ProfilePhase& phase = profile_.phases.emplace_back();
+    phase.name = name;
+    phase.n_depth = cache.position();
+    for (std::int64_t i = 0; i < n_forwards; ++i) {
+      ForwardSample sample;
+      sample.n_tokens = n_tokens;
+      sample.first_op = profile_.ops.size();
+      draw_ids(engine, n_tokens);
+      sample.start_ns = now_ns();
+      CRIA_CLI_RETURN_IF_ERROR(engine.forward(ids_, cache, logits_));
+      sample.end_ns = now_ns();
+      sample.end_op = profile_.ops.size();
+      phase.forwards.push_back(sample);
+      if (interrupted()) return Status(ErrorCode::kCancelled, "interrupted");
+    }
+    return {};
+  }
+
+  Status forward(const Engine& engine, std::int64_t n_tokens, KvCacheBuffer& cache) {
+    draw_ids(engine, n_tokens);
+    return engine.forward(ids_, cache, logits_);
+  }
+
+  void draw_ids(const Engine& engine, std::int64_t n_tokens) {
+    ids_.resize(static_cast<std::size_t>(n_tokens));
+    for (std::int32_t& id : ids_) {
+      id = static_cast<std::int32_t>(random_() % engine.info().n_vocab);
+    }
+  }
+
+  const ProfileArguments& arguments_;
+  Profile profile_;
+  bool listening_ = false;
+  std::vector<std::int32_t> ids_;
+  std::vector<float> logits_;
+  std::mt19937 random_{1};
+};
+
+Status write_file(const std::string& path, const std::string& text) {
+  std::ofstream file(path, std::ios::binary);
+  file << text;
+  file.close();
+  if (file) return {};
+  return Status(ErrorCode::kIo, fmt::format("{}: cannot write the trace", path));
+}
+
+Status profile(const ProfileArguments& arguments) {
+  Profiler profiler(arguments);
+  ModelArguments model = arguments.model;
+  model.on_op = [&profiler](const OpRecord& record) { profiler.hear(record); };
+  Result<Engine> engine = open_engine(model);
+  if (!engine.ok()) return engine.status();
+  CRIA_CLI_RETURN_IF_ERROR(profiler.run(*engine));
+  if (!arguments.trace_path.empty()) {
+    CRIA_CLI_RETURN_IF_ERROR(write_file(arguments.trace_path, profile_trace(profiler.profile())));
+  }
+  return write_stdout(arguments.json ? profile_json(profiler.profile())
+                                     : profile_text(profiler.profile(), arguments.layers));
+}
+
+}  // namespace
+
+void add_profile(CLI::App& app, Command& selected) {
+  auto arguments = std::make_shared<ProfileArguments>();
+  CLI::App* command =
+      app.add_subcommand("profile", "where the time of a prompt and of generation goes, op by op");
+  add_model_arguments(*command, arguments->model);
+  const auto sizes = CLI::Range(std::int64_t{0}, std::int64_t{1} << 24);
+  command->add_option("-p,--n-prompt", arguments->n_prompt, "tokens of the prompt (0: none)")
+      ->check(sizes);
+  command->add_option("-n,--n-gen", arguments->n_gen, "decode steps (0: none)")->check(sizes);
+  command->add_option("-d,--n-depth", arguments->n_depth, "tokens already in the cache")
+      ->check(sizes);
+  command->add_flag("--layers", arguments->layers, "also by layer");
+  command->add_flag("--json", arguments->json, "as JSON, with every op of every layer");
+  command->add_option("--trace", arguments->trace_path,
+                      "write a trace that Perfetto and chrome://tracing open");
+  command->callback([arguments, &selected] {
+    if (arguments->n_prompt == 0 && arguments->n_gen == 0) {
+      throw CLI::ValidationError("profile", "nothing to run: -p and -n are both 0");
+    }
+    selected = [arguments] {
+      catch_interrupt();
+      const Status status = profile(*arguments);
+      return status.ok() ? 0 : fail(status);
+    };
+  });
+}
+
+}  // namespace cria::cli
