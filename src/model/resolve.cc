@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "format/quote.h"
+#include "base/quote.h"
 #include "model/vocabulary_files.h"
 
 namespace cria {

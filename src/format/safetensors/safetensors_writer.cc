@@ -3,7 +3,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "format/quote.h"
+#include "base/quote.h"
 
 namespace cria {
 namespace {
