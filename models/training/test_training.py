@@ -2,6 +2,9 @@
 
 import json
 import random
+import signal
+import subprocess
+import sys
 import unittest
 from pathlib import Path
 
@@ -82,6 +85,19 @@ class ModelTest(unittest.TestCase):
         self.assertAlmostEqual(float(ratio[0]), 1.0)
         self.assertAlmostEqual(float(ratio[-1]), c.rope_factor)
         self.assertTrue(bool(((ratio > 1.01) & (ratio < c.rope_factor - 0.01)).any()))
+
+
+class HelperTest(unittest.TestCase):
+    """The second process of the trainer."""
+
+    def test_it_ends_with_the_trainer(self) -> None:
+        program = ("import time, torch, model, train; helper = train.Helper(model.Llama(model.CONFIGS['cria-draft'])); "
+                   "print(helper.process.pid, flush=True); time.sleep(600)")
+        trainer = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parent, stdout=subprocess.PIPE)
+        self.assertGreater(int(trainer.stdout.readline()), 0)
+        trainer.send_signal(signal.SIGKILL)
+        # The helper has the same standard output, which ends when both have ended.
+        trainer.communicate(timeout=60)
 
 
 class HeldoutTest(unittest.TestCase):

@@ -136,17 +136,24 @@ class Helper:
         self.gradients = [torch.zeros_like(p).share_memory_() for p in net.parameters()]
         self.pipe, other = multiprocessing.Pipe()
         context = multiprocessing.get_context("fork")
-        context.Process(target=self.serve, args=(net, other), daemon=True).start()
+        self.process = context.Process(target=self.serve, args=(net, other), daemon=True)
+        self.process.start()
+        other.close()
 
     def serve(self, net: llama.Llama, pipe: Any) -> None:
-        """Runs in the second process until the pipe closes."""
-        while True:
-            batches, total_weight = pipe.recv()
-            net.zero_grad(set_to_none=True)
-            loss = backward_of(net, [Batch(*map(torch.from_numpy, b)) for b in batches], total_weight)
-            for own, shared in zip(net.parameters(), self.gradients):
-                shared.copy_(own.grad)
-            pipe.send(loss)
+        """Runs in the second process until the trainer is gone, however it went."""
+        # The copy of the trainer's end that came with the fork would keep the pipe open for ever.
+        self.pipe.close()
+        try:
+            while True:
+                batches, total_weight = pipe.recv()
+                net.zero_grad(set_to_none=True)
+                loss = backward_of(net, [Batch(*map(torch.from_numpy, b)) for b in batches], total_weight)
+                for own, shared in zip(net.parameters(), self.gradients):
+                    shared.copy_(own.grad)
+                pipe.send(loss)
+        except (EOFError, OSError):
+            return
 
     @staticmethod
     def core_is_idle() -> bool:

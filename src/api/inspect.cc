@@ -8,6 +8,7 @@
 #include "format/gguf/gguf_parts.h"
 #include "format/safetensors/safetensors.h"
 #include "model/checkpoint.h"
+#include "model/config_json.h"
 #include "model/resolve.h"
 
 namespace cria {
@@ -21,19 +22,10 @@ namespace fs = std::filesystem;
 Json checkpoint_json(const std::string& path) {
   Result<std::unique_ptr<Checkpoint>> checkpoint = open_checkpoint(path);
   if (!checkpoint.ok()) return {{"importable", false}, {"reason", checkpoint.status().message()}};
-  const LlamaConfig& config = (*checkpoint)->config();
-  return {{"importable", true},
-          {"description", (*checkpoint)->description()},
-          {"n_layers", config.n_layers},
-          {"hidden", config.hidden},
-          {"ffn", config.ffn},
-          {"n_heads", config.n_heads},
-          {"n_kv_heads", config.n_kv_heads},
-          {"head_dim", config.head_dim},
-          {"n_vocab", config.n_vocab},
-          {"max_context", config.max_context},
-          {"tied_embeddings", config.tied_embeddings},
-          {"has_tokenizer", (*checkpoint)->vocabulary() != nullptr}};
+  Json json = {{"importable", true}, {"description", (*checkpoint)->description()}};
+  json.update(config_json((*checkpoint)->config()));
+  json["has_tokenizer"] = (*checkpoint)->vocabulary() != nullptr;
+  return json;
 }
 
 Result<std::string> inspect_gguf(const std::string& path) {

@@ -6,9 +6,9 @@
 #include <filesystem>
 
 #include "base/mapped_file.h"
+#include "base/quote.h"
 #include "format/gguf/gguf.h"
 #include "format/llama2c/llama2c.h"
-#include "format/quote.h"
 #include "format/safetensors/safetensors.h"
 #include "model/gguf_checkpoint.h"
 #include "model/hf_checkpoint.h"

@@ -4,7 +4,7 @@
 #include <array>
 #include <unordered_set>
 
-#include "format/quote.h"
+#include "base/quote.h"
 
 namespace cria {
 namespace {

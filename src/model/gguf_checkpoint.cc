@@ -3,8 +3,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/quote.h"
 #include "format/gguf/gguf_parts.h"
-#include "format/quote.h"
 #include "model/expected_weights.h"
 #include "model/gguf_config.h"
 #include "model/resolve.h"

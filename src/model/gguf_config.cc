@@ -1,6 +1,6 @@
 #include "model/gguf_config.h"
 
-#include "format/quote.h"
+#include "base/quote.h"
 
 namespace cria {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <filesystem>
 
-#include "format/quote.h"
+#include "base/quote.h"
 #include "format/safetensors/safetensors.h"
 #include "model/expected_weights.h"
 #include "model/hf_config.h"

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "format/json/json.h"
-#include "format/quote.h"
+#include "base/json/json.h"
+#include "base/quote.h"
 
 namespace cria {
 namespace {

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
+#include <optional>
 #include <vector>
 
-#include "format/quote.h"
+#include "base/quote.h"
 #include "model/vocabulary_files.h"
 
 namespace cria {
@@ -14,6 +16,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kCommitDigits = 40;
+constexpr std::size_t kMaxNamesTold = 8;
+constexpr const char* kGgufSuffix = ".gguf";
 
 struct ModelId {
   std::string org;
@@ -81,7 +85,7 @@ std::string known_revisions(const fs::path& model) {
   for (const char* folder : {"refs", "snapshots"}) {
     std::error_code error;
     for (fs::recursive_directory_iterator entry(model / folder, error), end;
-         !error && entry != end && names.size() < 8; entry.increment(error)) {
+         !error && entry != end && names.size() < kMaxNamesTold; entry.increment(error)) {
       const bool is_snapshot = std::string_view(folder) == "snapshots";
       if (is_snapshot) entry.disable_recursion_pending();
       if (is_snapshot == entry->is_directory(error)) {
@@ -125,13 +129,54 @@ Result<std::string> find_in_cache(const ModelId& id) {
                    known_revisions(model));
 }
 
+// "name" for "name.gguf" and for every part "name-00001-of-00003.gguf" of a split model.
+std::string gguf_model_name(std::string_view file_name) {
+  constexpr std::string_view kPart = "-00000-of-00000";
+  file_name.remove_suffix(std::string_view(kGgufSuffix).size());
+  if (file_name.size() <= kPart.size()) return std::string(file_name);
+  const std::string_view end = file_name.substr(file_name.size() - kPart.size());
+  const bool is_part = std::ranges::equal(end, kPart, [](char found, char expected) {
+    return expected == '0' ? found >= '0' && found <= '9' : found == expected;
+  });
+  if (is_part) file_name.remove_suffix(kPart.size());
+  return std::string(file_name);
+}
+
+// A folder without safetensors but with a GGUF model stands for that model, as in the cache of
+// repositories that have nothing else.
+Result<std::string> model_in_folder(const std::string& path) {
+  std::error_code error;
+  std::map<std::string, std::string> models;  // name -> its first file
+  for (fs::directory_iterator entry(path, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string file_name = entry->path().filename();
+    if (file_name.starts_with("model.safetensors")) return path;
+    if (!file_name.ends_with(kGgufSuffix)) continue;
+    std::string& first = models[gguf_model_name(file_name)];
+    if (first.empty() || file_name < first) first = file_name;
+  }
+  if (models.empty()) return path;
+  if (models.size() == 1) return (fs::path(path) / models.begin()->second).string();
+  std::vector<std::string> names;
+  for (const auto& [name, first] : models) {
+    if (names.size() < kMaxNamesTold) names.push_back(first);
+  }
+  return invalid_argument("{}: has {} GGUF models ({}{}); name one of the files", path,
+                          models.size(), fmt::join(names, ", "),
+                          models.size() > names.size() ? ", ..." : "");
+}
+
 }  // namespace
 
 Result<std::string> resolve_model(const std::string& path_or_id) {
   std::error_code error;
+  if (fs::is_directory(path_or_id, error)) return model_in_folder(path_or_id);
   if (fs::exists(path_or_id, error)) return path_or_id;
   const std::optional<ModelId> id = parse_id(path_or_id);
-  if (id) return find_in_cache(*id);
+  if (id) {
+    CRIA_ASSIGN_OR_RETURN(const std::string snapshot, find_in_cache(*id));
+    return model_in_folder(snapshot);
+  }
   return not_found("{}: no such file or folder, and not a model id (org/name or org/name@revision)",
                    quote(path_or_id));
 }

@@ -14,6 +14,8 @@ namespace cria {
 // $HUGGINGFACE_HUB_CACHE, else $HF_HOME/hub, else $XDG_CACHE_HOME/huggingface/hub, else
 // ~/.cache/huggingface/hub. The revision (default `main`) is a branch, a tag, or a commit of 40
 // hexadecimal digits. kNotFound says which cache folder was searched and what it has of the model.
+// A folder, given or found, that has no model.safetensors* but one GGUF model becomes the path of
+// its (first) file; several are kInvalidArgument, which lists them.
 Result<std::string> resolve_model(const std::string& path_or_id);
 
 // The vocabulary alone, from a folder (tokenizer files suffice), a tokenizer.json, a tiktoken

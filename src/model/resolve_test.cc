@@ -68,7 +68,24 @@ class ResolveTest : public ::testing::Test {
 TEST_F(ResolveTest, TakesAnExistingPathAsItIs) {
   const std::string file = folder_.write("file.gguf", "x");
   EXPECT_EQ(resolved(file), file);
-  EXPECT_EQ(resolved(folder_.path()), folder_.path());
+  EXPECT_EQ(resolved(snapshot(kCommit)), snapshot(kCommit));
+}
+
+TEST_F(ResolveTest, OpensTheOnlyGgufModelOfAFolder) {
+  const std::string in_snapshot = "models--org--name/snapshots/" + kCommit + "/";
+  folder_.write(in_snapshot + "README.md", "");
+  folder_.write(in_snapshot + "model-q4-00002-of-00002.gguf", "");
+  const std::string first = folder_.write(in_snapshot + "model-q4-00001-of-00002.gguf", "");
+  EXPECT_EQ(resolved("org/name"), first);
+  EXPECT_EQ(resolved(snapshot(kCommit)), first);
+  folder_.write(in_snapshot + "model-q8.gguf", "");
+  EXPECT_THAT(resolved("org/name"),
+              AllOf(HasSubstr(kCommit), HasSubstr("has 2 GGUF models"),
+                    HasSubstr("(model-q4-00001-of-00002.gguf, model-q8.gguf)")));
+  for (int i = 0; i < 20; ++i) folder_.write(in_snapshot + std::to_string(i) + ".gguf", "");
+  EXPECT_THAT(resolved("org/name"), AllOf(HasSubstr("has 22 GGUF"), HasSubstr(", ...); name")));
+  folder_.write(in_snapshot + "model.safetensors.index.json", "");
+  EXPECT_EQ(resolved("org/name"), snapshot(kCommit));
 }
 
 TEST_F(ResolveTest, FollowsReferencesAndCommits) {

@@ -4,7 +4,7 @@
 #include <filesystem>
 
 #include "base/mapped_file.h"
-#include "format/quote.h"
+#include "base/quote.h"
 #include "tokenizer/gguf_vocabulary.h"
 #include "tokenizer/hf_json.h"
 #include "tokenizer/llama2c.h"

@@ -4,8 +4,8 @@
 #include <optional>
 #include <span>
 
+#include "base/json/json.h"
 #include "tokenizer/gpt2_bytes.h"
-#include "tokenizer/json_input.h"
 #include "tokenizer/llama3_tokens.h"
 #include "tokenizer/pretokenizer.h"
 #include "tokenizer/tokenizer_blob.h"
@@ -243,7 +243,7 @@ Status HfReader::read_tokenizer(const json& tokenizer) {
 
 Result<json> HfReader::parse_optional(std::string_view text, const char* file) const {
   if (text.empty()) return json();
-  return parse_json(text, fmt::format("{}/{}", what_, file));
+  return parse_strict_json(text, fmt::format("{}/{}", what_, file));
 }
 
 // The id of a token given as "text" or as {"content": "text"}; kNoToken if there is none.
@@ -327,8 +327,9 @@ Status HfReader::read_settings(const HfTokenizerFiles& files) {
 }  // namespace
 
 Result<Vocabulary> read_hf_vocabulary(const HfTokenizerFiles& files, std::string_view what) {
-  CRIA_ASSIGN_OR_RETURN(const json tokenizer,
-                        parse_json(files.tokenizer_json, fmt::format("{}/tokenizer.json", what)));
+  CRIA_ASSIGN_OR_RETURN(
+      const json tokenizer,
+      parse_strict_json(files.tokenizer_json, fmt::format("{}/tokenizer.json", what)));
   HfReader reader(what);
   CRIA_RETURN_IF_ERROR(reader.read_tokenizer(tokenizer));
   CRIA_RETURN_IF_ERROR(reader.read_settings(files));

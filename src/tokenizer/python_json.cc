@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "tokenizer/json_input.h"
+#include "base/json/json.h"
 
 namespace cria {
 
@@ -120,7 +120,7 @@ class Writer {
 
   bool open(char bracket) {
     out_ += bracket;
-    return ++depth_ <= kMaxJsonDepth;
+    return ++depth_ <= kMaxJsonNesting;
   }
 
   void separate(bool& first) {
@@ -151,7 +151,7 @@ class Writer {
 Result<std::string> python_json(const ordered_json& value, int indent) {
   Writer writer(indent);
   if (!writer.write(value)) {
-    return invalid_argument("JSON nested more than {} deep", kMaxJsonDepth);
+    return invalid_argument("JSON nested more than {} deep", kMaxJsonNesting);
   }
   return std::move(writer).take();
 }

@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import random
-import resource
 import shutil
 import signal
 import struct
@@ -13,17 +12,7 @@ import tempfile
 import time
 import unittest
 
-from support import CRIA, SHARED, TINY, cria
-
-
-def file_size_limit(n_bytes):
-    """For preexec_fn: writing more than n_bytes to a file fails, as it does on a full disk."""
-
-    def limit():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
-
-    return limit
+from support import CRIA, SHARED, TINY, cria, file_size_limit
 
 
 class BadInput(unittest.TestCase):

@@ -4,6 +4,8 @@ import ast
 import math
 import os
 import pathlib
+import resource
+import signal
 import struct
 import subprocess
 import sys
@@ -35,6 +37,16 @@ def cria(*arguments, cache=None, check=True, env=None, **options):
     if check and done.returncode != 0:
         raise AssertionError(f"cria {' '.join(map(str, arguments))}: exit {done.returncode}: {done.stderr.decode()}")
     return done
+
+
+def file_size_limit(n_bytes):
+    """For preexec_fn: writing more than n_bytes to a file fails, as it does on a full disk."""
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
+
+    return limit
 
 
 def read_npy(path):

@@ -13,6 +13,7 @@ using Command = std::function<int()>;
 void add_run(CLI::App& app, Command& selected);
 void add_chat(CLI::App& app, Command& selected);
 void add_compile(CLI::App& app, Command& selected);
+void add_inflate(CLI::App& app, Command& selected);
 void add_inspect(CLI::App& app, Command& selected);
 void add_tokenize(CLI::App& app, Command& selected);
 void add_logits(CLI::App& app, Command& selected);

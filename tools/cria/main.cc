@@ -53,6 +53,7 @@ int main(int argc, char** argv) {
   cria::cli::add_run(app, selected);
   cria::cli::add_chat(app, selected);
   cria::cli::add_compile(app, selected);
+  cria::cli::add_inflate(app, selected);
   cria::cli::add_inspect(app, selected);
   cria::cli::add_tokenize(app, selected);
   cria::cli::add_logits(app, selected);

@@ -5,8 +5,8 @@
 
 #include "base/aligned_buffer.h"
 #include "base/byte_reader.h"
+#include "base/quote.h"
 #include "format/gguf/gguf_types.h"
-#include "format/quote.h"
 
 namespace cria {
 namespace {

@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <unordered_map>
 
-#include "format/quote.h"
+#include "base/quote.h"
 
 namespace cria {
 namespace {

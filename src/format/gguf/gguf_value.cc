@@ -1,8 +1,8 @@
 // Metadata values: typed access and printing.
 #include <cstring>
 
+#include "base/quote.h"
 #include "format/gguf/gguf.h"
-#include "format/quote.h"
 
 namespace cria {
 namespace {

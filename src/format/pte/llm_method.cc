@@ -2,7 +2,7 @@
 
 #include <limits>
 
-#include "format/quote.h"
+#include "base/quote.h"
 
 namespace cria::pte {
 namespace {

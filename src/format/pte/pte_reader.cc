@@ -4,10 +4,10 @@
 #include <string>
 
 #include "base/byte_reader.h"
+#include "base/quote.h"
 #include "format/pte/pte_flatbuffer.h"
 #include "format/pte/pte_schema.h"
 #include "format/pte/pte_verify.h"
-#include "format/quote.h"
 
 namespace cria::pte {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <unordered_set>
 
-#include "format/quote.h"
+#include "base/quote.h"
 
 namespace cria::pte {
 namespace {

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "base/partial_file.h"
 #include "base/result.h"
-#include "format/pte/partial_file.h"
 #include "format/pte/pte_program.h"
 
 namespace cria::pte {

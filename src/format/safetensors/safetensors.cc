@@ -5,8 +5,8 @@
 #include <cstring>
 
 #include "base/byte_reader.h"
-#include "format/json/json.h"
-#include "format/quote.h"
+#include "base/json/json.h"
+#include "base/quote.h"
 
 namespace cria {
 namespace {

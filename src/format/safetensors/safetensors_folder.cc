@@ -3,8 +3,8 @@
 #include <set>
 #include <unordered_map>
 
-#include "format/json/json.h"
-#include "format/quote.h"
+#include "base/json/json.h"
+#include "base/quote.h"
 #include "format/safetensors/safetensors.h"
 
 namespace cria {

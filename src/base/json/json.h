@@ -1,6 +1,7 @@
 // JSON from files that nobody vouches for.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -10,7 +11,7 @@
 
 namespace cria {
 
-inline constexpr int kMaxJsonNesting = 64;
+inline constexpr std::size_t kMaxJsonNesting = 64;
 
 // Parses a whole text. `what` names it in errors. kBadInput (with the byte offset where it is
 // known) when it is not JSON, nests deeper than kMaxJsonNesting, or has an object with the same key

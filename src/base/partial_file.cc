@@ -1,4 +1,4 @@
-#include "format/pte/partial_file.h"
+#include "base/partial_file.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -14,7 +14,7 @@
 #include <random>
 #include <utility>
 
-namespace cria::pte {
+namespace cria {
 namespace {
 
 constexpr mode_t kMode = 0666;  // less the user's umask
@@ -208,4 +208,4 @@ Status PartialFile::commit() {
   return status;
 }
 
-}  // namespace cria::pte
+}  // namespace cria

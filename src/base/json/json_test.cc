@@ -1,4 +1,4 @@
-#include "format/json/json.h"
+#include "base/json/json.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -8,7 +8,7 @@
 
 #include "base/result.h"
 
-namespace cria::pte {
+namespace cria {
 
 // Written under no name (O_TMPFILE), so that nothing remains even of a killed process; where the
 // file system cannot do that, under "<path>.<random>.partial" in the same folder, removed on
@@ -50,4 +50,4 @@ class PartialFile {
   int descriptor_ = -1;
 };
 
-}  // namespace cria::pte
+}  // namespace cria

@@ -1,9 +1,9 @@
-#include "format/json/json.h"
+#include "base/json/json.h"
 
 #include <string>
 #include <vector>
 
-#include "format/quote.h"
+#include "base/quote.h"
 
 namespace cria {
 namespace {
