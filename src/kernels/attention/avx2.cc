@@ -293,6 +293,7 @@ inline void add_codes(const ValueTile& tile, const std::int16_t (*codes)[kTile],
     for (__m256i& v : row) v = _mm256_setzero_si256();
   }
   const std::int16_t* v = tile.codes + 4 * d;
+#pragma GCC unroll 2
   for (int q = 0; q < n_quads; ++q, v += 4 * dim) {
     __m256i c[kRows];
     CRIA_UNROLL
@@ -303,10 +304,12 @@ inline void add_codes(const ValueTile& tile, const std::int16_t (*codes)[kTile],
     }
     CRIA_UNROLL
     for (int j = 0; j < 4; ++j) {
-      const __m256i value = _mm256_load_si256(reinterpret_cast<const __m256i*>(v + 16 * j));
+      __m256i value = _mm256_load_si256(reinterpret_cast<const __m256i*>(v + 16 * j));
+      keep(value);  // else it is loaded again for each row
       CRIA_UNROLL
       for (int r = 0; r < kRows; ++r) {
         sum[r][j] = _mm256_add_epi32(sum[r][j], _mm256_madd_epi16(value, c[r]));
+        keep(sum[r][j]);
       }
     }
   }
@@ -323,19 +326,25 @@ inline void add_codes(const ValueTile& tile, const std::int16_t (*codes)[kTile],
   }
 }
 
-// Columns [d, d + 32) of kRows rows from r on.
-template <int kRows>
-inline void add_row_codes(Block& block, const ValueTile& tile, int r, std::int64_t p0,
-                          std::int64_t d) {
-  const int n_quads = (block.rows[r + kRows - 1].n_in_tile(p0) + 3) / 4;
-  alignas(32) std::int16_t codes[kRows][kTile];
-  float scales[kRows];
-  for (int i = 0; i < kRows; ++i) {
-    scales[i] = quantize_weights(block.scores[r + i], tile.scales[d / kColumnGroup],
-                                 block.rows[r + i].n_in_tile(p0), codes[i]);
+// Columns [d, d + 32) of all rows. Their weights are quantized first, one row after the other, so
+// that the long chains of finding a largest weight overlap.
+inline void add_columns(Block& block, const ValueTile& tile, std::int64_t p0, std::int64_t d) {
+  alignas(32) std::int16_t codes[kMaxRows][kTile];
+  float scales[kMaxRows];
+  for (int r = 0; r < block.n_rows; ++r) {
+    scales[r] = quantize_weights(block.scores[r], tile.scales[d / kColumnGroup],
+                                 block.rows[r].n_in_tile(p0), codes[r]);
   }
+  const std::int64_t dim = block.args.head_dim;
   for (std::int64_t half = d; half < d + kColumnGroup; half += 16) {
-    add_codes<kRows>(tile, codes, scales, block.args.head_dim, n_quads, half, &block.rows[r]);
+    int r = 0;
+    for (; r + 2 <= block.n_rows; r += 2) {
+      const int n_quads = (block.rows[r + 1].n_in_tile(p0) + 3) / 4;
+      add_codes<2>(tile, codes + r, scales + r, dim, n_quads, half, &block.rows[r]);
+    }
+    if (r == block.n_rows) continue;
+    const int n_quads = (block.rows[r].n_in_tile(p0) + 3) / 4;
+    add_codes<1>(tile, codes + r, scales + r, dim, n_quads, half, &block.rows[r]);
   }
 }
 
@@ -343,9 +352,7 @@ inline void add_values_q8(Block& block, std::int64_t p0, int n) {
   ValueTile tile;
   widen_tile(block.args, p0, n, tile);
   for (std::int64_t d = 0; d < block.args.head_dim; d += kColumnGroup) {
-    int r = 0;
-    for (; r + 2 <= block.n_rows; r += 2) add_row_codes<2>(block, tile, r, p0, d);
-    if (r < block.n_rows) add_row_codes<1>(block, tile, r, p0, d);
+    add_columns(block, tile, p0, d);
   }
 }
 

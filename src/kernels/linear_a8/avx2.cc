@@ -156,11 +156,6 @@ inline __m256i broadcast_32(const void* at) {
   return _mm256_set1_epi32(bits);
 }
 
-// Keeps a running sum in its register. Compilers otherwise turn the chain of additions of an
-// unrolled loop into a tree, which needs all its leaves at once: measured, half of the speed goes
-// into spills.
-inline void keep(__m256i& v) { asm("" : "+x"(v)); }
-
 // The factor of the sums of a block: its small scale, or 1.
 template <Encoding encoding>
 inline __m256i block_factor(const GroupScales<encoding>& scales, int quad, int half) {

@@ -25,6 +25,11 @@ inline __m256i shift_bits(__m256i v, int n) {
   return n >= 0 ? _mm256_srli_epi16(v, n) : _mm256_slli_epi16(v, -n);
 }
 
+// Keeps a running sum in its register. Compilers otherwise turn the chain of additions of an
+// unrolled loop into a tree, which needs all its leaves at once: measured, half of the speed goes
+// into spills.
+inline void keep(__m256i& v) { asm("" : "+x"(v)); }
+
 // The codes of one quad (4 columns) for rows 8 * half .. 8 * half + 7: byte 4 * row + j.
 template <int bits>
 inline __m256i load_quad(const std::uint8_t* group, int quad, int half) {
