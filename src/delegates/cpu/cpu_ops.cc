@@ -12,6 +12,8 @@ namespace {
 // Weights a linear task should stream: long enough to pay for handing it out (under a microsecond),
 // short enough that threads finish together.
 constexpr std::size_t kTaskWeightBytes = 128 * 1024;
+// Kernels read up to four panels side by side: tasks of whole fours leave none over.
+constexpr std::int64_t kPanelsSideBySide = 4;
 constexpr std::int64_t kTasksPerThread = 4;   // at least, where there are that many panels
 constexpr std::int64_t kAttentionTokens = 8;  // tokens of an attention task
 constexpr std::int64_t kRowTile = 4;          // rows of a task of a cheap op
@@ -148,7 +150,9 @@ void CpuMethod::linear(const PlanOp& op, const CpuCall& call) {
     const std::int64_t n_panels = ceil_div(weight.n_rows, kPanelRows);
     const auto by_bytes = static_cast<std::int64_t>(kTaskWeightBytes / weight.panel_bytes);
     const std::int64_t by_threads = n_panels / (kTasksPerThread * host_.n_threads);
-    const std::int64_t per_task = std::max<std::int64_t>(1, std::min(by_bytes, by_threads));
+    const std::int64_t per_task =
+        std::max<std::int64_t>(1, ceil_div(std::min(by_bytes, by_threads), kPanelsSideBySide)) *
+        kPanelsSideBySide;
     parts.push_back({n_tasks, n_panels, per_task});
     n_tasks += ceil_div(n_panels, per_task);
   }
