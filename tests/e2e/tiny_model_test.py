@@ -96,6 +96,8 @@ class TinyModel(unittest.TestCase):
         full = self.generate(eight, "-c", 20, "--ignore-eos")  # 20 positions are held as 32
         self.assertEqual(full["stop_reason"], "context")
         self.assertLessEqual(full["stats"]["n_prompt"] + full["stats"]["n_generated"], 33)
+        row = json.loads(cria("bench", eight, "-p", 8, "-n", 0, "-r", 1, "--no-machine", "-o", "json").stdout)[0]
+        self.assertEqual((row["type_k"], row["type_v"]), ("q8_0", "q8_0"))
         refused = cria("run", eight, "-p", "x", "-ctk", "f16", check=False)
         self.assertEqual(refused.returncode, 1)
         self.assertIn(b"compiled with -ctk q8_0, -ctk f16 needs the checkpoint", refused.stderr)
