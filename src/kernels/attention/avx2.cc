@@ -114,8 +114,8 @@ inline void add_row_codes(Block& block, const ValueTile& tile, int r, std::int64
   }
 }
 
-// What attention/avx2.h leaves open.
-struct Avx2Attention {
+// What attention/block.h leaves open.
+struct Avx2Attention : HalfAttention {
   static void linear_a8(const LinearA8Args& args) { linear_a8_avx2(args); }
 
   static void weigh_tile(float* scores, int n, std::int64_t dim, Row& row) {
@@ -124,24 +124,25 @@ struct Avx2Attention {
       const __m256 seen = _mm256_castsi256_ps(below(i, n));
       _mm256_storeu_ps(scores + i, _mm256_blendv_ps(infinity, _mm256_loadu_ps(scores + i), seen));
     }
-    const __m256 shrink_8 = _mm256_set1_ps(raise_top(max_of(scores, kTile), row));
+    const __m256 shrink_8 = _mm256_set1_ps(attention_block::raise_top(max_of(scores, kTile), row));
     const __m256 top_8 = _mm256_set1_ps(row.top);
-    row.sum = _mm256_mul_ps(row.sum, shrink_8);
+    __m256 sum = _mm256_mul_ps(_mm256_load_ps(row.sum), shrink_8);
     for (std::int64_t d = 0; d < dim; d += 8) {
       _mm256_store_ps(row.acc + d, _mm256_mul_ps(_mm256_load_ps(row.acc + d), shrink_8));
     }
     for (int i = 0; i < kTile; i += 8) {
       const __m256 p = exp(_mm256_sub_ps(_mm256_loadu_ps(scores + i), top_8));
       _mm256_storeu_ps(scores + i, p);
-      row.sum = _mm256_add_ps(row.sum, p);
+      sum = _mm256_add_ps(sum, p);
     }
+    _mm256_store_ps(row.sum, sum);
   }
 
   static void add_values_q8(Block& block, std::int64_t p0, int n) {
     ValueTile tile;
     widen_tile(block.args, p0, n, tile);
     for (std::int64_t d = 0; d < block.args.head_dim; d += kColumnGroup) {
-      int r = 0;
+      int r = block.first_row(p0);
       for (; r + 2 <= block.n_rows; r += 2) add_row_codes<2>(block, tile, r, p0, d);
       if (r < block.n_rows) add_row_codes<1>(block, tile, r, p0, d);
     }
@@ -151,6 +152,8 @@ struct Avx2Attention {
 }  // namespace
 }  // namespace avx2
 
-void attention_avx2(const AttentionArgs& args) { avx2::attention<avx2::Avx2Attention>(args); }
+void attention_avx2(const AttentionArgs& args) {
+  attention_block::attention<avx2::Avx2Attention>(args);
+}
 
 }  // namespace cria

@@ -1,55 +1,23 @@
 // attention on 256-bit registers: what AVX2 and AVX-512 share. Internal linkage throughout, as in
 // panel/generic.h.
-//
-// Rows (a token and a query head) go through the cache together, up to 32 at a time, tile by tile,
-// so that a tile is read from memory once. Half floats are converted for two heads at a time. A
-// tile of int8 keys is a linear over its panels. What is left to the instruction set: Form, below.
 #pragma once
 
 #include <immintrin.h>
 
-#include <algorithm>
-#include <cstring>
-
 #include "kernels/activation/avx2.h"
-#include "kernels/attention/generic.h"
-#include "kernels/isa.h"
+#include "kernels/attention/block.h"
 #include "kernels/panel/avx2.h"
 #include "kernels/softmax/avx2.h"
 
 namespace cria::avx2 {
 namespace {
 
-inline constexpr int kTile = spec::kAttentionTile;
-inline constexpr int kMaxRows = kA8TileTokens;
+using attention_block::Block;
+using attention_block::kTile;
+using attention_block::Row;
+
 inline constexpr int kPositions = 4;     // scores computed together: 2 heads x 4 positions = 8 sums
 inline constexpr int kValueVectors = 4;  // 32 columns of V: 2 heads x 4 vectors = 8 sums
-
-// One token and query head, and its running state as spec::AttentionState.
-struct Row {
-  const float* q;
-  float* out;
-  std::int64_t n_positions;  // that it sees
-  float top;
-  __m256 sum;
-  alignas(64) float acc[kMaxHeadDim];
-
-  // Positions of the tile at p0 that it sees.
-  int n_in_tile(std::int64_t p0) const {
-    return static_cast<int>(std::clamp<std::int64_t>(n_positions - p0, 0, kTile));
-  }
-};
-
-// Consecutive rows of a call, and what they share.
-struct Block {
-  const AttentionArgs& args;
-  int n_rows;
-  Row rows[kMaxRows];
-  float scores[kMaxRows][kTile];  // of the tile at hand; then weights
-  // The queries as int8, when the keys are.
-  std::int8_t codes[kMaxRows * kMaxHeadDim];
-  A8Block blocks[kMaxRows * kMaxHeadDim / kColumnGroup];
-};
 
 inline __m256i iota() { return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7); }
 
@@ -92,63 +60,6 @@ inline void score_halves(const AttentionArgs& args, const float* q, std::int64_t
       _mm_storeu_ps(scores[h] + i, _mm_mul_ps(sums, scale));
     }
   }
-}
-
-// Whether row r and the next are heads of one token: then they see the same positions.
-inline bool is_pair(const Block& block, int r) {
-  return r + 1 < block.n_rows && block.rows[r].n_positions == block.rows[r + 1].n_positions &&
-         block.rows[r].q + block.args.head_dim == block.rows[r + 1].q;
-}
-
-inline void score_tile_f16(Block& block, std::int64_t p0) {
-  for (int r = 0; r < block.n_rows;) {
-    const int n = block.rows[r].n_in_tile(p0);
-    if (is_pair(block, r)) {
-      score_halves<2>(block.args, block.rows[r].q, p0, n, block.scores + r);
-      r += 2;
-    } else {
-      score_halves<1>(block.args, block.rows[r].q, p0, n, block.scores + r);
-      ++r;
-    }
-  }
-}
-
-inline void quantize_queries(Block& block) {
-  const std::int64_t dim = block.args.head_dim;
-  for (int r = 0; r < block.n_rows; ++r) {
-    quantize_a8_avx2({block.rows[r].q, 0, block.n_rows, r, 1, dim, block.codes, block.blocks});
-  }
-}
-
-// All rows with all panels that any of them sees: what a row does not see is masked later.
-template <typename Form>
-inline void score_tile_q8(Block& block, std::int64_t p0, int n) {
-  const AttentionArgs& args = block.args;
-  Form::linear_a8({.encoding = Encoding::kQ8,
-                   .panels = args.k + p0 / kKvPanel * kv_panel_bytes(args.head_dim),
-                   .n_rows = (n + kKvPanel - 1) / kKvPanel * kKvPanel,
-                   .n_cols = args.head_dim,
-                   .codes = block.codes,
-                   .blocks = block.blocks,
-                   .n_tokens = block.n_rows,
-                   .out = block.scores[0],
-                   .out_stride = kTile,
-                   .accumulate = false});
-  const __m256 scale = _mm256_set1_ps(args.scale);
-  for (int r = 0; r < block.n_rows; ++r) {
-    for (int i = 0; i < n; i += 8) {
-      float* at = block.scores[r] + i;
-      _mm256_storeu_ps(at, _mm256_mul_ps(_mm256_loadu_ps(at), scale));
-    }
-  }
-}
-
-// The running maximum, raised to that of a tile; returns what earlier sums shrink by.
-inline float raise_top(float tile_top, Row& row) {
-  const float top = tile_top > row.top ? tile_top : row.top;
-  const float shrink = spec::exp(row.top - top);
-  row.top = top;
-  return shrink;
 }
 
 // --- values as half floats -----------------------------------------------------------------------
@@ -195,18 +106,6 @@ inline void add_row_halves(Block& block, int r, std::int64_t p0) {
   }
 }
 
-inline void add_values_f16(Block& block, std::int64_t p0) {
-  for (int r = 0; r < block.n_rows;) {
-    if (is_pair(block, r)) {
-      add_row_halves<2>(block, r, p0);
-      r += 2;
-    } else {
-      add_row_halves<1>(block, r, p0);
-      ++r;
-    }
-  }
-}
-
 // --- values as int8 ------------------------------------------------------------------------------
 
 // Scales of a tile of values.
@@ -226,78 +125,21 @@ inline void load_value_scales(const AttentionArgs& args, std::int64_t p0, int n,
   }
 }
 
-// --- a block of rows -----------------------------------------------------------------------------
+// The part of a Form that does not depend on how int8 is multiplied.
+struct HalfAttention {
+  static void quantize_a8(const QuantizeA8Args& args) { quantize_a8_avx2(args); }
 
-// Rows that see nothing of a tile (later positions of the call) take part with weights of zero,
-// which change nothing.
-template <typename Form>
-inline void attend_tile(Block& block, std::int64_t p0) {
-  const AttentionArgs& args = block.args;
-  const int n = block.rows[block.n_rows - 1].n_in_tile(p0);
-  if (args.k_type == KvType::kQ8) {
-    score_tile_q8<Form>(block, p0, n);
-  } else {
-    score_tile_f16(block, p0);
+  template <int kHeads>
+  static void score_halves(const AttentionArgs& args, const float* q, std::int64_t p0, int n,
+                           float (*scores)[kTile]) {
+    avx2::score_halves<kHeads>(args, q, p0, n, scores);
   }
-  for (int r = 0; r < block.n_rows; ++r) {
-    Row& row = block.rows[r];
-    const int n_seen = row.n_in_tile(p0);
-    if (n_seen > 0) Form::weigh_tile(block.scores[r], n_seen, args.head_dim, row);
-  }
-  if (args.v_type == KvType::kQ8) {
-    Form::add_values_q8(block, p0, n);
-  } else {
-    add_values_f16(block, p0);
-  }
-}
 
-template <typename Form>
-inline void attend(Block& block) {
-  const std::int64_t dim = block.args.head_dim;
-  for (int r = 0; r < block.n_rows; ++r) {
-    Row& row = block.rows[r];
-    row.top = -std::numeric_limits<float>::infinity();
-    row.sum = _mm256_setzero_ps();
-    for (std::int64_t d = 0; d < dim; ++d) row.acc[d] = 0.0f;
+  template <int kHeads>
+  static void add_row_halves(Block& block, int r, std::int64_t p0) {
+    avx2::add_row_halves<kHeads>(block, r, p0);
   }
-  if (block.args.k_type == KvType::kQ8) quantize_queries(block);
-  const std::int64_t n_positions = block.rows[block.n_rows - 1].n_positions;
-  for (std::int64_t p0 = 0; p0 < n_positions; p0 += kTile) attend_tile<Form>(block, p0);
-  for (int r = 0; r < block.n_rows; ++r) {
-    const Row& row = block.rows[r];
-    float lanes[8];
-    _mm256_storeu_ps(lanes, row.sum);
-    const __m256 inverse = _mm256_set1_ps(1.0f / spec::sum_of_lanes(lanes));
-    for (std::int64_t d = 0; d < dim; d += 8) {
-      _mm256_storeu_ps(row.out + d, _mm256_mul_ps(_mm256_load_ps(row.acc + d), inverse));
-    }
-  }
-}
-
-// Form is how an instruction set does what it has its own instructions for (`static` members):
-//   linear_a8(args)                       the op
-//   weigh_tile(scores, n, head_dim, row)  scores -> weights, in place, those past n zero; shrinks
-//                                         what was summed before
-//   add_values_q8(block, p0, n)           acc of all rows += weights times int8 values, of the n
-//                                         positions of the tile that any row sees
-template <typename Form>
-inline void attention(const AttentionArgs& args) {
-  if (args.head_dim % 8 != 0) return spec::attention(args);  // no such model is known
-  Block block = {args, 0};
-  for (std::int64_t t = 0; t < args.n_tokens; ++t) {
-    for (std::int64_t h = 0; h < args.n_heads; ++h) {
-      Row& row = block.rows[block.n_rows++];
-      row.q = args.q + t * args.q_stride + h * args.head_dim;
-      row.out = args.out + t * args.out_stride + h * args.head_dim;
-      row.n_positions = args.first_position + t + 1;
-      if (block.n_rows == kMaxRows) {
-        attend<Form>(block);
-        block.n_rows = 0;
-      }
-    }
-  }
-  if (block.n_rows > 0) attend<Form>(block);
-}
+};
 
 }  // namespace
 }  // namespace cria::avx2

@@ -13,7 +13,9 @@ namespace cria {
 namespace avx512 {
 namespace {
 
-using avx2::kTile;
+using attention_block::Block;
+using attention_block::kTile;
+using attention_block::Row;
 
 constexpr int kVectors = kTile / 16;
 // 4 rows x 2 planes x 32 columns are 16 registers of sums.
@@ -91,7 +93,7 @@ struct ValuePanels {
 // acc[r][d .. d + 32) += scale[r] * sum over positions of codes[r] * the tile's.
 template <int kRows>
 inline void add_codes(const ValuePanels& panels, const WeightPlanes* weights, std::int64_t d,
-                      avx2::Row* rows) {
+                      Row* rows) {
   __m512i sum[kRows][2][2];  // [row][plane][16 columns]
   for (auto& row : sum) {
     for (auto& plane : row) plane[0] = plane[1] = _mm512_setzero_si512();
@@ -127,7 +129,7 @@ inline void add_codes(const ValuePanels& panels, const WeightPlanes* weights, st
 
 // Columns [d, d + 32) of kRows rows from r on.
 template <int kRows>
-inline void add_row_codes(avx2::Block& block, const float* scales, int r, std::int64_t p0,
+inline void add_row_codes(Block& block, const float* scales, int r, std::int64_t p0,
                           std::int64_t d) {
   const std::int64_t dim = block.args.head_dim, panel_bytes = kv_panel_bytes(dim);
   const int n = block.rows[r + kRows - 1].n_in_tile(p0);  // the most
@@ -140,11 +142,11 @@ inline void add_row_codes(avx2::Block& block, const float* scales, int r, std::i
   add_codes<kRows>(panels, weights, d, &block.rows[r]);
 }
 
-// What attention/avx2.h leaves open.
-struct Avx512Attention {
+// What attention/block.h leaves open.
+struct Avx512Attention : avx2::HalfAttention {
   static void linear_a8(const LinearA8Args& args) { CRIA_AVX512VNNI_NAME(linear_a8)(args); }
 
-  static void weigh_tile(float* scores, int n, std::int64_t dim, avx2::Row& row) {
+  static void weigh_tile(float* scores, int n, std::int64_t dim, Row& row) {
     __m512 s[kVectors];
     __m512 tops = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
     const __m512 infinity = tops;
@@ -154,26 +156,27 @@ struct Avx512Attention {
       tops = _mm512_max_ps(s[i], tops);  // in this order not-a-number is passed over
     }
     const float tile_top = avx2::max_of_lanes(_mm256_max_ps(low_half(tops), high_half(tops)));
-    const __m256 shrink = _mm256_set1_ps(avx2::raise_top(tile_top, row));
+    const __m256 shrink = _mm256_set1_ps(attention_block::raise_top(tile_top, row));
     for (std::int64_t d = 0; d < dim; d += 8) {
       _mm256_store_ps(row.acc + d, _mm256_mul_ps(_mm256_load_ps(row.acc + d), shrink));
     }
-    row.sum = _mm256_mul_ps(row.sum, shrink);
+    __m256 sum = _mm256_mul_ps(_mm256_load_ps(row.sum), shrink);
     const __m512 top = _mm512_set1_ps(row.top);
     CRIA_UNROLL
     for (int i = 0; i < kVectors; ++i) {
       const __m512 p = exp(_mm512_sub_ps(s[i], top));
       _mm512_storeu_ps(scores + 16 * i, p);
-      row.sum = _mm256_add_ps(_mm256_add_ps(row.sum, low_half(p)), high_half(p));
+      sum = _mm256_add_ps(_mm256_add_ps(sum, low_half(p)), high_half(p));
     }
+    _mm256_store_ps(row.sum, sum);
   }
 
-  static void add_values_q8(avx2::Block& block, std::int64_t p0, int n) {
+  static void add_values_q8(Block& block, std::int64_t p0, int n) {
     alignas(64) avx2::ValueScales scales;
     avx2::load_value_scales(block.args, p0, n, scales);
     for (std::int64_t d = 0; d < block.args.head_dim; d += kColumnGroup) {
       const float* of_columns = scales[d / kColumnGroup];
-      int r = 0;
+      int r = block.first_row(p0);
       for (; r + kRowTile <= block.n_rows; r += kRowTile) {
         add_row_codes<kRowTile>(block, of_columns, r, p0, d);
       }
@@ -189,7 +192,7 @@ struct Avx512Attention {
 }  // namespace avx512
 
 void CRIA_AVX512VNNI_NAME(attention)(const AttentionArgs& args) {
-  avx2::attention<avx512::Avx512Attention>(args);
+  attention_block::attention<avx512::Avx512Attention>(args);
 }
 
 }  // namespace cria
