@@ -55,7 +55,8 @@ function(cria_isa_sources library isa)
     set(options -mavx2 -mfma -mf16c)
   elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND isa STREQUAL "avx512vnni")
     # GCC 12 warns of its own header (its bug 105593).
-    set(options -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -Wno-maybe-uninitialized)
+    set(options -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -Wno-maybe-uninitialized
+                -Wno-uninitialized)
   elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64" AND isa STREQUAL "neon_dotprod")
     set(options -march=armv8.2-a+dotprod+fp16)
   elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64" AND isa STREQUAL "neon_i8mm")

@@ -94,12 +94,6 @@ inline GroupScales<encoding> load_scales(const spec::PanelRegions& panel, std::i
   return out;
 }
 
-inline __m512i broadcast_32(const std::int8_t* at) {
-  int bits;
-  std::memcpy(&bits, at, sizeof(bits));
-  return _mm512_set1_epi32(bits);
-}
-
 // Sum of the activations of block b of a group.
 template <Encoding encoding>
 inline int block_sum(const A8Block& block, int b) {

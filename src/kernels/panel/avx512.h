@@ -23,6 +23,13 @@ inline constexpr int kQuads = kColumnGroup / 4;
 
 inline __m512i load_512(const void* at) { return _mm512_loadu_si512(at); }
 
+// The same four bytes in every lane.
+inline __m512i broadcast_32(const void* at) {
+  int bits;
+  std::memcpy(&bits, at, sizeof(bits));
+  return _mm512_set1_epi32(bits);
+}
+
 // A table of 16 bytes in each quarter of a register, for vpshufb.
 inline __m512i repeat_128(__m128i v) {
   return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_broadcastsi128_si256(v)),

@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -50,6 +51,11 @@ inline Ints inserti64x4(Ints v, __m256i part, int at) {
 inline Floats castsi512_ps(const Ints& v) {
   return each([](__m256i x) { return _mm256_castsi256_ps(x); }, v);
 }
+inline Ints castps_si512(const Floats& v) {
+  return each([](__m256 x) { return _mm256_castps_si256(x); }, v);
+}
+inline __m256 castps512_ps256(const Floats& v) { return v.half[0]; }
+inline __m256 extractf32x8_ps(const Floats& v, int at) { return v.half[at]; }
 
 inline Ints and_si512(const Ints& a, const Ints& b) {
   return each([](__m256i x, __m256i y) { return _mm256_and_si256(x, y); }, a, b);
@@ -73,6 +79,21 @@ inline Ints shuffle_epi8(const Ints& v, const Ints& at) {
   return each([](__m256i x, __m256i y) { return _mm256_shuffle_epi8(x, y); }, v, at);
 }
 
+// Each quarter of a register by itself, as the halves of AVX2.
+inline Ints packus_epi32(const Ints& a, const Ints& b) {
+  return each([](__m256i x, __m256i y) { return _mm256_packus_epi32(x, y); }, a, b);
+}
+inline Ints packus_epi16(const Ints& a, const Ints& b) {
+  return each([](__m256i x, __m256i y) { return _mm256_packus_epi16(x, y); }, a, b);
+}
+inline Ints permutexvar_epi32(const Ints& at, const Ints& v) {
+  std::uint32_t from[16], index[16], to[16];
+  storeu_si512(from, v);
+  storeu_si512(index, at);
+  for (int i = 0; i < 16; ++i) to[i] = from[index[i] % 16];
+  return loadu_si512(to);
+}
+
 inline Ints add_epi32(const Ints& a, const Ints& b) {
   return each([](__m256i x, __m256i y) { return _mm256_add_epi32(x, y); }, a, b);
 }
@@ -81,6 +102,15 @@ inline Ints sub_epi32(const Ints& a, const Ints& b) {
 }
 inline Ints mullo_epi32(const Ints& a, const Ints& b) {
   return each([](__m256i x, __m256i y) { return _mm256_mullo_epi32(x, y); }, a, b);
+}
+
+inline Ints max_epu32(const Ints& a, const Ints& b) {
+  return each([](__m256i x, __m256i y) { return _mm256_max_epu32(x, y); }, a, b);
+}
+inline std::uint32_t reduce_max_epu32(const Ints& v) {
+  std::uint32_t lanes[16];
+  storeu_si512(lanes, v);
+  return *std::max_element(lanes, lanes + 16);
 }
 
 // Sums of four products of unsigned and signed bytes: even and odd bytes apart, in 16 bits.
@@ -111,11 +141,34 @@ inline Ints mask_blend_epi32(std::uint16_t mask, const Ints& zero, const Ints& o
   return loadu_si512(a);
 }
 
+inline std::uint16_t cmp_ps_mask(const Floats& a, const Floats& b, int predicate) {
+  const bool less = predicate == _CMP_LT_OQ;  // else _CMP_GT_OQ
+  unsigned mask = 0;
+  for (int i = 0; i < 2; ++i) {
+    const __m256 holds = less ? _mm256_cmp_ps(a.half[i], b.half[i], _CMP_LT_OQ)
+                              : _mm256_cmp_ps(a.half[i], b.half[i], _CMP_GT_OQ);
+    mask |= static_cast<unsigned>(_mm256_movemask_ps(holds)) << 8 * i;
+  }
+  return static_cast<std::uint16_t>(mask);
+}
+inline Floats mask_blend_ps(std::uint16_t mask, const Floats& zero, const Floats& one) {
+  return castsi512_ps(mask_blend_epi32(mask, castps_si512(zero), castps_si512(one)));
+}
+
 inline Floats mul_ps(const Floats& a, const Floats& b) {
   return each([](__m256 x, __m256 y) { return _mm256_mul_ps(x, y); }, a, b);
 }
 inline Floats add_ps(const Floats& a, const Floats& b) {
   return each([](__m256 x, __m256 y) { return _mm256_add_ps(x, y); }, a, b);
+}
+inline Floats sub_ps(const Floats& a, const Floats& b) {
+  return each([](__m256 x, __m256 y) { return _mm256_sub_ps(x, y); }, a, b);
+}
+inline Floats max_ps(const Floats& a, const Floats& b) {
+  return each([](__m256 x, __m256 y) { return _mm256_max_ps(x, y); }, a, b);
+}
+inline Floats maskz_mul_ps(std::uint16_t mask, const Floats& a, const Floats& b) {
+  return mask_blend_ps(mask, set1_ps(0.0f), mul_ps(a, b));
 }
 inline Floats fmadd_ps(const Floats& a, const Floats& b, const Floats& c) {
   return each([](__m256 x, __m256 y, __m256 z) { return _mm256_fmadd_ps(x, y, z); }, a, b, c);
@@ -126,6 +179,9 @@ inline Floats fnmadd_ps(const Floats& a, const Floats& b, const Floats& c) {
 
 inline Floats cvtepi32_ps(const Ints& v) {
   return each([](__m256i x) { return _mm256_cvtepi32_ps(x); }, v);
+}
+inline Ints cvtps_epi32(const Floats& v) {
+  return each([](__m256 x) { return _mm256_cvtps_epi32(x); }, v);
 }
 inline Floats cvtph_ps(__m256i halves) {
   return {{_mm256_cvtph_ps(_mm256_castsi256_si128(halves)),
@@ -147,6 +203,8 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #undef _mm512_slli_epi16
 #undef _mm512_slli_epi32
 #undef _mm512_cmpgt_epi32_mask
+#undef _mm512_cmp_ps_mask
+#undef _mm512_extractf32x8_ps
 
 #define __m512i cria::avx512::Ints
 #define __m512 cria::avx512::Floats
@@ -163,6 +221,9 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #define _mm512_castsi256_si512 cria::avx512::castsi256_si512
 #define _mm512_inserti64x4 cria::avx512::inserti64x4
 #define _mm512_castsi512_ps cria::avx512::castsi512_ps
+#define _mm512_castps_si512 cria::avx512::castps_si512
+#define _mm512_castps512_ps256 cria::avx512::castps512_ps256
+#define _mm512_extractf32x8_ps cria::avx512::extractf32x8_ps
 #define _mm512_and_si512 cria::avx512::and_si512
 #define _mm512_or_si512 cria::avx512::or_si512
 #define _mm512_srli_epi16 cria::avx512::srli_epi16
@@ -170,17 +231,28 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #define _mm512_slli_epi32 cria::avx512::slli_epi32
 #define _mm512_sllv_epi32 cria::avx512::sllv_epi32
 #define _mm512_shuffle_epi8 cria::avx512::shuffle_epi8
+#define _mm512_packus_epi32 cria::avx512::packus_epi32
+#define _mm512_packus_epi16 cria::avx512::packus_epi16
+#define _mm512_permutexvar_epi32 cria::avx512::permutexvar_epi32
 #define _mm512_add_epi32 cria::avx512::add_epi32
 #define _mm512_sub_epi32 cria::avx512::sub_epi32
 #define _mm512_mullo_epi32 cria::avx512::mullo_epi32
+#define _mm512_max_epu32 cria::avx512::max_epu32
+#define _mm512_reduce_max_epu32 cria::avx512::reduce_max_epu32
 #define _mm512_dpbusd_epi32 cria::avx512::dpbusd_epi32
 #define _mm512_cmpgt_epi32_mask cria::avx512::cmpgt_epi32_mask
 #define _mm512_mask_blend_epi32 cria::avx512::mask_blend_epi32
+#define _mm512_cmp_ps_mask cria::avx512::cmp_ps_mask
+#define _mm512_mask_blend_ps cria::avx512::mask_blend_ps
 #define _mm512_mul_ps cria::avx512::mul_ps
 #define _mm512_add_ps cria::avx512::add_ps
+#define _mm512_sub_ps cria::avx512::sub_ps
+#define _mm512_max_ps cria::avx512::max_ps
+#define _mm512_maskz_mul_ps cria::avx512::maskz_mul_ps
 #define _mm512_fmadd_ps cria::avx512::fmadd_ps
 #define _mm512_fnmadd_ps cria::avx512::fnmadd_ps
 #define _mm512_cvtepi32_ps cria::avx512::cvtepi32_ps
+#define _mm512_cvtps_epi32 cria::avx512::cvtps_epi32
 #define _mm512_cvtph_ps cria::avx512::cvtph_ps
 #define _mm512_cvtepi8_epi32 cria::avx512::cvtepi8_epi32
 #define _mm512_cvtepu8_epi32 cria::avx512::cvtepu8_epi32

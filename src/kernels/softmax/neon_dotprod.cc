@@ -1,31 +1,9 @@
 // softmax with NEON: the specification's eight lanes are two registers.
 #include "kernels/activation/neon.h"
 #include "kernels/isa.h"
-#include "kernels/softmax/generic.h"
+#include "kernels/softmax/neon.h"
 
 namespace cria {
-namespace neon {
-namespace {
-
-// spec::max_of. Not vmax or vmaxnm: the one hands not-a-number on, the other some of them.
-inline float max_of(const float* x, std::int64_t n) {
-  float max = -std::numeric_limits<float>::infinity();
-  std::int64_t i = 0;
-  if (n >= 4) {
-    float32x4_t lanes = vdupq_n_f32(max);
-    for (; i + 4 <= n; i += 4) {
-      const float32x4_t v = vld1q_f32(x + i);
-      lanes = vbslq_f32(vcgtq_f32(v, lanes), v, lanes);
-    }
-    max = vmaxvq_f32(lanes);  // no not-a-number came so far
-  }
-  for (; i < n; ++i) max = x[i] > max ? x[i] : max;
-  return max;
-}
-
-}  // namespace
-}  // namespace neon
-
 void softmax_neon_dotprod(const UnaryArgs& args) {
   const float max = neon::max_of(args.x, args.n);
   const float32x4_t max_4 = vdupq_n_f32(max);

@@ -1,0 +1,198 @@
+// attention with AVX-512 VNNI. Half floats are left to the code of AVX2; softmax goes by sixteens.
+//
+// vpdpbusd takes int8 values as they lie in the cache: a register is 16 columns of 4 positions. It
+// wants the other factor unsigned, so the weights' 14 bits are cut into planes of 8 and 6:
+//
+//   sum c code = 256 * (sum high code) + sum low code
+#include "kernels/activation/avx512.h"
+#include "kernels/attention/avx2.h"
+#include "kernels/isa.h"
+#include "kernels/panel/avx512.h"
+
+namespace cria {
+namespace avx512 {
+namespace {
+
+using attention_block::Block;
+using attention_block::kTile;
+using attention_block::Row;
+
+constexpr int kVectors = kTile / 16;
+// 4 rows x 2 planes x 32 columns are 16 registers of sums.
+constexpr int kRowTile = 4;
+
+// The lanes i .. i + 15 that are below n.
+inline __mmask16 below(int i, int n) {
+  static constexpr std::int32_t kIota[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return _mm512_cmpgt_epi32_mask(_mm512_set1_epi32(n - i), load_512(kIota));
+}
+
+inline __m256 low_half(__m512 v) { return _mm512_castps512_ps256(v); }
+inline __m256 high_half(__m512 v) { return _mm512_extractf32x8_ps(v, 1); }
+
+// --- weights -------------------------------------------------------------------------------------
+
+// spec::quantize_weights for one row and 32 columns: c = 256 * high + low.
+struct WeightPlanes {
+  alignas(64) std::uint8_t low[kTile];
+  alignas(64) std::uint8_t high[kTile];
+  float scale;
+};
+
+// Codes [16 * i, 16 * i + 64) of both planes.
+inline void store_planes(const __m512i* codes, int i, WeightPlanes& out) {
+  // Packing works on quarters of registers: dword 4 * a + b is then b's quad a.
+  static constexpr std::int32_t kOrder[16] = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
+  const __m512i order = load_512(kOrder);
+  const __m512i a = _mm512_packus_epi32(codes[i], codes[i + 1]);
+  const __m512i b = _mm512_packus_epi32(codes[i + 2], codes[i + 3]);
+  const __m512i byte = _mm512_set1_epi32(0x00ff00ff);
+  const __m512i low = _mm512_packus_epi16(_mm512_and_si512(a, byte), _mm512_and_si512(b, byte));
+  const __m512i high = _mm512_packus_epi16(_mm512_srli_epi16(a, 8), _mm512_srli_epi16(b, 8));
+  _mm512_storeu_si512(out.low + 16 * i, _mm512_permutexvar_epi32(order, low));
+  _mm512_storeu_si512(out.high + 16 * i, _mm512_permutexvar_epi32(order, high));
+}
+
+// Of weights[i] * scales[i], i < n; codes past n are zero.
+inline void quantize_weights(const float* weights, const float* scales, int n, WeightPlanes& out) {
+  __m512 w[kVectors];
+  __m512i max = _mm512_setzero_si512();
+  const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+  CRIA_UNROLL
+  for (int i = 0; i < kVectors; ++i) {
+    w[i] = _mm512_maskz_mul_ps(below(16 * i, n), _mm512_loadu_ps(weights + 16 * i),
+                               _mm512_loadu_ps(scales + 16 * i));
+    max = _mm512_max_epu32(max, _mm512_and_si512(_mm512_castps_si512(w[i]), magnitude));
+  }
+  const std::uint32_t max_bits = _mm512_reduce_max_epu32(max);
+  const float top = std::bit_cast<float>(max_bits);
+  if (max_bits >= spec::kFloatInfinityBits || top < spec::kA8Smallest) {
+    out = {};
+    if (max_bits >= spec::kFloatInfinityBits) out.scale = std::numeric_limits<float>::quiet_NaN();
+    return;
+  }
+  const __m512 inverse = _mm512_set1_ps(spec::kWeightMax / top);
+  __m512i codes[kVectors];
+  CRIA_UNROLL
+  for (int i = 0; i < kVectors; ++i) codes[i] = _mm512_cvtps_epi32(_mm512_mul_ps(w[i], inverse));
+  store_planes(codes, 0, out);
+  store_planes(codes, 4, out);
+  out.scale = top / spec::kWeightMax;
+}
+
+// --- values as int8 ------------------------------------------------------------------------------
+
+// The panels of a tile.
+struct ValuePanels {
+  const std::byte* first;
+  std::int64_t panel_bytes;
+  std::int64_t quad_bytes;  // of all columns
+  int n;
+};
+
+// acc[r][d .. d + 32) += scale[r] * sum over positions of codes[r] * the tile's.
+template <int kRows>
+inline void add_codes(const ValuePanels& panels, const WeightPlanes* weights, std::int64_t d,
+                      Row* rows) {
+  __m512i sum[kRows][2][2];  // [row][plane][16 columns]
+  for (auto& row : sum) {
+    for (auto& plane : row) plane[0] = plane[1] = _mm512_setzero_si512();
+  }
+  for (int p = 0; p < panels.n; ++p) {
+    const std::byte* values = panels.first + p * panels.panel_bytes + 4 * d;
+    CRIA_UNROLL
+    for (int q = 0; q < kKvPanel / 4; ++q, values += panels.quad_bytes) {
+      const __m512i v[2] = {load_512(values), load_512(values + 64)};
+      CRIA_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        const __m512i low = broadcast_32(weights[r].low + kKvPanel * p + 4 * q);
+        const __m512i high = broadcast_32(weights[r].high + kKvPanel * p + 4 * q);
+        CRIA_UNROLL
+        for (int j = 0; j < 2; ++j) {
+          sum[r][0][j] = _mm512_dpbusd_epi32(sum[r][0][j], low, v[j]);
+          sum[r][1][j] = _mm512_dpbusd_epi32(sum[r][1][j], high, v[j]);
+        }
+      }
+    }
+  }
+  CRIA_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    const __m512 scale = _mm512_set1_ps(weights[r].scale);
+    CRIA_UNROLL
+    for (int j = 0; j < 2; ++j) {
+      const __m512i both = _mm512_add_epi32(_mm512_slli_epi32(sum[r][1][j], 8), sum[r][0][j]);
+      float* acc = rows[r].acc + d + 16 * j;
+      _mm512_storeu_ps(acc, _mm512_fmadd_ps(_mm512_cvtepi32_ps(both), scale, _mm512_loadu_ps(acc)));
+    }
+  }
+}
+
+// Columns [d, d + 32) of kRows rows from r on.
+template <int kRows>
+inline void add_row_codes(Block& block, const float* scales, int r, std::int64_t p0,
+                          std::int64_t d) {
+  const std::int64_t dim = block.args.head_dim, panel_bytes = kv_panel_bytes(dim);
+  const int n = block.rows[r + kRows - 1].n_in_tile(p0);  // the most
+  const ValuePanels panels = {block.args.v + p0 / kKvPanel * panel_bytes, panel_bytes, 4 * dim,
+                              static_cast<int>((n + kKvPanel - 1) / kKvPanel)};
+  WeightPlanes weights[kRows];
+  for (int i = 0; i < kRows; ++i) {
+    quantize_weights(block.scores[r + i], scales, block.rows[r + i].n_in_tile(p0), weights[i]);
+  }
+  add_codes<kRows>(panels, weights, d, &block.rows[r]);
+}
+
+// What attention/block.h leaves open.
+struct Avx512Attention : avx2::HalfAttention {
+  static void linear_a8(const LinearA8Args& args) { CRIA_AVX512VNNI_NAME(linear_a8)(args); }
+
+  static void weigh_tile(float* scores, int n, std::int64_t dim, Row& row) {
+    __m512 s[kVectors];
+    __m512 tops = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
+    const __m512 infinity = tops;
+    CRIA_UNROLL
+    for (int i = 0; i < kVectors; ++i) {
+      s[i] = _mm512_mask_blend_ps(below(16 * i, n), infinity, _mm512_loadu_ps(scores + 16 * i));
+      tops = _mm512_max_ps(s[i], tops);  // in this order not-a-number is passed over
+    }
+    const float tile_top = avx2::max_of_lanes(_mm256_max_ps(low_half(tops), high_half(tops)));
+    const __m256 shrink = _mm256_set1_ps(attention_block::raise_top(tile_top, row));
+    for (std::int64_t d = 0; d < dim; d += 8) {
+      _mm256_store_ps(row.acc + d, _mm256_mul_ps(_mm256_load_ps(row.acc + d), shrink));
+    }
+    __m256 sum = _mm256_mul_ps(_mm256_load_ps(row.sum), shrink);
+    const __m512 top = _mm512_set1_ps(row.top);
+    CRIA_UNROLL
+    for (int i = 0; i < kVectors; ++i) {
+      const __m512 p = exp(_mm512_sub_ps(s[i], top));
+      _mm512_storeu_ps(scores + 16 * i, p);
+      sum = _mm256_add_ps(_mm256_add_ps(sum, low_half(p)), high_half(p));
+    }
+    _mm256_store_ps(row.sum, sum);
+  }
+
+  static void add_values_q8(Block& block, std::int64_t p0, int n) {
+    alignas(64) avx2::ValueScales scales;
+    avx2::load_value_scales(block.args, p0, n, scales);
+    for (std::int64_t d = 0; d < block.args.head_dim; d += kColumnGroup) {
+      const float* of_columns = scales[d / kColumnGroup];
+      int r = block.first_row(p0);
+      for (; r + kRowTile <= block.n_rows; r += kRowTile) {
+        add_row_codes<kRowTile>(block, of_columns, r, p0, d);
+      }
+      const int left = block.n_rows - r;
+      if (left == 3) add_row_codes<3>(block, of_columns, r, p0, d);
+      if (left == 2) add_row_codes<2>(block, of_columns, r, p0, d);
+      if (left == 1) add_row_codes<1>(block, of_columns, r, p0, d);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace avx512
+
+void CRIA_AVX512VNNI_NAME(attention)(const AttentionArgs& args) {
+  attention_block::attention<avx512::Avx512Attention>(args);
+}
+
+}  // namespace cria

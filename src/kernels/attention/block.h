@@ -1,0 +1,199 @@
+// attention by blocks of rows: what all instruction sets share. Internal linkage throughout, as in
+// panel/generic.h.
+//
+// Rows (a token and a query head) go through the cache together, up to 32 at a time, tile by tile,
+// so that a tile is read from memory once. Half floats are converted for two heads at a time. A
+// tile of int8 keys is a linear over its panels. What is left to the instruction set: Form, below.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "kernels/attention/generic.h"
+#include "kernels/isa.h"
+
+namespace cria::attention_block {
+namespace {
+
+inline constexpr int kTile = spec::kAttentionTile;
+inline constexpr int kMaxRows = kA8TileTokens;
+
+// One token and query head, and its running state as spec::AttentionState.
+struct Row {
+  const float* q;
+  float* out;
+  std::int64_t n_positions;  // that it sees
+  float top;
+  alignas(32) float sum[8];
+  alignas(64) float acc[kMaxHeadDim];
+
+  // Positions of the tile at p0 that it sees.
+  int n_in_tile(std::int64_t p0) const {
+    return static_cast<int>(std::clamp<std::int64_t>(n_positions - p0, 0, kTile));
+  }
+};
+
+// Consecutive rows of a call, and what they share.
+struct Block {
+  const AttentionArgs& args;
+  int n_rows;
+  Row rows[kMaxRows];
+  float scores[kMaxRows][kTile];  // of the tile at hand; then weights
+  // The queries as int8, when the keys are.
+  std::int8_t codes[kMaxRows * kMaxHeadDim];
+  A8Block blocks[kMaxRows * kMaxHeadDim / kColumnGroup];
+
+  // The first row that sees anything of the tile at p0: those after it do, too.
+  int first_row(std::int64_t p0) const {
+    int r = 0;
+    while (rows[r].n_positions <= p0) ++r;
+    return r;
+  }
+};
+
+// --- scores --------------------------------------------------------------------------------------
+
+// Whether row r and the next are heads of one token: then they see the same positions.
+inline bool is_pair(const Block& block, int r) {
+  return r + 1 < block.n_rows && block.rows[r].n_positions == block.rows[r + 1].n_positions &&
+         block.rows[r].q + block.args.head_dim == block.rows[r + 1].q;
+}
+
+template <typename Form>
+inline void score_tile_f16(Block& block, std::int64_t p0) {
+  for (int r = 0; r < block.n_rows;) {
+    const int n = block.rows[r].n_in_tile(p0);
+    if (is_pair(block, r)) {
+      Form::template score_halves<2>(block.args, block.rows[r].q, p0, n, block.scores + r);
+      r += 2;
+    } else {
+      Form::template score_halves<1>(block.args, block.rows[r].q, p0, n, block.scores + r);
+      ++r;
+    }
+  }
+}
+
+template <typename Form>
+inline void quantize_queries(Block& block) {
+  const std::int64_t dim = block.args.head_dim;
+  for (int r = 0; r < block.n_rows; ++r) {
+    Form::quantize_a8({block.rows[r].q, 0, block.n_rows, r, 1, dim, block.codes, block.blocks});
+  }
+}
+
+// All rows with all panels that any of them sees: what a row does not see is masked later.
+template <typename Form>
+inline void score_tile_q8(Block& block, std::int64_t p0, int n) {
+  const AttentionArgs& args = block.args;
+  const std::int64_t n_keys = (n + kKvPanel - 1) / kKvPanel * kKvPanel;
+  Form::linear_a8({.encoding = Encoding::kQ8,
+                   .panels = args.k + p0 / kKvPanel * kv_panel_bytes(args.head_dim),
+                   .n_rows = n_keys,
+                   .n_cols = args.head_dim,
+                   .codes = block.codes,
+                   .blocks = block.blocks,
+                   .n_tokens = block.n_rows,
+                   .out = block.scores[0],
+                   .out_stride = kTile,
+                   .accumulate = false});
+  const float scale = args.scale;  // a copy, which stores cannot change
+  for (int r = 0; r < block.n_rows; ++r) {
+    for (std::int64_t i = 0; i < n_keys; ++i) block.scores[r][i] *= scale;
+  }
+}
+
+// The running maximum, raised to that of a tile; returns what earlier sums shrink by.
+inline float raise_top(float tile_top, Row& row) {
+  const float top = tile_top > row.top ? tile_top : row.top;
+  const float shrink = spec::exp(row.top - top);
+  row.top = top;
+  return shrink;
+}
+
+// --- values --------------------------------------------------------------------------------------
+
+template <typename Form>
+inline void add_values_f16(Block& block, std::int64_t p0) {
+  for (int r = 0; r < block.n_rows;) {
+    if (is_pair(block, r)) {
+      Form::template add_row_halves<2>(block, r, p0);
+      r += 2;
+    } else {
+      Form::template add_row_halves<1>(block, r, p0);
+      ++r;
+    }
+  }
+}
+
+// --- a block of rows -----------------------------------------------------------------------------
+
+template <typename Form>
+inline void attend_tile(Block& block, std::int64_t p0) {
+  const AttentionArgs& args = block.args;
+  const int n = block.rows[block.n_rows - 1].n_in_tile(p0);
+  if (args.k_type == KvType::kQ8) {
+    score_tile_q8<Form>(block, p0, n);
+  } else {
+    score_tile_f16<Form>(block, p0);
+  }
+  for (int r = block.first_row(p0); r < block.n_rows; ++r) {
+    Row& row = block.rows[r];
+    Form::weigh_tile(block.scores[r], row.n_in_tile(p0), args.head_dim, row);
+  }
+  if (args.v_type == KvType::kQ8) {
+    Form::add_values_q8(block, p0, n);
+  } else {
+    add_values_f16<Form>(block, p0);
+  }
+}
+
+template <typename Form>
+inline void attend(Block& block) {
+  const std::int64_t dim = block.args.head_dim;
+  for (int r = 0; r < block.n_rows; ++r) {
+    Row& row = block.rows[r];
+    row.top = -std::numeric_limits<float>::infinity();
+    for (float& sum : row.sum) sum = 0.0f;
+    for (std::int64_t d = 0; d < dim; ++d) row.acc[d] = 0.0f;
+  }
+  if (block.args.k_type == KvType::kQ8) quantize_queries<Form>(block);
+  const std::int64_t n_positions = block.rows[block.n_rows - 1].n_positions;
+  for (std::int64_t p0 = 0; p0 < n_positions; p0 += kTile) attend_tile<Form>(block, p0);
+  for (int r = 0; r < block.n_rows; ++r) {
+    const Row& row = block.rows[r];
+    const float inverse = 1.0f / spec::sum_of_lanes(row.sum);
+    for (std::int64_t d = 0; d < dim; ++d) row.out[d] = row.acc[d] * inverse;
+  }
+}
+
+// For head_dim % 8 == 0. Form is how an instruction set does its part (`static` members):
+//   quantize_a8(args), linear_a8(args)           the ops
+//   score_halves<heads>(args, q, p0, n, scores)  scores[h][i] = scale * q[h] . k[p0 + i], i < n, of
+//                                                1 or 2 heads whose queries follow each other
+//   weigh_tile(scores, n, head_dim, row)         scores -> weights, in place; shrinks what was
+//                                                summed before
+//   add_row_halves<heads>(block, r, p0)          acc of rows r .. += weights times half floats
+//   add_values_q8(block, p0, n)                  acc of the rows from first_row on += weights times
+//                                                int8 values, of the n positions that any row sees
+template <typename Form>
+inline void attention(const AttentionArgs& args) {
+  if (args.head_dim % 8 != 0) return spec::attention(args);  // no such model is known
+  Block block = {args, 0};
+  for (std::int64_t t = 0; t < args.n_tokens; ++t) {
+    for (std::int64_t h = 0; h < args.n_heads; ++h) {
+      Row& row = block.rows[block.n_rows++];
+      row.q = args.q + t * args.q_stride + h * args.head_dim;
+      row.out = args.out + t * args.out_stride + h * args.head_dim;
+      row.n_positions = args.first_position + t + 1;
+      if (block.n_rows == kMaxRows) {
+        attend<Form>(block);
+        block.n_rows = 0;
+      }
+    }
+  }
+  if (block.n_rows > 0) attend<Form>(block);
+}
+
+}  // namespace
+}  // namespace cria::attention_block

@@ -1,0 +1,304 @@
+// attention with NEON: what sdot (neon_dotprod.cc) and smmla (neon_i8mm.cc) share. Internal linkage
+// throughout, as in panel/generic.h.
+//
+// Both take int8 values as they lie in the cache: a register is 4 columns of 4 positions. They want
+// the other factor signed, so the weights' 14 bits are cut into two planes of 7:
+//
+//   sum c code = 128 * (sum high code) + sum low code
+#pragma once
+
+#include "kernels/activation/neon.h"
+#include "kernels/attention/block.h"
+#include "kernels/panel/neon.h"
+#include "kernels/softmax/neon.h"
+
+namespace cria::neon {
+namespace {
+
+using attention_block::Block;
+using attention_block::kTile;
+using attention_block::Row;
+
+inline constexpr int kPanelsATile = kTile / kKvPanel;
+
+inline float32x4x2_t load_eight_halves(const std::uint16_t* at) {
+  const float16x8_t halves = vreinterpretq_f16_u16(vld1q_u16(at));
+  return {{vcvt_f32_f16(vget_low_f16(halves)), vcvt_high_f32_f16(halves)}};
+}
+
+// --- half floats ---------------------------------------------------------------------------------
+
+// As the Form of attention/block.h. 2 heads x 4 positions x 2 are 16 registers of sums.
+template <int kHeads>
+inline void score_halves(const AttentionArgs& args, const float* q, std::int64_t p0, int n,
+                         float (*scores)[kTile]) {
+  const std::int64_t dim = args.head_dim;
+  const auto* keys = reinterpret_cast<const std::uint16_t*>(args.k);
+  for (int i = 0; i < n; i += 4) {
+    const std::uint16_t* k[4];
+    for (int p = 0; p < 4; ++p) {  // past the end: the last position again, not used
+      k[p] = keys + (p0 + (i + p < n ? i + p : n - 1)) * dim;
+    }
+    float32x4_t dot[kHeads][4][2];
+    for (auto& head : dot) {
+      for (auto& sum : head) sum[0] = sum[1] = vdupq_n_f32(0.0f);
+    }
+    for (std::int64_t d = 0; d < dim; d += 8) {
+      CRIA_UNROLL
+      for (int p = 0; p < 4; ++p) {
+        const float32x4x2_t key = load_eight_halves(k[p] + d);
+        CRIA_UNROLL
+        for (int h = 0; h < kHeads; ++h) {
+          const float* query = q + h * dim + d;
+          dot[h][p][0] = vfmaq_f32(dot[h][p][0], vld1q_f32(query), key.val[0]);
+          dot[h][p][1] = vfmaq_f32(dot[h][p][1], vld1q_f32(query + 4), key.val[1]);
+        }
+      }
+    }
+    for (int h = 0; h < kHeads; ++h) {
+      vst1q_f32(scores[h] + i, vmulq_n_f32(sums_of_lanes(dot[h]), args.scale));
+    }
+  }
+}
+
+// acc[h][d .. d + 8 * kVectors) += sum over i < n of weights[h][i] * v[p0 + i].
+template <int kHeads, int kVectors>
+inline void add_halves(const AttentionArgs& args, const float (*weights)[kTile], std::int64_t p0,
+                       int n, std::int64_t d, Row* rows) {
+  float32x4_t acc[kHeads][2 * kVectors];
+  CRIA_UNROLL
+  for (int h = 0; h < kHeads; ++h) {
+    CRIA_UNROLL
+    for (int j = 0; j < 2 * kVectors; ++j) acc[h][j] = vld1q_f32(rows[h].acc + d + 4 * j);
+  }
+  const auto* v = reinterpret_cast<const std::uint16_t*>(args.v) + p0 * args.head_dim + d;
+  for (int i = 0; i < n; ++i, v += args.head_dim) {
+    CRIA_UNROLL
+    for (int j = 0; j < kVectors; ++j) {
+      const float32x4x2_t value = load_eight_halves(v + 8 * j);
+      CRIA_UNROLL
+      for (int h = 0; h < kHeads; ++h) {
+        acc[h][2 * j] = vfmaq_n_f32(acc[h][2 * j], value.val[0], weights[h][i]);
+        acc[h][2 * j + 1] = vfmaq_n_f32(acc[h][2 * j + 1], value.val[1], weights[h][i]);
+      }
+    }
+  }
+  CRIA_UNROLL
+  for (int h = 0; h < kHeads; ++h) {
+    CRIA_UNROLL
+    for (int j = 0; j < 2 * kVectors; ++j) vst1q_f32(rows[h].acc + d + 4 * j, acc[h][j]);
+  }
+}
+
+// --- softmax -------------------------------------------------------------------------------------
+
+// Weights past n, up to a multiple of 8, become zero; those after it stay as they are.
+inline void weigh_tile(float* scores, int n, std::int64_t dim, Row& row) {
+  const float shrink = attention_block::raise_top(max_of(scores, n), row);
+  for (std::int64_t d = 0; d < dim; d += 4) {
+    vst1q_f32(row.acc + d, vmulq_n_f32(vld1q_f32(row.acc + d), shrink));
+  }
+  for (int i = n; i % 8 != 0; ++i) scores[i] = -std::numeric_limits<float>::infinity();
+  const float32x4_t top = vdupq_n_f32(row.top);
+  float32x4_t sum[2];
+  for (int half = 0; half < 2; ++half) {
+    sum[half] = vmulq_n_f32(vld1q_f32(row.sum + 4 * half), shrink);
+  }
+  for (int i = 0; i < n; i += 8) {
+    CRIA_UNROLL
+    for (int half = 0; half < 2; ++half) {
+      float* at = scores + i + 4 * half;
+      const float32x4_t p = exp(vsubq_f32(vld1q_f32(at), top));
+      vst1q_f32(at, p);
+      sum[half] = vaddq_f32(sum[half], p);
+    }
+  }
+  for (int half = 0; half < 2; ++half) vst1q_f32(row.sum + 4 * half, sum[half]);
+}
+
+// --- values as int8 ------------------------------------------------------------------------------
+
+using ValueScales = float[kMaxHeadDim / kColumnGroup][kTile];
+
+inline void load_value_scales(const AttentionArgs& args, std::int64_t p0, int n,
+                              ValueScales& scales) {
+  const std::int64_t dim = args.head_dim, panel_bytes = kv_panel_bytes(dim);
+  const std::byte* panel = args.v + p0 / kKvPanel * panel_bytes + kv_panel_scales(dim);
+  for (int first = 0; first < n; first += kKvPanel, panel += panel_bytes) {
+    for (std::int64_t b = 0; b < dim / kColumnGroup; ++b) {
+      for (int i = 0; i < kKvPanel; i += 4) {
+        vst1q_f32(scales[b] + first + i, load_halves(panel + 2 * (b * kKvPanel + i)));
+      }
+    }
+  }
+}
+
+// spec::quantize_weights for one row and 32 columns: two registers for 16 positions, as
+// Form::pair_planes orders them.
+struct WeightPlanes {
+  alignas(16) std::int8_t codes[kPanelsATile][2][16];
+  float scale;
+};
+
+// w[i] = weights[i] * scales[i], i < n, then zeros up to a multiple of 16. Returns the bits of the
+// largest magnitude.
+inline std::uint32_t scale_weights(const float* weights, const float* scales, int n, float* w) {
+  uint32x4_t max = vdupq_n_u32(0);
+  int i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const float32x4_t product = vmulq_f32(vld1q_f32(weights + i), vld1q_f32(scales + i));
+    vst1q_f32(w + i, product);
+    max = vmaxq_u32(max, vreinterpretq_u32_f32(vabsq_f32(product)));
+  }
+  std::uint32_t max_bits = vmaxvq_u32(max);
+  for (; i < n; ++i) {
+    w[i] = weights[i] * scales[i];
+    max_bits = std::max(max_bits, std::bit_cast<std::uint32_t>(w[i]) & 0x7fffffffu);
+  }
+  for (; i % kKvPanel != 0; ++i) w[i] = 0.0f;
+  return max_bits;
+}
+
+// Four weights as integers; the conversion rounds to nearest even, as the specification's magic
+// number does.
+inline int16x4_t round_4(const float* w, float inverse) {
+  return vmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(w), inverse)));
+}
+
+// Codes of the first `n` weights; those after them are zero.
+template <typename Form>
+inline void quantize_weights(const float* weights, const float* scales, int n, WeightPlanes& out) {
+  float w[kTile];
+  const std::uint32_t max_bits = scale_weights(weights, scales, n, w);
+  const float top = std::bit_cast<float>(max_bits);
+  if (max_bits >= spec::kFloatInfinityBits || top < spec::kA8Smallest) {
+    out = {};
+    if (max_bits >= spec::kFloatInfinityBits) out.scale = std::numeric_limits<float>::quiet_NaN();
+    return;
+  }
+  const float inverse = spec::kWeightMax / top;
+  const int n_panels = static_cast<int>((n + kKvPanel - 1) / kKvPanel);
+  for (int p = 0; p < n_panels; ++p) {
+    const float* at = w + kKvPanel * p;
+    const int16x8_t a = vcombine_s16(round_4(at, inverse), round_4(at + 4, inverse));
+    const int16x8_t b = vcombine_s16(round_4(at + 8, inverse), round_4(at + 12, inverse));
+    const int8x16_t low = vuzp1q_s8(vreinterpretq_s8_s16(a), vreinterpretq_s8_s16(b));
+    const int8x16_t high = vcombine_s8(vshrn_n_s16(a, 7), vshrn_n_s16(b, 7));
+    const int8x16x2_t planes = Form::pair_planes(vandq_s8(low, vdupq_n_s8(127)), high);
+    vst1q_s8(out.codes[p][0], planes.val[0]);
+    vst1q_s8(out.codes[p][1], planes.val[1]);
+  }
+  std::memset(out.codes + n_panels, 0, static_cast<std::size_t>(kPanelsATile - n_panels) * 32);
+  out.scale = top / spec::kWeightMax;
+}
+
+// The panels of a tile.
+struct ValuePanels {
+  const std::byte* first;
+  std::int64_t panel_bytes;
+  std::int64_t quad_bytes;  // of all columns
+  int n;
+};
+
+// acc[r][d .. d + 4 * kParts) += scale[r] * sum over positions of codes[r] * the tile's.
+template <typename Form, int kRows, int kParts>
+inline void add_codes(const ValuePanels& panels, const WeightPlanes* weights, std::int64_t d,
+                      Row* rows) {
+  int32x4_t sum[kRows][kParts][2];
+  CRIA_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    CRIA_UNROLL
+    for (int j = 0; j < kParts; ++j) sum[r][j][0] = sum[r][j][1] = vdupq_n_s32(0);
+  }
+  const std::byte* values = panels.first + 4 * d;
+  for (int p = 0; p < panels.n; ++p, values += panels.panel_bytes) {
+    int8x16_t codes[kRows][2];
+    CRIA_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      codes[r][0] = vld1q_s8(weights[r].codes[p][0]);
+      codes[r][1] = vld1q_s8(weights[r].codes[p][1]);
+    }
+    Form::template add_panel<kRows, kParts>(reinterpret_cast<const std::int8_t*>(values),
+                                            panels.quad_bytes, codes, sum);
+  }
+  CRIA_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    CRIA_UNROLL
+    for (int j = 0; j < kParts; ++j) {
+      const int32x4x2_t planes = Form::split_planes(sum[r][j]);
+      const int32x4_t both = vaddq_s32(vshlq_n_s32(planes.val[1], 7), planes.val[0]);
+      float* acc = rows[r].acc + d + 4 * j;
+      vst1q_f32(acc, vfmaq_n_f32(vld1q_f32(acc), vcvtq_f32_s32(both), weights[r].scale));
+    }
+  }
+}
+
+// Columns [d, d + 32) of kRows rows from r on.
+template <typename Form, int kRows>
+inline void add_row_codes(Block& block, const float* scales, int r, std::int64_t p0,
+                          std::int64_t d) {
+  constexpr int kParts = kRows <= 2 ? 4 : 2;  // at most 16 registers of sums, and 8 of weights
+  const std::int64_t dim = block.args.head_dim, panel_bytes = kv_panel_bytes(dim);
+  const int n = block.rows[r + kRows - 1].n_in_tile(p0);  // the most
+  const ValuePanels panels = {block.args.v + p0 / kKvPanel * panel_bytes, panel_bytes, 4 * dim,
+                              static_cast<int>((n + kKvPanel - 1) / kKvPanel)};
+  WeightPlanes weights[kRows];
+  for (int i = 0; i < kRows; ++i) {
+    quantize_weights<Form>(block.scores[r + i], scales, block.rows[r + i].n_in_tile(p0),
+                           weights[i]);
+  }
+  for (std::int64_t at = d; at < d + kColumnGroup; at += 4 * kParts) {
+    add_codes<Form, kRows, kParts>(panels, weights, at, &block.rows[r]);
+  }
+}
+
+// The Form of attention/block.h, but for linear_a8. Form says how int8 is multiplied:
+//   linear_a8(args)                    the op
+//   pair_planes(low, high)             weights of 16 positions, as add_panel takes them
+//   add_panel<rows, parts>(values, quad_bytes, codes, sum)
+//                                      sum[r][j] += codes[r] times columns 4 * j .., 16 positions
+//   split_planes(sum)                  sums of both planes, 4 columns a register
+template <typename Form>
+struct NeonAttention : Form {
+  static void quantize_a8(const QuantizeA8Args& args) { quantize_a8_neon_dotprod(args); }
+
+  template <int kHeads>
+  static void score_halves(const AttentionArgs& args, const float* q, std::int64_t p0, int n,
+                           float (*scores)[kTile]) {
+    neon::score_halves<kHeads>(args, q, p0, n, scores);
+  }
+
+  static void weigh_tile(float* scores, int n, std::int64_t dim, Row& row) {
+    neon::weigh_tile(scores, n, dim, row);
+  }
+
+  template <int kHeads>
+  static void add_row_halves(Block& block, int r, std::int64_t p0) {
+    const AttentionArgs& args = block.args;
+    const int n = block.rows[r].n_in_tile(p0);
+    std::int64_t d = 0;
+    for (; d + 32 <= args.head_dim; d += 32) {
+      add_halves<kHeads, 4>(args, block.scores + r, p0, n, d, &block.rows[r]);
+    }
+    for (; d < args.head_dim; d += 8) {
+      add_halves<kHeads, 1>(args, block.scores + r, p0, n, d, &block.rows[r]);
+    }
+  }
+
+  static void add_values_q8(Block& block, std::int64_t p0, int n) {
+    ValueScales scales;
+    load_value_scales(block.args, p0, n, scales);
+    for (std::int64_t d = 0; d < block.args.head_dim; d += kColumnGroup) {
+      const float* of_columns = scales[d / kColumnGroup];
+      int r = block.first_row(p0);
+      for (; r + 4 <= block.n_rows; r += 4) add_row_codes<Form, 4>(block, of_columns, r, p0, d);
+      const int left = block.n_rows - r;
+      if (left == 3) add_row_codes<Form, 3>(block, of_columns, r, p0, d);
+      if (left == 2) add_row_codes<Form, 2>(block, of_columns, r, p0, d);
+      if (left == 1) add_row_codes<Form, 1>(block, of_columns, r, p0, d);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace cria::neon
