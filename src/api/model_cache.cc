@@ -22,7 +22,7 @@ std::string environment(const char* name) {
 }
 
 std::string default_cache_dir() {
-  if (const std::string dir = environment("CRIA_CACHE"); !dir.empty()) return dir;
+  if (std::string dir = environment("CRIA_CACHE"); !dir.empty()) return dir;
   if (const std::string dir = environment("XDG_CACHE_HOME"); !dir.empty()) return dir + "/cria";
   return environment("HOME") + "/.cache/cria";
 }

@@ -143,8 +143,7 @@ Status PartialFile::reserve(std::uint64_t size_bytes) {
   if (::fallocate(descriptor_, 0, 0, static_cast<off_t>(size_bytes)) == 0) return {};
   // File systems that cannot reserve find out when they write.
   if (errno != ENOSPC && errno != EDQUOT && errno != EFBIG) return {};
-  const Status status =
-      system_error(path_, fmt::format("write {} bytes", size_bytes).c_str(), errno);
+  Status status = system_error(path_, fmt::format("write {} bytes", size_bytes).c_str(), errno);
   discard();
   return status;
 #else
@@ -162,7 +161,7 @@ Status PartialFile::write_at(std::uint64_t offset, std::span<const std::byte> by
                  static_cast<off_t>(offset));
     if (written < 0 && errno == EINTR) continue;
     if (written <= 0) {
-      const Status status =
+      Status status =
           system_error(path_, fmt::format("write {} bytes at {}", bytes.size(), offset).c_str(),
                        written == 0 ? EIO : errno);
       discard();

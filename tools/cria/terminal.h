@@ -10,10 +10,10 @@
 #include "cria/status.h"
 
 // Leaves the function with the error of a Status, if it is one.
-#define CRIA_CLI_RETURN_IF_ERROR(expression)        \
-  do {                                              \
-    const ::cria::Status cli_status = (expression); \
-    if (!cli_status.ok()) return cli_status;        \
+#define CRIA_CLI_RETURN_IF_ERROR(expression)  \
+  do {                                        \
+    ::cria::Status cli_status = (expression); \
+    if (!cli_status.ok()) return cli_status;  \
   } while (false)
 
 namespace cria::cli {

@@ -95,7 +95,7 @@ Result<std::vector<GgufPart>> open_gguf_parts(const std::string& path) {
   CRIA_ASSIGN_OR_RETURN(const std::string prefix, common_prefix(path, position));
   for (std::int64_t i = 0; i < position.n_parts; ++i) {
     if (i == position.index) {
-      parts.push_back(std::move(opened));
+      parts.push_back(std::move(opened));  // NOLINT(bugprone-use-after-move): there is one such i
       continue;
     }
     CRIA_ASSIGN_OR_RETURN(GgufPart part, open_sibling(prefix + part_suffix(i, position.n_parts),
