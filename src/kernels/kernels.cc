@@ -61,6 +61,9 @@ constexpr Kernels kGenericKernels = generic_kernels();
 const Kernels& kernels_for(Isa isa) {
   switch (isa) {
 #if defined(CRIA_HAVE_AVX2)
+#if !defined(CRIA_HAVE_AVX512VNNI)
+    case Isa::kAvx512Vnni:  // includes AVX2
+#endif
     case Isa::kAvx2:
       return kAvx2Kernels;
 #endif
