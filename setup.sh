@@ -3,7 +3,7 @@
 # README.md says what each is for.
 
 CRIA_PACKAGES=(g++ cmake ninja-build pkg-config libfmt-dev nlohmann-json3-dev libpcre2-dev libflatbuffers-dev
-               libcli11-dev libedit-dev pybind11-dev python3-dev)
+               libcli11-dev libtomlplusplus-dev libedit-dev pybind11-dev python3-dev)
 CRIA_TEST_PACKAGES=(libgtest-dev libgmock-dev libbenchmark-dev clang-format)
 # For the preset aarch64. Of PCRE2 and libedit the run-time libraries alone: see cmake/aarch64.cmake.
 CRIA_AARCH64_PACKAGES=(g++-aarch64-linux-gnu qemu-user-static libfmt-dev:arm64 libgtest-dev:arm64 libgmock-dev:arm64
