@@ -53,6 +53,32 @@ class TinyModel(unittest.TestCase):
         self.assertEqual(direct["ids"], self.generate(TINY, "--quant", "q4", "-n", 40)["ids"])
         self.assertEqual(before, [f.stat().st_mtime_ns for f in files], "compiled again though nothing changed")
 
+    def test_tasks_are_scored(self):
+        notes = REPOSITORY / "models" / "heldout" / "notes.jsonl"
+        report = json.loads(cria("eval", self.pte, "--task", notes, "--limit", 5, "--json").stdout)["tasks"][0]
+        self.assertEqual(report["n_examples"], 5)
+        # 97 % of the notes are right, so all of five being wrong is a broken score.
+        self.assertGreater(report["exact"], 0.5)
+        examples = [json.loads(line) for line in notes.read_text().splitlines()[:3]]
+        examples[1]["expected"] += "\nPlan: something else"
+        wrong = self.root / "wrong.jsonl"
+        wrong.write_text("\n".join(map(json.dumps, examples)) + "\n")
+        changed = json.loads(cria("eval", self.pte, "--task", wrong, "--json").stdout)["tasks"][0]
+        right = json.loads(cria("eval", self.pte, "--task", notes, "--limit", 3, "--json").stdout)["tasks"][0]
+        self.assertAlmostEqual(changed["exact"], right["exact"] - 1 / 3)
+        self.assertLess(changed["lines"], right["lines"])
+
+    def test_task_lines_that_are_no_examples_are_named(self):
+        bad = self.root / "bad.jsonl"
+        for content, expected in [('{"prompt": "a", "expected": "b"}\n{"prompt": "a"}', "line 2: has no 'expected'"),
+                                  ('{"prompt": 3, "expected": "b"}', "line 1"), ("{", "line 1"), ("", "no examples"),
+                                  (json.dumps({"prompt": "a " * 5000, "expected": "b"}), "the model's context")]:
+            bad.write_text(content)
+            done = cria("eval", self.pte, "--task", bad, check=False)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertIn(expected, done.stderr.decode())
+        self.assertEqual(cria("eval", self.pte, check=False).returncode, 2)
+
     def test_limits_and_stops(self):
         self.assertEqual(self.generate(self.pte, "-n", 7)["stats"]["n_generated"], 7)
         full = self.generate(self.pte, "-c", 24, "--ignore-eos")
