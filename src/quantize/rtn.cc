@@ -3,26 +3,28 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <vector>
 
 #include "base/cpu_features.h"
 #include "quantize/rtn_lanes.h"
+#include "tensor/float16.h"
 
 namespace cria {
 namespace {
 
 constexpr float kLargestHalf = 65504.0f;
 
-QuantizeLanes pick_lanes() {
+const RtnLanes& rtn_lanes() {
 #ifdef CRIA_HAVE_AVX2
-  const Isa isa = best_isa();
-  if (isa == Isa::kAvx2 || isa == Isa::kAvx512Vnni) return quantize_lanes_avx2;
+  static const Isa isa = best_isa();
+  if (isa == Isa::kAvx2 || isa == Isa::kAvx512Vnni) return kRtnLanesAvx2;
 #endif
-  return quantize_lanes_generic;
+  return kRtnLanesGeneric;
 }
 
 Status check_weights(std::span<const float> row, const EncodingSpec& spec) {
   // One comparison a weight in the usual case: NaN and infinity fail it too.
-  const float limit = spec.scale == ScaleKind::kF16 ? kLargestHalf : 1e38f;
+  const float limit = spec.scale == ScaleKind::kE8M0 ? 1e38f : kLargestHalf;
   const auto bad =
       std::find_if(row.begin(), row.end(), [&](float w) { return !(std::fabs(w) <= limit); });
   if (bad == row.end()) return Status();
@@ -34,32 +36,137 @@ Status check_weights(std::span<const float> row, const EncodingSpec& spec) {
                    spec.name, limit);
 }
 
-// Blocks [first, first + n) of the row, n <= 8, all of n_cols columns; unused lanes are zero.
-void load_blocks(std::span<const float> row, std::int64_t first, int n, int n_cols,
-                 LaneWeights& lanes) {
-  lanes.n_cols = n_cols;
-  for (int k = 0; k < n_cols; ++k) {
-    for (int lane = n; lane < kBlockLanes; ++lane) lanes.w[k][lane] = 0;
+// Up to eight blocks of one row, all of n_cols columns.
+struct Chunk {
+  std::int64_t first_block = 0;
+  int n_blocks = 0;
+  int n_cols = 0;
+};
+
+// One chunk of a row laid out in lanes, and what becomes of it.
+class ChunkLanes {
+ public:
+  ChunkLanes(std::span<const float> row, std::span<const float> importance, int block)
+      : row_(row), importance_(importance), block_(block) {
+    const auto size = static_cast<std::size_t>(block * kBlockLanes);
+    w_.resize(size);
+    if (!importance.empty()) importance_lanes_.resize(size);
+    codes_.resize(size);
   }
-  for (int lane = 0; lane < n; ++lane) {
-    const float* block = row.data() + (first + lane) * kBlockColumns;
-    for (int k = 0; k < n_cols; ++k) lanes.w[k][lane] = block[k];
+
+  void load(const Chunk& chunk) {
+    chunk_ = chunk;
+    load_lanes(row_, w_);
+    if (!importance_.empty()) load_lanes(importance_, importance_lanes_);
+  }
+
+  LaneWeights weights() const {
+    return {chunk_.n_cols, w_.data(), importance_.empty() ? nullptr : importance_lanes_.data()};
+  }
+  const Chunk& chunk() const { return chunk_; }
+  LaneCodes& codes() {
+    lane_codes_.codes = codes_.data();
+    return lane_codes_;
+  }
+  LaneWish& wish() { return wish_; }
+
+  void store(RowCodes& out, QuantizeError& error) const;
+
+ private:
+  // Unused lanes are zero.
+  void load_lanes(std::span<const float> from, std::vector<float>& lanes) const {
+    std::fill(lanes.begin(), lanes.end(), 0.0f);
+    for (int lane = 0; lane < chunk_.n_blocks; ++lane) {
+      const float* block = from.data() + (chunk_.first_block + lane) * block_;
+      for (int k = 0; k < chunk_.n_cols; ++k) lanes[k * kBlockLanes + lane] = block[k];
+    }
+  }
+
+  std::span<const float> row_, importance_;
+  int block_;
+  Chunk chunk_;
+  std::vector<float> w_, importance_lanes_;
+  std::vector<std::uint8_t> codes_;
+  LaneCodes lane_codes_;
+  LaneWish wish_;
+};
+
+void ChunkLanes::store(RowCodes& out, QuantizeError& error) const {
+  for (int lane = 0; lane < chunk_.n_blocks; ++lane) {
+    const std::int64_t b = chunk_.first_block + lane;
+    std::uint8_t* codes = out.codes.data() + b * block_;
+    for (int k = 0; k < chunk_.n_cols; ++k) codes[k] = codes_[k * kBlockLanes + lane];
+    if (!out.scales_f16.empty()) out.scales_f16[b] = lane_codes_.scales[lane];
+    if (!out.scales_8.empty())
+      out.scales_8[b] = static_cast<std::uint8_t>(lane_codes_.scales[lane]);
+    if (!out.mins_f16.empty()) out.mins_f16[b] = lane_codes_.mins[lane];
+    if (!out.mins_8.empty()) out.mins_8[b] = static_cast<std::uint8_t>(lane_codes_.mins[lane]);
+    error.error_sum += lane_codes_.error_sums[lane];
+    error.weight_sum += lane_codes_.weight_sums[lane];
+    error.largest = std::max(error.largest, static_cast<double>(lane_codes_.largest[lane]));
   }
 }
 
-void store_blocks(const LaneCodes& lanes, std::int64_t first, int n, int n_cols, RowCodes& out,
-                  QuantizeError& error) {
-  for (int lane = 0; lane < n; ++lane) {
-    const std::int64_t block = first + lane;
-    std::uint8_t* codes = out.codes.data() + block * kBlockColumns;
-    for (int k = 0; k < n_cols; ++k) codes[k] = lanes.codes[k][lane];
-    if (!out.scales_f16.empty()) out.scales_f16[block] = lanes.scales[lane];
-    if (!out.scales_8.empty()) out.scales_8[block] = static_cast<std::uint8_t>(lanes.scales[lane]);
-    if (!out.mins_f16.empty()) out.mins_f16[block] = lanes.mins[lane];
-    error.error_sum += lanes.error_sums[lane];
-    error.weight_sum += lanes.weight_sums[lane];
-    error.largest = std::max(error.largest, static_cast<double>(lanes.largest[lane]));
+// Columns [from, to) of a row, which start a block, cut into chunks; at most one short block.
+std::vector<Chunk> chunks_of(std::int64_t from, std::int64_t to, int block) {
+  std::vector<Chunk> chunks;
+  const std::int64_t end_block = to / block;
+  for (std::int64_t b = from / block; b < end_block; b += kBlockLanes) {
+    chunks.push_back(
+        {b, static_cast<int>(std::min<std::int64_t>(kBlockLanes, end_block - b)), block});
   }
+  if (to % block > 0) chunks.push_back({end_block, 1, static_cast<int>(to % block)});
+  return chunks;
+}
+
+// The smallest half float >= x, its bits. REQUIRES: 0 <= x <= 65504.
+std::uint16_t half_at_least(float x) {
+  const std::uint16_t half = f32_to_f16(x);
+  return f16_to_f32(half) < x ? half + 1 : half;
+}
+
+constexpr int kLargestScale = 127, kLargestMin = 255;  // int8 (never -128), uint8
+
+// The smallest super scales with which every block reaches what it wishes.
+SuperScales choose_supers(std::span<ChunkLanes> lanes, std::int64_t super, RowCodes& out) {
+  float scale = 0, min = 0;
+  for (ChunkLanes& chunk : lanes) {
+    for (int lane = 0; lane < chunk.chunk().n_blocks; ++lane) {
+      scale = std::max(scale, std::fabs(chunk.wish().scales[lane]));
+      min = std::max(min, -chunk.wish().mins[lane]);
+    }
+  }
+  out.super_scales[super] = half_at_least(scale / kLargestScale);
+  if (!out.super_mins.empty()) out.super_mins[super] = half_at_least(min / kLargestMin);
+  return {f16_to_f32(out.super_scales[super]),
+          out.super_mins.empty() ? 0.0f : f16_to_f32(out.super_mins[super])};
+}
+
+void quantize_super(std::span<ChunkLanes> lanes, std::int64_t super, RowCodes& out,
+                    QuantizeError& error) {
+  for (ChunkLanes& chunk : lanes) {
+    rtn_lanes().wish(out.encoding, chunk.weights(), chunk.wish());
+  }
+  const SuperScales supers = choose_supers(lanes, super, out);
+  for (ChunkLanes& chunk : lanes) {
+    rtn_lanes().snap(out.encoding, chunk.weights(), chunk.wish(), supers, chunk.codes());
+    chunk.store(out, error);
+  }
+}
+
+QuantizeError quantize_two_levels(std::span<const float> row, std::span<const float> importance,
+                                  RowCodes& out) {
+  const int block = encoding_spec(out.encoding).block;
+  QuantizeError error;
+  std::vector<ChunkLanes> lanes;
+  for (std::int64_t first = 0; first < out.n_cols; first += kSuperBlock) {
+    const std::vector<Chunk> chunks =
+        chunks_of(first, std::min<std::int64_t>(first + kSuperBlock, out.n_cols), block);
+    while (lanes.size() < chunks.size()) lanes.emplace_back(row, importance, block);
+    for (std::size_t i = 0; i < chunks.size(); ++i) lanes[i].load(chunks[i]);
+    quantize_super(std::span(lanes).first(chunks.size()), first / kSuperBlock, out, error);
+  }
+  return error;
 }
 
 }  // namespace
@@ -70,30 +177,21 @@ void QuantizeError::add(const QuantizeError& other) {
   largest = std::max(largest, other.largest);
 }
 
-bool can_quantize(Encoding encoding) {
-  const EncodingSpec spec = encoding_spec(encoding);
-  return !spec.dense() && spec.scale != ScaleKind::kSuper;
-}
+bool can_quantize(Encoding encoding) { return !encoding_spec(encoding).dense(); }
 
-Result<QuantizeError> quantize_row(std::span<const float> row, RowCodes& out) {
+Result<QuantizeError> quantize_row(std::span<const float> row, std::span<const float> importance,
+                                   RowCodes& out) {
+  const EncodingSpec spec = encoding_spec(out.encoding);
   assert(can_quantize(out.encoding) && out.n_cols == static_cast<std::int64_t>(row.size()));
-  static const QuantizeLanes quantize_lanes = pick_lanes();
-  CRIA_RETURN_IF_ERROR(check_weights(row, encoding_spec(out.encoding)));
-  const std::int64_t n_whole = out.n_cols / kBlockColumns;
-  const int n_rest = static_cast<int>(out.n_cols % kBlockColumns);
+  assert(importance.empty() || importance.size() == row.size());
+  CRIA_RETURN_IF_ERROR(check_weights(row, spec));
+  if (spec.scale == ScaleKind::kSuper) return quantize_two_levels(row, importance, out);
   QuantizeError error;
-  LaneWeights weights;
-  LaneCodes codes;
-  for (std::int64_t first = 0; first < n_whole; first += kBlockLanes) {
-    const int n = static_cast<int>(std::min<std::int64_t>(kBlockLanes, n_whole - first));
-    load_blocks(row, first, n, kBlockColumns, weights);
-    quantize_lanes(out.encoding, weights, codes);
-    store_blocks(codes, first, n, kBlockColumns, out, error);
-  }
-  if (n_rest > 0) {
-    load_blocks(row, n_whole, 1, n_rest, weights);
-    quantize_lanes(out.encoding, weights, codes);
-    store_blocks(codes, n_whole, 1, n_rest, out, error);
+  ChunkLanes lanes(row, importance, spec.block);
+  for (const Chunk& chunk : chunks_of(0, out.n_cols, spec.block)) {
+    lanes.load(chunk);
+    rtn_lanes().quantize(out.encoding, lanes.weights(), lanes.codes());
+    lanes.store(out, error);
   }
   return error;
 }

@@ -2,8 +2,6 @@
 
 namespace cria {
 
-void quantize_lanes_avx2(Encoding encoding, const LaneWeights& in, LaneCodes& out) {
-  quantize_lanes(encoding, in, out);
-}
+const RtnLanes kRtnLanesAvx2 = {quantize_lanes, wish_lanes, snap_lanes};
 
 }  // namespace cria

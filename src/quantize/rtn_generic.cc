@@ -2,8 +2,6 @@
 
 namespace cria {
 
-void quantize_lanes_generic(Encoding encoding, const LaneWeights& in, LaneCodes& out) {
-  quantize_lanes(encoding, in, out);
-}
+const RtnLanes kRtnLanesGeneric = {quantize_lanes, wish_lanes, snap_lanes};
 
 }  // namespace cria

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "base/cpu_features.h"
@@ -22,6 +23,18 @@ std::vector<Encoding> encodings() {
   for (int i = 0; i < kEncodingCount; ++i) {
     if (can_quantize(static_cast<Encoding>(i))) list.push_back(static_cast<Encoding>(i));
   }
+  return list;
+}
+
+// Those whose blocks have scales of their own, and those where 256 columns share a super scale.
+std::vector<Encoding> one_level_encodings() {
+  std::vector<Encoding> list = encodings();
+  std::erase_if(list, [](Encoding e) { return encoding_spec(e).scale == ScaleKind::kSuper; });
+  return list;
+}
+std::vector<Encoding> two_level_encodings() {
+  std::vector<Encoding> list = encodings();
+  std::erase_if(list, [](Encoding e) { return encoding_spec(e).scale != ScaleKind::kSuper; });
   return list;
 }
 
@@ -50,12 +63,17 @@ std::vector<Row> rows() {
   return list;
 }
 
-RowCodes quantize(Encoding encoding, const Row& row, QuantizeError* error = nullptr) {
+RowCodes quantize(Encoding encoding, const Row& row, QuantizeError* error = nullptr,
+                  const Row& importance = {}) {
   RowCodes codes(encoding, static_cast<std::int64_t>(row.size()));
-  const Result<QuantizeError> result = quantize_row(row, codes);
+  const Result<QuantizeError> result = quantize_row(row, importance, codes);
   EXPECT_TRUE(result.ok()) << result.status().message();
   if (error != nullptr) *error = *result;
   return codes;
+}
+
+std::int64_t block_of(Encoding encoding, std::size_t column) {
+  return static_cast<std::int64_t>(column) / encoding_spec(encoding).block;
 }
 
 Row decode(const RowCodes& codes) {
@@ -98,11 +116,12 @@ double plain_error(Encoding encoding, const float* w, int n) {
 }
 
 TEST(Rtn, NeverWorseThanPlainRounding) {
-  for (const Encoding encoding : encodings()) {
+  for (const Encoding encoding : one_level_encodings()) {
+    const auto block = static_cast<std::size_t>(encoding_spec(encoding).block);
     for (const Row& row : rows()) {
       const Row decoded = decode(quantize(encoding, row));
-      for (std::size_t first = 0; first < row.size(); first += 32) {
-        const int n = static_cast<int>(std::min<std::size_t>(32, row.size() - first));
+      for (std::size_t first = 0; first < row.size(); first += block) {
+        const int n = static_cast<int>(std::min(block, row.size() - first));
         double error = 0, weight = 0;
         for (int k = 0; k < n; ++k) {
           const double w = row[first + k];
@@ -115,14 +134,14 @@ TEST(Rtn, NeverWorseThanPlainRounding) {
         const double plain = plain_error(encoding, row.data() + first, n);
         const double slack = 1e-5 * plain + 32 * weight * 1e-14 + 1e-7 * std::sqrt(weight * plain);
         EXPECT_LE(error, plain + slack) << encoding_spec(encoding).name << ", " << row.size()
-                                        << " columns, block " << first / 32;
+                                        << " columns, block " << first / block;
       }
     }
   }
 }
 
 TEST(Rtn, QuantizingWhatWasDecodedChangesNothing) {
-  for (const Encoding encoding : encodings()) {
+  for (const Encoding encoding : one_level_encodings()) {
     if (encoding_spec(encoding).has_min) continue;  // below
     for (const Row& row : rows()) {
       const RowCodes codes = quantize(encoding, row);
@@ -131,7 +150,7 @@ TEST(Rtn, QuantizingWhatWasDecodedChangesNothing) {
       for (std::size_t k = 0; k < row.size(); ++k) {
         // Half floats below 6.1e-5 are subnormal, their steps large: such a scale may leave the
         // largest weight at any code, not only at those where the search looks for it.
-        if (std::fabs(block_scale(codes, static_cast<std::int64_t>(k / 32))) < 6.2e-5f) continue;
+        if (std::fabs(block_scale(codes, block_of(encoding, k))) < 6.2e-5f) continue;
         ASSERT_EQ(once[k], twice[k])
             << encoding_spec(encoding).name << ", " << row.size() << " columns";
       }
@@ -178,12 +197,129 @@ TEST(Rtn, EveryWeightIsWithinTheBlocksBound) {
       const RowCodes codes = quantize(encoding, row);
       const Row decoded = decode(codes);
       for (std::size_t k = 0; k < row.size(); ++k) {
-        const float scale = std::fabs(block_scale(codes, static_cast<std::int64_t>(k / 32)));
+        const float scale = std::fabs(block_scale(codes, block_of(encoding, k)));
         // The smallest half float is 6e-8: below half of it weights become zero.
         EXPECT_LE(std::fabs(row[k] - decoded[k]), 1.6f * scale + 4e-6f)
             << encoding_spec(encoding).name << " column " << k;
       }
     }
+  }
+}
+
+Row normal_row(int n_cols, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  Row row(n_cols);
+  for (float& w : row) w = normal(random);
+  return row;
+}
+
+// Few columns matter much, as in the inputs of real models.
+Row uneven_importance(int n_cols, unsigned seed) {
+  Row importance = normal_row(n_cols, seed);
+  for (float& v : importance) v = std::exp(2 * v);
+  return importance;
+}
+
+double weighted_error(const Row& row, const Row& decoded, const Row& importance) {
+  double sum = 0;
+  for (std::size_t k = 0; k < row.size(); ++k) {
+    sum += importance[k] * (row[k] - decoded[k]) * (row[k] - decoded[k]);
+  }
+  return sum;
+}
+
+// What two-level rounding is without a search: absmax scales (or the block's range, from zero
+// down), the largest of them set the super scales, everything to the nearest.
+double plain_two_level_error(Encoding encoding, const Row& row) {
+  const EncodingSpec spec = encoding_spec(encoding);
+  const bool table = spec.codebook == Codebook::kIq4Nl;
+  std::vector<double> values;
+  for (int code = 0; code < 1 << spec.bits; ++code) {
+    const int half = spec.codebook == Codebook::kSigned ? 1 << (spec.bits - 1) : 0;
+    values.push_back(table ? codebook_values(spec.codebook)[code] : code - half);
+  }
+  const double top = *std::max_element(values.begin(), values.end());
+  double error = 0;
+  for (std::size_t s = 0; s < row.size(); s += kSuperBlock) {
+    const std::size_t end = std::min(s + kSuperBlock, row.size());
+    std::vector<double> scales, mins;
+    for (std::size_t b = s; b < end; b += spec.block) {
+      const auto [low, high] = std::minmax_element(
+          row.begin() + b, row.begin() + std::min(b + static_cast<std::size_t>(spec.block), end));
+      const double least = spec.has_min ? std::min(0.0f, *low) : 0.0;
+      mins.push_back(-least);
+      scales.push_back(spec.has_min ? (*high - least) / top
+                                    : std::max(std::fabs(*low), std::fabs(*high)) / top);
+    }
+    const double super = *std::max_element(scales.begin(), scales.end()) / 127;
+    const double super_min = *std::max_element(mins.begin(), mins.end()) / 255;
+    for (std::size_t k = s; k < end; ++k) {
+      const std::size_t b = (k - s) / spec.block;
+      const double scale = super * std::round(scales[b] / super);
+      const double min = spec.has_min ? -super_min * std::round(mins[b] / super_min) : 0;
+      double best = INFINITY;
+      for (const double v : values) best = std::min(best, std::fabs(row[k] - scale * v - min));
+      error += best * best;
+    }
+  }
+  return error;
+}
+
+TEST(Rtn, TwoLevelsLoseLessThanPlainRounding) {
+  std::mt19937 random(7);
+  std::student_t_distribution<float> heavy(4);
+  for (const Encoding encoding : two_level_encodings()) {
+    for (const int n_cols : {256, 1000, 4096}) {
+      Row normal = normal_row(n_cols, 3), heavy_row(n_cols);
+      for (float& w : heavy_row) w = 0.01f * heavy(random);
+      for (const Row& row : {normal, heavy_row}) {
+        const double error = measure_error(row, decode(quantize(encoding, row))).error_sum;
+        EXPECT_LT(error, plain_two_level_error(encoding, row))
+            << encoding_spec(encoding).name << ", " << n_cols << " columns";
+      }
+    }
+  }
+}
+
+// The super scale may change, and every multiple of it with it, by one part in 127 of the largest.
+TEST(Rtn, QuantizingWhatWasDecodedLosesNextToNothingOnTwoLevels) {
+  for (const Encoding encoding : two_level_encodings()) {
+    const Row row = normal_row(4096, 11);
+    const Row once = decode(quantize(encoding, row));
+    const double loss = measure_error(row, once).error_sum;
+    const double again = measure_error(once, decode(quantize(encoding, once))).error_sum;
+    EXPECT_LE(again, 0.1 * loss) << encoding_spec(encoding).name;
+  }
+}
+
+TEST(Rtn, EqualImportanceChangesNothing) {
+  for (const Encoding encoding : encodings()) {
+    for (const Row& row : rows()) {
+      const RowCodes without = quantize(encoding, row);
+      const RowCodes with = quantize(encoding, row, nullptr, Row(row.size(), 1.0f));
+      EXPECT_EQ(decode(without), decode(with)) << encoding_spec(encoding).name;
+      EXPECT_EQ(without.codes, with.codes) << encoding_spec(encoding).name;
+    }
+  }
+}
+
+TEST(Rtn, ImportanceLowersTheWeightedError) {
+  const Row row = normal_row(4096, 21), importance = uneven_importance(4096, 22);
+  for (const Encoding encoding : encodings()) {
+    const Row without = decode(quantize(encoding, row));
+    const Row with = decode(quantize(encoding, row, nullptr, importance));
+    EXPECT_LT(weighted_error(row, with, importance), weighted_error(row, without, importance))
+        << encoding_spec(encoding).name;
+  }
+}
+
+TEST(Rtn, NothingOfImportanceIsRoundedAllTheSame) {
+  const Row row = normal_row(300, 41);
+  for (const Encoding encoding : encodings()) {
+    QuantizeError error;
+    quantize(encoding, row, &error, Row(row.size(), 0.0f));
+    EXPECT_LT(error.relative_mse(), 1) << encoding_spec(encoding).name;
   }
 }
 
@@ -195,8 +331,10 @@ TEST(Rtn, ReachesThePublishedErrors) {
   Row row(1 << 16);
   for (float& w : row) w = normal(random);
   const std::pair<Encoding, double> expected[] = {
-      {Encoding::kQ4, 0.00659},    {Encoding::kQ4Nl, 0.00541}, {Encoding::kMxfp4, 0.0124},
-      {Encoding::kQ4Min, 0.00508}, {Encoding::kQ5, 0.00163},   {Encoding::kQ3, 0.0264}};
+      {Encoding::kQ4, 0.00659},    {Encoding::kQ4Nl, 0.00541},   {Encoding::kMxfp4, 0.0124},
+      {Encoding::kQ4Min, 0.00508}, {Encoding::kQ5, 0.00163},     {Encoding::kQ3, 0.0264},
+      {Encoding::kQ4NlK, 0.00541}, {Encoding::kQ4KMin, 0.00508}, {Encoding::kQ5KMin, 0.00128},
+      {Encoding::kQ2KMin, 0.096}};
   for (const auto& [encoding, relative_mse] : expected) {
     QuantizeError error;
     quantize(encoding, row, &error);
@@ -204,23 +342,47 @@ TEST(Rtn, ReachesThePublishedErrors) {
   }
 }
 
+#ifdef CRIA_HAVE_AVX2
+// Bytes of everything that `lanes` finds for eight blocks.
+std::string found_by(const RtnLanes& lanes, Encoding encoding, const LaneWeights& weights) {
+  std::vector<std::uint8_t> bytes(weights.n_cols * kBlockLanes);
+  LaneCodes codes{};
+  codes.codes = bytes.data();
+  LaneWish wish{};
+  if (encoding_spec(encoding).scale == ScaleKind::kSuper) {
+    lanes.wish(encoding, weights, wish);
+    lanes.snap(encoding, weights, wish, {0.003f, 0.005f}, codes);
+  } else {
+    lanes.quantize(encoding, weights, codes);
+  }
+  codes.codes = nullptr;
+  std::string all(bytes.begin(), bytes.end());
+  all.append(reinterpret_cast<const char*>(&codes), sizeof(codes));
+  all.append(reinterpret_cast<const char*>(&wish), sizeof(wish));
+  return all;
+}
+
+void expect_same_lanes(Encoding encoding, int n_cols, bool weighted, std::mt19937& random) {
+  std::student_t_distribution<float> heavy(4);
+  Row w(n_cols * kBlockLanes), importance(w.size());
+  for (float& x : w) x = heavy(random);
+  for (float& x : importance) x = std::fabs(heavy(random));
+  const LaneWeights weights{n_cols, w.data(), weighted ? importance.data() : nullptr};
+  EXPECT_TRUE(found_by(kRtnLanesGeneric, encoding, weights) ==
+              found_by(kRtnLanesAvx2, encoding, weights))
+      << encoding_spec(encoding).name << ", " << n_cols << " columns, weighted " << weighted;
+}
+#endif
+
 TEST(Rtn, EveryInstructionSetGivesTheSameCodes) {
 #ifdef CRIA_HAVE_AVX2
   if (!cpu_supports(Isa::kAvx2)) GTEST_SKIP() << "this processor has no AVX2";
   std::mt19937 random(9);
-  std::student_t_distribution<float> heavy(4);
   for (const Encoding encoding : encodings()) {
     for (int n_cols = 1; n_cols <= 32; ++n_cols) {
-      LaneWeights weights{};
-      weights.n_cols = n_cols;
-      for (auto& column : weights.w) {
-        for (float& w : column) w = heavy(random);
+      for (const bool weighted : {false, true}) {
+        expect_same_lanes(encoding, n_cols, weighted, random);
       }
-      LaneCodes generic{}, avx2{};
-      quantize_lanes_generic(encoding, weights, generic);
-      quantize_lanes_avx2(encoding, weights, avx2);
-      EXPECT_EQ(std::memcmp(&generic, &avx2, sizeof(generic)), 0)
-          << encoding_spec(encoding).name << ", " << n_cols << " columns";
     }
   }
 #else
@@ -262,10 +424,10 @@ TEST(Rtn, RefusesWhatAHalfFloatScaleCannotReach) {
   EXPECT_TRUE(quantize_row(row, wide).ok());
 }
 
-TEST(Rtn, DenseAndSuperBlockEncodingsAreNotQuantizedTo) {
+TEST(Rtn, AllBlockEncodingsAreQuantizedTo) {
   EXPECT_FALSE(can_quantize(Encoding::kF32));
-  EXPECT_FALSE(can_quantize(Encoding::kQ4KMin));
-  EXPECT_EQ(encodings().size(), 9u);
+  EXPECT_FALSE(can_quantize(Encoding::kBF16));
+  EXPECT_EQ(static_cast<int>(encodings().size()), kEncodingCount - 3);
 }
 
 }  // namespace
