@@ -35,6 +35,21 @@ constexpr RecipeRow kRecipes[] = {
      Encoding::kMxfp4,
      Encoding::kQ8},
     {{"q3", "3 bits, blocks of 32; embedding and head 6 bits"}, Encoding::kQ3, Encoding::kQ6},
+    // Two levels of scales: bits a weight in brackets.
+    {{"q6_k", "6 bits, blocks of 16 in 256 (6.56)"}, Encoding::kQ6K, Encoding::kQ6K},
+    {{"q5_k", "5 bits with a minimum, 32 in 256 (5.63); embedding and head q6_k"},
+     Encoding::kQ5KMin,
+     Encoding::kQ6K},
+    {{"q4_k", "4 bits with a minimum, 32 in 256 (4.63); embedding and head q6_k"},
+     Encoding::kQ4KMin,
+     Encoding::kQ6K},
+    {{"iq4_xs", "4-bit codebook, 32 in 256 (4.31); embedding and head q6_k"},
+     Encoding::kQ4NlK,
+     Encoding::kQ6K},
+    {{"q3_k", "3 bits, 16 in 256 (3.56); embedding and head q6_k"}, Encoding::kQ3K, Encoding::kQ6K},
+    {{"q2_k", "2 bits with a minimum, 16 in 256 (3.13); embedding and head q6_k"},
+     Encoding::kQ2KMin,
+     Encoding::kQ6K},
 };
 
 }  // namespace

@@ -30,6 +30,18 @@ TEST(Recipe, Q4KeepsEmbeddingAndHeadIn8Bits) {
   EXPECT_EQ(recipe->encoding_for("output.weight", StorageType::kF16), Encoding::kQ8);
 }
 
+TEST(Recipe, TwoLevelRecipesKeepEmbeddingAndHeadIn6Bits) {
+  for (const auto& [name, linear] : {std::pair{"iq4_xs", Encoding::kQ4NlK},
+                                     {"q4_k", Encoding::kQ4KMin},
+                                     {"q3_k", Encoding::kQ3K},
+                                     {"q2_k", Encoding::kQ2KMin}}) {
+    const Result<Recipe> recipe = Recipe::from_name(name);
+    ASSERT_TRUE(recipe.ok()) << name;
+    EXPECT_EQ(recipe->encoding_for("blk.0.ffn_up.weight", StorageType::kF16), linear) << name;
+    EXPECT_EQ(recipe->encoding_for("output.weight", StorageType::kF16), Encoding::kQ6K) << name;
+  }
+}
+
 TEST(Recipe, AnUnknownNameListsTheKnownOnes) {
   const Result<Recipe> recipe = Recipe::from_name("q7");
   ASSERT_FALSE(recipe.ok());
