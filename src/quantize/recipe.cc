@@ -1,5 +1,6 @@
 #include "quantize/recipe.h"
 
+#include <algorithm>
 #include <string>
 
 namespace cria {
@@ -52,6 +53,93 @@ constexpr RecipeRow kRecipes[] = {
      Encoding::kQ6K},
 };
 
+struct MethodRow {
+  RecipeSummary summary;
+  void (*apply)(Recipe& recipe);
+};
+
+constexpr MethodRow kMethods[] = {
+    {{"importance", "scales that favour the inputs that matter (needs --calibration)"},
+     [](Recipe& r) { r.linear.importance = r.embedding.importance = true; }},
+    {{"gptq", "errors are pushed into columns not yet rounded (needs --calibration)"},
+     [](Recipe& r) { r.linear.method = RoundingMethod::kGptq; }},
+    {{"awq", "inputs that matter are scaled up before rounding (needs --calibration)"},
+     [](Recipe& r) { r.transforms.awq = true; }},
+    {{"fold", "the gains of norms go into the linears behind them"},
+     [](Recipe& r) { r.transforms.fold_norms = true; }},
+    {{"rotate", "random rotations spread outliers; some run online"},
+     [](Recipe& r) { r.transforms.rotate = true; }},
+};
+
+template <std::size_t N, typename Row>
+std::string names_of(const Row (&rows)[N]) {
+  std::string names;
+  for (const Row& row : rows) names += std::string(names.empty() ? "" : ", ") + row.summary.name;
+  return names;
+}
+
+template <std::size_t N, typename Row>
+std::vector<RecipeSummary> summaries_of(const Row (&rows)[N]) {
+  std::vector<RecipeSummary> list;
+  for (const Row& row : rows) list.push_back(row.summary);
+  return list;
+}
+
+Result<Recipe> named_encodings(std::string_view name) {
+  Recipe recipe;
+  if (name == kSource.name) {
+    recipe.keep_source = true;
+    return recipe;
+  }
+  for (const RecipeRow& row : kRecipes) {
+    if (name != row.summary.name) continue;
+    recipe.linear.encoding = row.linear;
+    recipe.embedding.encoding = row.embedding;
+    return recipe;
+  }
+  return invalid_argument("recipe '{}' does not exist, expected one of {}, {}", name, kSource.name,
+                          names_of(kRecipes));
+}
+
+// One method behind a '+'. `seen`: those before it.
+Status add_method(std::string_view method, std::vector<std::string_view>& seen, Recipe& recipe) {
+  const auto* row = std::find_if(std::begin(kMethods), std::end(kMethods),
+                                 [&](const MethodRow& r) { return method == r.summary.name; });
+  if (row == std::end(kMethods)) {
+    return invalid_argument("recipe '{}': method '{}' does not exist, expected one of {}",
+                            recipe.name, method, names_of(kMethods));
+  }
+  if (std::find(seen.begin(), seen.end(), method) != seen.end()) {
+    return invalid_argument("recipe '{}': method '{}' is given twice", recipe.name, method);
+  }
+  seen.push_back(method);
+  row->apply(recipe);
+  return Status();
+}
+
+Status check_methods(const Recipe& recipe) {
+  if (recipe.keep_source) {
+    return invalid_argument("recipe '{}': source keeps every tensor as it is, expected no method",
+                            recipe.name);
+  }
+  if (encoding_spec(recipe.linear.encoding).dense() && recipe.uses_statistics()) {
+    return invalid_argument(
+        "recipe '{}': floats lose too little for methods that need statistics, expected an "
+        "encoding in blocks",
+        recipe.name);
+  }
+  if (recipe.transforms.awq && recipe.transforms.rotate) {
+    return invalid_argument(
+        "recipe '{}': awq scales what rotate mixes (the gains of the norms), expected one of them",
+        recipe.name);
+  }
+  return Status();
+}
+
+bool wants_statistics(const WeightRounding& rounding) {
+  return rounding.importance || rounding.method == RoundingMethod::kGptq;
+}
+
 }  // namespace
 
 WeightRole weight_role(std::string_view canonical_name) {
@@ -61,35 +149,50 @@ WeightRole weight_role(std::string_view canonical_name) {
 }
 
 Result<Recipe> Recipe::from_name(std::string_view name) {
-  Recipe recipe;
-  recipe.name_ = name;
-  if (name == kSource.name) {
-    recipe.keep_source_ = true;
-    return recipe;
+  const std::size_t plus = name.find('+');
+  CRIA_ASSIGN_OR_RETURN(Recipe recipe, named_encodings(name.substr(0, plus)));
+  recipe.name = name;
+  if (plus == name.npos) return recipe;
+  std::vector<std::string_view> seen;
+  for (std::size_t at = plus; at != name.npos;) {
+    const std::size_t next = name.find('+', at + 1);
+    CRIA_RETURN_IF_ERROR(add_method(name.substr(at + 1, next - at - 1), seen, recipe));
+    at = next;
   }
-  std::string names = kSource.name;
-  for (const RecipeRow& row : kRecipes) {
-    if (name == row.summary.name) {
-      recipe.linear_ = row.linear;
-      recipe.embedding_ = row.embedding;
-      return recipe;
-    }
-    names += std::string(", ") + row.summary.name;
-  }
-  return invalid_argument("recipe '{}' does not exist, expected one of {}", name, names);
+  CRIA_RETURN_IF_ERROR(check_methods(recipe));
+  return recipe;
 }
 
-Encoding Recipe::encoding_for(std::string_view canonical_name, StorageType stored) const {
-  if (keep_source_) return storage_spec(stored).encoding;
-  return weight_role(canonical_name) == WeightRole::kLinear ? linear_ : embedding_;
+WeightRounding Recipe::rounding_for(std::string_view canonical_name, StorageType stored) const {
+  if (const auto own = overrides.find(canonical_name); own != overrides.end()) return own->second;
+  if (keep_source) return {.encoding = storage_spec(stored).encoding};
+  return weight_role(canonical_name) == WeightRole::kLinear ? linear : embedding;
+}
+
+bool Recipe::uses_statistics() const {
+  return transforms.awq || wants_statistics(linear) || wants_statistics(embedding) ||
+         std::any_of(overrides.begin(), overrides.end(),
+                     [](const auto& own) { return wants_statistics(own.second); });
+}
+
+bool Recipe::uses_hessians() const {
+  const auto needs = [](const WeightRounding& r) { return r.method == RoundingMethod::kGptq; };
+  return needs(linear) || needs(embedding) ||
+         std::any_of(overrides.begin(), overrides.end(),
+                     [&](const auto& own) { return needs(own.second); });
 }
 
 const std::vector<RecipeSummary>& recipe_summaries() {
   static const std::vector<RecipeSummary> summaries = [] {
-    std::vector<RecipeSummary> list = {kSource};
-    for (const RecipeRow& row : kRecipes) list.push_back(row.summary);
+    std::vector<RecipeSummary> list = summaries_of(kRecipes);
+    list.insert(list.begin(), kSource);
     return list;
   }();
+  return summaries;
+}
+
+const std::vector<RecipeSummary>& recipe_methods() {
+  static const std::vector<RecipeSummary> summaries = summaries_of(kMethods);
   return summaries;
 }
 

@@ -1,11 +1,14 @@
-// Recipes: which encoding each weight matrix gets, asked for by one name.
+// Recipes: how each weight matrix is stored and rounded, and what is done to the model before.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/result.h"
+#include "quantize/rounding.h"
 #include "tensor/encoding.h"
 #include "tensor/storage_type.h"
 
@@ -18,23 +21,47 @@ enum class WeightRole { kEmbedding, kHead, kLinear };
 // output.weight, anything else.
 WeightRole weight_role(std::string_view canonical_name);
 
-// One recipe. Recipes that name encodings give one to the linears and one to embedding and head;
-// "source" keeps each tensor in the native encoding of its storage type, without loss.
-class Recipe {
- public:
-  // kInvalidArgument lists the names there are.
+// What one matrix becomes.
+struct WeightRounding {
+  Encoding encoding = Encoding::kF32;
+  RoundingMethod method = RoundingMethod::kNearest;
+  bool importance = false;  // the mean squares of the input weigh the errors in searches for scales
+  bool operator==(const WeightRounding&) const = default;
+};
+
+// Exact changes of the whole model before its weights are rounded: they move numbers between
+// weights (and add ops), and change the logits by float rounding only.
+struct ModelTransforms {
+  bool fold_norms = false;  // the gains of norms go into the linears behind them
+  bool rotate = false;      // residual stream, values and, with int8 activations, ffn_down's input
+  bool awq = false;         // channels that matter are scaled up, what feeds them is scaled down
+  bool operator==(const ModelTransforms&) const = default;
+};
+
+// One recipe. Plain data: made by name, or member by member.
+struct Recipe {
+  // "q4_0", or with methods behind it, in any order: "q4_0+rotate+gptq". The encodings come from
+  // the name, the methods (recipe_methods()) are for the linears. kInvalidArgument: an unknown part
+  // (lists what there is), one given twice, or methods that do not go together.
   static Result<Recipe> from_name(std::string_view name);
 
-  const std::string& name() const { return name_; }
+  std::string name;
+  bool keep_source = false;  // each tensor in the native encoding of its storage type, without loss
+  WeightRounding linear;
+  WeightRounding embedding;  // also of an untied head
+  // Of single matrices, by canonical name; before `linear` and `embedding`, whatever keep_source.
+  std::map<std::string, WeightRounding, std::less<>> overrides;
+  ModelTransforms transforms;
 
-  Encoding encoding_for(std::string_view canonical_name, StorageType stored) const;
+  WeightRounding rounding_for(std::string_view canonical_name, StorageType stored) const;
+  Encoding encoding_for(std::string_view canonical_name, StorageType stored) const {
+    return rounding_for(canonical_name, stored).encoding;
+  }
 
- private:
-  Recipe() = default;
-  std::string name_;
-  bool keep_source_ = false;
-  Encoding linear_ = Encoding::kF32;
-  Encoding embedding_ = Encoding::kF32;
+  // Whether a matrix or a transformation asks for statistics (of any kind, or Hessians): a compile
+  // without them is refused, and so is one with statistics that nothing asks for.
+  bool uses_statistics() const;
+  bool uses_hessians() const;
 };
 
 // All recipes with one line of description each, in the order of the help text.
@@ -43,5 +70,7 @@ struct RecipeSummary {
   const char* summary;
 };
 const std::vector<RecipeSummary>& recipe_summaries();
+// The methods that can follow a name after '+'.
+const std::vector<RecipeSummary>& recipe_methods();
 
 }  // namespace cria

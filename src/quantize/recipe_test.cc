@@ -10,7 +10,7 @@ TEST(Recipe, EveryNameInTheSummariesExists) {
   for (const RecipeSummary& summary : recipe_summaries()) {
     const Result<Recipe> recipe = Recipe::from_name(summary.name);
     ASSERT_TRUE(recipe.ok()) << summary.name;
-    EXPECT_EQ(recipe->name(), summary.name);
+    EXPECT_EQ(recipe->name, summary.name);
   }
 }
 
@@ -48,6 +48,67 @@ TEST(Recipe, AnUnknownNameListsTheKnownOnes) {
   EXPECT_EQ(recipe.status().code(), ErrorCode::kInvalidArgument);
   EXPECT_NE(recipe.status().message().find("'q7'"), std::string::npos);
   EXPECT_NE(recipe.status().message().find("source, f32, f16"), std::string::npos);
+}
+
+TEST(Recipe, MethodsFollowTheName) {
+  const Result<Recipe> recipe = Recipe::from_name("q4_0+rotate+gptq");
+  ASSERT_TRUE(recipe.ok()) << recipe.status().message();
+  EXPECT_EQ(recipe->name, "q4_0+rotate+gptq");
+  EXPECT_EQ(recipe->rounding_for("blk.0.attn_q.weight", StorageType::kF16),
+            (WeightRounding{Encoding::kQ4, RoundingMethod::kGptq, false}));
+  EXPECT_EQ(recipe->rounding_for("token_embd.weight", StorageType::kF16),
+            (WeightRounding{.encoding = Encoding::kQ8}));
+  EXPECT_EQ(recipe->transforms, (ModelTransforms{.rotate = true}));
+  EXPECT_TRUE(recipe->uses_statistics());
+  EXPECT_TRUE(recipe->uses_hessians());
+}
+
+TEST(Recipe, SaysWhichStatisticsItNeeds) {
+  struct Case {
+    const char* name;
+    bool statistics, hessians;
+  };
+  for (const Case& c : {Case{"q4", false, false},
+                        {"q4+rotate+fold", false, false},
+                        {"q4+importance", true, false},
+                        {"q4+awq", true, false},
+                        {"q4+gptq", true, true}}) {
+    const Result<Recipe> recipe = Recipe::from_name(c.name);
+    ASSERT_TRUE(recipe.ok()) << recipe.status().message();
+    EXPECT_EQ(recipe->uses_statistics(), c.statistics) << c.name;
+    EXPECT_EQ(recipe->uses_hessians(), c.hessians) << c.name;
+  }
+}
+
+TEST(Recipe, SingleMatricesMayDiffer) {
+  Result<Recipe> recipe = Recipe::from_name("source");
+  ASSERT_TRUE(recipe.ok());
+  const WeightRounding own{Encoding::kQ8, RoundingMethod::kGptq, true};
+  recipe->overrides["blk.1.ffn_down.weight"] = own;
+  EXPECT_EQ(recipe->rounding_for("blk.1.ffn_down.weight", StorageType::kF16), own);
+  EXPECT_EQ(recipe->encoding_for("blk.0.ffn_down.weight", StorageType::kF16), Encoding::kF16);
+  EXPECT_TRUE(recipe->uses_hessians());
+}
+
+TEST(Recipe, RefusesMethodsThatMakeNoSense) {
+  struct Case {
+    const char* name;
+    const char* message;
+  };
+  for (const Case& c :
+       {Case{"q4+magic", "method 'magic' does not exist, expected one of importance, gptq"},
+        {"q4+", "method '' does not exist"},
+        {"q4+gptq+gptq", "'gptq' is given twice"},
+        {"source+rotate", "source keeps every tensor as it is"},
+        {"f16+gptq", "expected an encoding in blocks"},
+        {"q4+awq+rotate", "expected one of them"},
+        {"q7+gptq", "recipe 'q7' does not exist"}}) {
+    const Result<Recipe> recipe = Recipe::from_name(c.name);
+    ASSERT_FALSE(recipe.ok()) << c.name;
+    EXPECT_EQ(recipe.status().code(), ErrorCode::kInvalidArgument);
+    EXPECT_NE(recipe.status().message().find(c.message), std::string::npos)
+        << recipe.status().message();
+  }
 }
 
 }  // namespace
