@@ -3,6 +3,7 @@
 
 #include "kernels/attention/generic.h"
 #include "kernels/elementwise/generic.h"
+#include "kernels/hadamard/generic.h"
 #include "kernels/isa.h"
 #include "kernels/linear_a16/generic.h"
 #include "kernels/linear_a8/generic.h"

@@ -154,6 +154,22 @@ struct StoreQ8Args {
   bool is_value;     // V, else K
 };
 
+// --- hadamard ------------------------------------------------------------------------------------
+
+// Turns each block of `block` columns by a random rotation: x diag(signs) H / sqrt(block), with H
+// the Walsh-Hadamard matrix; `inverse` turns it back. May run in place.
+struct HadamardArgs {
+  const float* x;  // [n_tokens, n_cols]
+  std::int64_t x_stride;
+  std::int64_t n_tokens;
+  std::int64_t n_cols;
+  std::int64_t block;  // a power of two that divides n_cols
+  const float* signs;  // [n_cols], 1 or -1
+  bool inverse;
+  float* out;
+  std::int64_t out_stride;
+};
+
 // --- rope ----------------------------------------------------------------------------------------
 
 // cos and sin [head_dim / 2] of position * inv_freq[i], the angle and its functions taken in

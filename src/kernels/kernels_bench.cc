@@ -135,6 +135,15 @@ void add_kernel(const std::string& name, void (*kernel)(const RmsNormArgs&)) {
   });
 }
 
+void add_kernel(const std::string& name, void (*kernel)(const HadamardArgs&)) {
+  for (std::int64_t block : {64, 1024, 8192}) {
+    add_row(name + "/block:" + std::to_string(block),
+            [=](const float* x, const float* y, float* out) {
+              kernel({x, kWidth, 1, kWidth, block, y, false, out, kWidth});
+            });
+  }
+}
+
 void add_kernel(const std::string& name, void (*kernel)(const RopeArgs&)) {
   add_row(name, [=](const float* x, const float* y, float* out) {
     kernel({out, kWidth, 1, kWidth / 64, 64, x, y});

@@ -124,6 +124,23 @@ void compare(Kernel<RmsNormArgs> generic, Kernel<RmsNormArgs> isa) {
   }
 }
 
+void compare(Kernel<HadamardArgs> generic, Kernel<HadamardArgs> isa) {
+  std::mt19937 random(21);
+  for (std::int64_t block : {1, 2, 4, 8, 16, 32, 64, 128, 1024, 8192}) {
+    const std::int64_t n_cols = 3 * block;
+    const auto x =
+        block < 64 ? awkward_floats(2 * n_cols, random) : random_floats(2 * n_cols, random, 3.0f);
+    std::vector<float> signs(n_cols);
+    for (float& sign : signs) sign = random() % 2 == 0 ? 1.0f : -1.0f;
+    for (bool inverse : {false, true}) {
+      std::vector<float> expected(2 * n_cols), found(x);
+      generic({x.data(), n_cols, 2, n_cols, block, signs.data(), inverse, expected.data(), n_cols});
+      isa({found.data(), n_cols, 2, n_cols, block, signs.data(), inverse, found.data(), n_cols});
+      expect_same(expected, found);
+    }
+  }
+}
+
 void compare(Kernel<RopeArgs> generic, Kernel<RopeArgs> isa) {
   std::mt19937 random(14);
   for (std::int64_t head_dim : {2, 8, 14, 16, 30, 64, 128}) {

@@ -1,6 +1,7 @@
 // The smaller kernels against their definitions in double.
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -113,6 +114,48 @@ TEST(RmsNorm, MayRunInPlaceAndSurvivesLargeInputs) {
   kernels().rms_norm({x.data(), 2, 1, 2, weight.data(), 1e-5f, x.data(), 2});
   EXPECT_FLOAT_EQ(x[0], 1.0f);
   EXPECT_FLOAT_EQ(x[1], -2.0f);
+}
+
+// Against the matrix in double: entry (i, j) of H is -1 to the number of ones that i and j share.
+// A sum of 2^k terms in k stages, each rounded: k half ulps of the sum of magnitudes; the scale and
+// its product are two more.
+TEST(Hadamard, IsTheMatrixTimesSigns) {
+  std::mt19937 random(35);
+  for (std::int64_t block : {1, 2, 8, 64, 256}) {
+    const std::int64_t n = 2 * block;
+    const auto x = random_floats(n, random);
+    std::vector<float> signs(n), out(n);
+    for (float& sign : signs) sign = random() % 2 == 0 ? 1.0f : -1.0f;
+    kernels().hadamard({x.data(), n, 1, n, block, signs.data(), false, out.data(), n});
+    for (std::int64_t i = 0; i < n; ++i) {
+      double exact = 0, size = 0;
+      const std::int64_t first = i / block * block;
+      for (std::int64_t j = 0; j < block; ++j) {
+        const int shared = std::popcount(static_cast<std::uint64_t>(j & (i - first)));
+        const double term = double{x[first + j]} * signs[first + j] / std::sqrt(double(block));
+        exact += shared % 2 == 0 ? term : -term;
+        size += std::fabs(term);
+      }
+      EXPECT_NEAR(out[i], exact, (std::log2(double(block)) + 2) * kHalfUlp * size) << block;
+    }
+  }
+}
+
+// Both ways: the bound of one way twice, in the worst case on the largest sums that there are.
+TEST(Hadamard, InverseTurnsBack) {
+  std::mt19937 random(36);
+  for (std::int64_t block : {4, 128, 8192}) {
+    const auto x = random_floats(block, random);
+    std::vector<float> signs(block), out(block);
+    double norm = 0;
+    for (float value : x) norm += double{value} * value;
+    for (float& sign : signs) sign = random() % 2 == 0 ? 1.0f : -1.0f;
+    kernels().hadamard({x.data(), block, 1, block, block, signs.data(), false, out.data(), block});
+    EXPECT_NE(out, x);
+    kernels().hadamard({out.data(), block, 1, block, block, signs.data(), true, out.data(), block});
+    const double bound = 2 * (std::log2(double(block)) + 2) * kHalfUlp * std::sqrt(norm);
+    for (std::int64_t i = 0; i < block; ++i) EXPECT_NEAR(out[i], x[i], bound);
+  }
 }
 
 // The angle in double; cos, sin, two products and a sum rounded once each.
