@@ -50,12 +50,16 @@ struct CompileReport {
 // unless the result is ok. The same source and options give the same bytes.
 Result<CompileReport> compile(const CompileOptions& options, const std::string& out_path);
 
-// The names that CompileOptions::recipe takes, with one line each.
+// What CompileOptions::recipe is made of, with one line each: a name, and any methods behind it
+// with '+' between them ("q4_0+rotate+gptq").
 struct RecipeInfo {
   std::string name;
   std::string summary;
 };
 std::vector<RecipeInfo> quantization_recipes();
+std::vector<RecipeInfo> quantization_methods();
+// Whether a recipe is one. kInvalidArgument says what is wrong with it.
+Status check_recipe(const std::string& recipe);
 
 // The path of a compiled program for any model: a `.pte` is itself; anything else is compiled once
 // and kept in `cache_dir` (empty: $CRIA_CACHE, $XDG_CACHE_HOME/cria or ~/.cache/cria). A source

@@ -73,6 +73,12 @@ Status check_cache_types(const std::string& path, const CompileOptions& options)
   return {};
 }
 
+std::vector<RecipeInfo> to_infos(const std::vector<RecipeSummary>& summaries) {
+  std::vector<RecipeInfo> infos;
+  for (const RecipeSummary& row : summaries) infos.push_back({row.name, row.summary});
+  return infos;
+}
+
 bool is_program_file(const std::string& path) {
   std::error_code error;
   if (!std::filesystem::is_regular_file(path, error)) return false;
@@ -87,12 +93,11 @@ Result<CompileReport> compile(const CompileOptions& options, const std::string& 
   return compile_path(path, options, out_path);
 }
 
-std::vector<RecipeInfo> quantization_recipes() {
-  std::vector<RecipeInfo> recipes;
-  for (const RecipeSummary& recipe : recipe_summaries())
-    recipes.push_back({recipe.name, recipe.summary});
-  return recipes;
-}
+std::vector<RecipeInfo> quantization_recipes() { return to_infos(recipe_summaries()); }
+
+std::vector<RecipeInfo> quantization_methods() { return to_infos(recipe_methods()); }
+
+Status check_recipe(const std::string& recipe) { return Recipe::from_name(recipe).status(); }
 
 Result<PreparedModel> prepare_model(const CompileOptions& options, const std::string& cache_dir) {
   CRIA_ASSIGN_OR_RETURN(const std::string path, resolve_model(options.source));

@@ -77,6 +77,22 @@ class Compilation {
     CRIA_ASSIGN_OR_RETURN(k_type_, kv_type_from_name(request_.cache_type_k));
     CRIA_ASSIGN_OR_RETURN(v_type_, kv_type_from_name(request_.cache_type_v));
     CRIA_ASSIGN_OR_RETURN(recipe_, Recipe::from_name(request_.recipe));
+    return check_recipe();
+  }
+
+  Status check_recipe() const {
+    const bool given = request_.statistics != nullptr;
+    if (recipe_->uses_statistics() && !given) {
+      return invalid_argument("recipe {} needs statistics of the inputs: --calibration STATS",
+                              recipe_->name);
+    }
+    if (given && !recipe_->uses_statistics()) {
+      return invalid_argument("recipe {} has no use for --calibration, expected one with {}",
+                              recipe_->name, "+importance, +gptq or +awq");
+    }
+    if (recipe_->uses_statistics() || recipe_->transforms != ModelTransforms()) {
+      return unsupported("recipe {}: only encodings are compiled so far", recipe_->name);
+    }
     return Status();
   }
 

@@ -11,6 +11,7 @@
 #include "compile/lower.h"
 #include "cria/progress.h"
 #include "model/checkpoint.h"
+#include "quantize/statistics.h"
 #include "targets/target.h"
 #include "tensor/encoding.h"
 
@@ -18,7 +19,10 @@ namespace cria {
 
 struct CompileRequest {
   std::string out_path;
-  std::string recipe = "source";     // quantize/recipe.h
+  std::string recipe = "source";  // quantize/recipe.h
+  // What calibration said about this checkpoint; null: nothing. Given exactly when the recipe uses
+  // it. Must outlive the call.
+  const Statistics* statistics = nullptr;
   std::int64_t max_context = 0;      // positions; 0: the checkpoint's own
   std::int64_t prefill_chunk = 256;  // most tokens a call of `prefill` brings
   std::int64_t verify_chunk = 32;    // most tokens a call of `verify` brings

@@ -413,6 +413,26 @@ TEST_F(CompileTest, RefusesBadRequests) {
   bad([](CompileRequest& r) { r.activations = "a4"; }, "expected a8 or a16");
 }
 
+class NoStatistics : public Statistics {
+ public:
+  Result<InputStatistics> input_of(std::string_view weight) const override {
+    return not_found("{}", weight);
+  }
+  Result<Matrix> hessian_of(std::string_view weight) const override {
+    return not_found("{}", weight);
+  }
+};
+
+TEST_F(CompileTest, StatisticsAreGivenExactlyWhenTheRecipeUsesThem) {
+  const MemoryCheckpoint checkpoint;
+  request_.recipe = "q4_0+gptq";
+  expect_error(checkpoint, ErrorCode::kInvalidArgument, "q4_0+gptq needs statistics");
+  const NoStatistics statistics;
+  request_.statistics = &statistics;
+  request_.recipe = "q4_0";
+  expect_error(checkpoint, ErrorCode::kInvalidArgument, "q4_0 has no use for --calibration");
+}
+
 TEST_F(CompileTest, AnUnsupportedTargetSaysWhy) {
   const Result<CompileSummary> summary =
       compile_checkpoint(MemoryCheckpoint(), null_target(), request_);

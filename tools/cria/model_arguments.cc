@@ -15,6 +15,12 @@ namespace {
 constexpr int kMaxThreads = 256;
 constexpr std::int64_t kDefaultContext = 4096;
 
+std::string names_of(const std::vector<RecipeInfo>& infos) {
+  std::string names;
+  for (const RecipeInfo& info : infos) names += (names.empty() ? "" : ", ") + info.name;
+  return names;
+}
+
 }  // namespace
 
 CLI::Option* add_threads(CLI::App& command, int& n_threads) {
@@ -23,10 +29,13 @@ CLI::Option* add_threads(CLI::App& command, int& n_threads) {
 }
 
 CLI::Option* add_quant(CLI::App& command, std::string& recipe) {
-  std::vector<std::string> names;
-  for (const RecipeInfo& info : quantization_recipes()) names.push_back(info.name);
-  return command.add_option("--quant", recipe, "how weights are quantized (default: as they are)")
-      ->check(CLI::IsMember(names));
+  const std::string help = fmt::format(
+      "how weights are quantized (default: as they are): {}; methods may follow, as in "
+      "q4_0+rotate+gptq: {}",
+      names_of(quantization_recipes()), names_of(quantization_methods()));
+  return command.add_option("--quant", recipe, help)->check([](const std::string& name) {
+    return check_recipe(name).message();
+  });
 }
 
 void add_cache_types(CLI::App& command, std::string& k, std::string& v) {

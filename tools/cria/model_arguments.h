@@ -33,7 +33,7 @@ Result<Engine> open_engine(const ModelArguments& arguments);
 // counts are not.
 CLI::Option* add_threads(CLI::App& command, int& n_threads);
 
-// --quant: the names of all recipes.
+// --quant: a recipe, checked.
 CLI::Option* add_quant(CLI::App& command, std::string& recipe);
 
 // -ctk and -ctv.
