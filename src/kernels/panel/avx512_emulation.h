@@ -100,6 +100,12 @@ inline Ints add_epi32(const Ints& a, const Ints& b) {
 inline Ints sub_epi32(const Ints& a, const Ints& b) {
   return each([](__m256i x, __m256i y) { return _mm256_sub_epi32(x, y); }, a, b);
 }
+inline Ints sub_epi8(const Ints& a, const Ints& b) {
+  return each([](__m256i x, __m256i y) { return _mm256_sub_epi8(x, y); }, a, b);
+}
+inline Ints madd_epi16(const Ints& a, const Ints& b) {
+  return each([](__m256i x, __m256i y) { return _mm256_madd_epi16(x, y); }, a, b);
+}
 inline Ints mullo_epi32(const Ints& a, const Ints& b) {
   return each([](__m256i x, __m256i y) { return _mm256_mullo_epi32(x, y); }, a, b);
 }
@@ -236,6 +242,8 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #define _mm512_permutexvar_epi32 cria::avx512::permutexvar_epi32
 #define _mm512_add_epi32 cria::avx512::add_epi32
 #define _mm512_sub_epi32 cria::avx512::sub_epi32
+#define _mm512_sub_epi8 cria::avx512::sub_epi8
+#define _mm512_madd_epi16 cria::avx512::madd_epi16
 #define _mm512_mullo_epi32 cria::avx512::mullo_epi32
 #define _mm512_max_epu32 cria::avx512::max_epu32
 #define _mm512_reduce_max_epu32 cria::avx512::reduce_max_epu32

@@ -1,0 +1,193 @@
+// What kernels of linear_a8 on 512-bit registers share: how codes become bytes, and how the integer
+// sums of a group become floats. Internal linkage throughout, as in panel/generic.h.
+#pragma once
+
+#include "kernels/panel/avx512.h"
+
+namespace cria::avx512 {
+namespace {
+
+// All that the work after the dot products depends on.
+template <int blocks, bool super, bool has_min, bool narrow>
+struct ScaleForm {
+  static constexpr int kBlocks = blocks;    // of a group: columns with a scale of their own
+  static constexpr bool kSuper = super;     // small scales in integers
+  static constexpr bool kHasMin = has_min;  // codes are unsigned, then
+  static constexpr bool kNarrow = narrow;   // the products of a block fit into 16 bits
+};
+
+// 16 columns of codes from -4 to 7 give products of at most 16 * 7 * 127.
+template <Encoding encoding>
+using FormOf =
+    ScaleForm<kColumnGroup / encoding_spec(encoding).block,
+              encoding_spec(encoding).scale == ScaleKind::kSuper, encoding_spec(encoding).has_min,
+              encoding_spec(encoding).block == 16 && encoding_spec(encoding).bits <= 3>;
+
+template <Encoding encoding>
+inline constexpr bool kHasTable = encoding_spec(encoding).codebook == Codebook::kIq4Nl ||
+                                  encoding_spec(encoding).codebook == Codebook::kMxfp4;
+
+// What makes unsigned bytes of an encoding's values.
+template <Encoding encoding>
+inline constexpr int kOffset = encoding_spec(encoding).codebook == Codebook::kSigned
+                                   ? 1 << (encoding_spec(encoding).bits - 1)
+                               : encoding_spec(encoding).codebook == Codebook::kIq4Nl ? 128
+                               : encoding_spec(encoding).codebook == Codebook::kMxfp4 ? 12
+                                                                                      : 0;
+
+// A codebook plus `offset`, for vpshufb; not used by linear codes.
+template <Encoding encoding>
+inline __m512i code_table(int offset) {
+  if constexpr (kHasTable<encoding>) {
+    const auto* values =
+        reinterpret_cast<const __m128i*>(codebook_values(encoding_spec(encoding).codebook));
+    return repeat_128(
+        _mm_add_epi8(_mm_loadu_si128(values), _mm_set1_epi8(static_cast<char>(offset))));
+  } else {
+    return _mm512_setzero_si512();
+  }
+}
+
+// The unsigned bytes of a quad; `quad` is a constant once loops are unrolled.
+template <Encoding encoding>
+inline __m512i load_codes(const std::uint8_t* group, int quad, __m512i table) {
+  const __m512i codes = load_quad<encoding_spec(encoding).bits>(group, quad);
+  if constexpr (kHasTable<encoding>) return _mm512_shuffle_epi8(table, codes);
+  return codes;
+}
+
+template <Encoding encoding>
+inline const std::uint8_t* group_codes(const spec::PanelRegions& panel, std::int64_t group) {
+  return panel.codes + group * 64 * encoding_spec(encoding).bits;
+}
+
+// What a group of a panel has besides codes.
+template <typename Form>
+struct GroupScales {
+  __m512 scale;
+  __m512 min;
+  // kSuper: the small scales, as 32-bit integers a block; if kNarrow, as pairs of 16 bits in [0].
+  __m512i block[Form::kBlocks];
+  __m512i block_min;  // kSuper: the small mins of the columns 0 .. 15 and 16 .. 31, 16 bits each
+};
+
+// Pairs of 16 bits, of two blocks or twice of one.
+template <typename Form>
+inline __m512i pairs(const __m512i* block) {
+  const __m512i low = _mm512_and_si512(block[0], _mm512_set1_epi32(0xffff));
+  return _mm512_or_si512(low, _mm512_slli_epi32(block[Form::kBlocks - 1], 16));
+}
+
+template <Encoding encoding>
+inline GroupScales<FormOf<encoding>> load_scales(const spec::PanelRegions& panel,
+                                                 std::int64_t group) {
+  using Form = FormOf<encoding>;
+  GroupScales<Form> out;
+  out.scale = load_scale<encoding>(panel, group);
+  if constexpr (Form::kHasMin) out.min = load_min<encoding>(panel, group);
+  if constexpr (Form::kSuper) {
+    __m512i mins[Form::kBlocks];
+    CRIA_UNROLL
+    for (int b = 0; b < Form::kBlocks; ++b) {
+      const std::int64_t at = (group * Form::kBlocks + b) * kPanelRows;
+      out.block[b] = load_signed(panel.scales + at);
+      if constexpr (Form::kHasMin) mins[b] = load_unsigned(panel.mins + at);
+    }
+    if constexpr (Form::kNarrow) out.block[0] = pairs<Form>(out.block);
+    if constexpr (Form::kHasMin) out.block_min = pairs<Form>(mins);
+  }
+  return out;
+}
+
+// Sum of the activations of block b of a group.
+template <typename Form>
+inline int block_sum(const A8Block& block, int b) {
+  return Form::kBlocks == 1 ? block.sums[0] + block.sums[1] : block.sums[b];
+}
+
+// The integer sum of a group, from those of its blocks.
+template <typename Form>
+inline __m512i weigh_blocks(const __m512i* part, const GroupScales<Form>& scales) {
+  if constexpr (!Form::kSuper) {
+    return part[0];
+  } else if constexpr (Form::kNarrow) {
+    return _mm512_madd_epi16(pairs<Form>(part), scales.block[0]);
+  } else {
+    __m512i sum = _mm512_mullo_epi32(part[0], scales.block[0]);
+    if constexpr (Form::kBlocks == 2) {
+      sum = _mm512_add_epi32(sum, _mm512_mullo_epi32(part[1], scales.block[1]));
+    }
+    return sum;
+  }
+}
+
+// One group of one token: `part` are the sums of values times activations, block by block.
+template <typename Form>
+inline __m512 add_group(const __m512i* part, const GroupScales<Form>& scales, const A8Block& x,
+                        __m512 acc) {
+  const __m512 x_scale = _mm512_set1_ps(x.scale);
+  const __m512 dot = _mm512_cvtepi32_ps(weigh_blocks<Form>(part, scales));
+  acc = _mm512_fmadd_ps(dot, _mm512_mul_ps(scales.scale, x_scale), acc);
+  if constexpr (Form::kHasMin) {
+    const __m512 min = _mm512_mul_ps(scales.min, x_scale);
+    if constexpr (Form::kSuper) {
+      const __m512i sum = _mm512_madd_epi16(scales.block_min, broadcast_32(x.sums));
+      acc = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(sum), min, acc);
+    } else {
+      const auto sum = static_cast<float>(x.sums[0] + x.sums[1]);
+      acc = _mm512_fmadd_ps(min, _mm512_set1_ps(sum), acc);
+    }
+  }
+  return acc;
+}
+
+// --- many tokens ---------------------------------------------------------------------------------
+
+// Columns that are kept unpacked while the tokens go by: 4 KiB of codes a panel.
+inline constexpr int kChunkGroups = kSuperBlock / kColumnGroup;
+inline constexpr int kChunkPanels = 4;  // at most, that are unpacked together
+
+template <typename Form>
+struct PanelChunk {
+  alignas(64) std::uint8_t codes[kChunkGroups][kQuads][64];
+  GroupScales<Form> scales[kChunkGroups];
+};
+
+// `n_groups` of a panel from `first` on, their codes as unsigned bytes, or if kSigned as the
+// values.
+template <Encoding encoding, bool kSigned>
+inline void unpack(const spec::PanelRegions& panel, std::int64_t first, int n_groups, __m512i table,
+                   PanelChunk<FormOf<encoding>>& out) {
+  for (int g = 0; g < n_groups; ++g) {
+    const std::uint8_t* codes = group_codes<encoding>(panel, first + g);
+    CRIA_UNROLL
+    for (int q = 0; q < kQuads; ++q) {
+      __m512i quad = load_codes<encoding>(codes, q, table);
+      if constexpr (kSigned && !kHasTable<encoding> && kOffset<encoding> != 0) {
+        quad = _mm512_sub_epi8(quad, _mm512_set1_epi8(static_cast<char>(kOffset<encoding>)));
+      }
+      _mm512_storeu_si512(out.codes[g][q], quad);
+    }
+    out.scales[g] = load_scales<encoding>(panel, first + g);
+  }
+}
+
+using TokenSums = float[kPanelRows];
+
+// Rows [row, row + 16) of the output for tokens [first, first + n_tokens).
+inline void write_sums(const LinearA8Args& args, const TokenSums* sums, std::int64_t row,
+                       std::int64_t first, int n_tokens) {
+  const std::int64_t left = args.n_rows - row;
+  for (int t = 0; t < n_tokens; ++t) {
+    float* out = args.out + (first + t) * args.out_stride + row;
+    if (left >= kPanelRows) {
+      const __m512 sum = _mm512_loadu_ps(sums[t]);
+      _mm512_storeu_ps(out, args.accumulate ? _mm512_add_ps(_mm512_loadu_ps(out), sum) : sum);
+      continue;
+    }
+    for (int r = 0; r < left; ++r) out[r] = args.accumulate ? out[r] + sums[t][r] : sums[t][r];
+  }
+}
+
+}  // namespace
+}  // namespace cria::avx512
