@@ -20,5 +20,6 @@ void add_logits(CLI::App& app, Command& selected);
 void add_eval(CLI::App& app, Command& selected);
 void add_bench(CLI::App& app, Command& selected);
 void add_profile(CLI::App& app, Command& selected);
+void add_devices(CLI::App& app, Command& selected);
 
 }  // namespace cria::cli

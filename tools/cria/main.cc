@@ -60,6 +60,7 @@ int main(int argc, char** argv) {
   cria::cli::add_eval(app, selected);
   cria::cli::add_bench(app, selected);
   cria::cli::add_profile(app, selected);
+  cria::cli::add_devices(app, selected);
   const int parsed = parse(app, argc, argv);
   if (parsed >= 0) return parsed;
   try {
