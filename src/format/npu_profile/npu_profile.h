@@ -122,6 +122,7 @@ struct NpuHost {
   double context_switch_us = 0;   // to another program on the device
   std::uint32_t batch_max = 0;    // commands in one submission
   std::uint32_t queue_depth = 0;  // submissions in flight
+  double active_mw = 0;           // of the CPU core that submits and waits, while it does
 };
 
 // The processor beside the NPU, for placement.

@@ -322,6 +322,7 @@ void read_host(Reader& reader, NpuHost& host, NpuHostCpu& cpu, NpuLimits& limits
   reader.number("host.context_switch_us", host.context_switch_us, kMicroseconds);
   reader.count("host.batch_max", host.batch_max, {1, 1 << 24});
   reader.count("host.queue_depth", host.queue_depth, kCount);
+  reader.number("host.active_mw", host.active_mw, kMilliwatts);
   reader.text("cpu.name", cpu.name);
   reader.number("cpu.dram_gb_per_s", cpu.dram_gb_per_s, kGigabytes);
   reader.number("cpu.f32_gmac_per_s", cpu.f32_gmac_per_s, {0.1, 1e6});
