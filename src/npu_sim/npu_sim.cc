@@ -1,0 +1,299 @@
+#include "npu_sim/npu_sim.h"
+
+#include <algorithm>
+#include <cmath>
+#include <deque>
+#include <limits>
+#include <map>
+
+#include "npu_sim/npu_cost.h"
+
+namespace cria {
+namespace {
+
+constexpr Picoseconds kNever = std::numeric_limits<Picoseconds>::max();
+// Speeds are in 1024ths, so that work stays a whole number.
+constexpr std::int64_t kFullSpeed = 1024;
+
+constexpr std::size_t index_of(NpuEngine engine) { return static_cast<std::size_t>(engine); }
+constexpr bool is_dma(std::size_t engine) {
+  return engine == index_of(NpuEngine::kWeightDma) || engine == index_of(NpuEngine::kDataDma);
+}
+
+// A run at work on its engine.
+struct Active {
+  std::uint32_t run = 0;
+  Picoseconds ready_ps = 0;  // until then it waits out its fixed time
+  std::int64_t left = 0;     // work, in 1024ths of a picosecond
+};
+
+class Simulation {
+ public:
+  Simulation(const NpuCommands& commands, const NpuProfile& profile, const NpuCall& call,
+             const NpuSimOptions& options)
+      : all_(commands),
+        profile_(profile),
+        call_(call),
+        options_(options),
+        costs_(commands, profile, options.clock_state) {}
+
+  Result<NpuTiming> run() {
+    // A device of static shapes works on all rows whatever the call brings.
+    if (profile_.limits.static_shapes) call_.n_tokens = all_.max_tokens;
+    schedule_ = npu_schedule(all_, call_.n_tokens, call_.position);
+    CRIA_RETURN_IF_ERROR(prepare());
+    plan_submissions();
+    while (n_done_ < schedule_.runs.size()) {
+      start_what_can();
+      advance(next_event());
+    }
+    finish();
+    return std::move(timing_);
+  }
+
+ private:
+  Status prepare() {
+    done_.assign(schedule_.runs.size(), kNever);
+    start_.assign(schedule_.runs.size(), 0);
+    cost_of_.resize(schedule_.runs.size());
+    timing_.ops.resize(all_.ops.size());
+    for (std::size_t i = 0; i < timing_.ops.size(); ++i)
+      timing_.ops[i].op = static_cast<std::uint32_t>(i);
+    for (std::uint32_t i = 0; i < schedule_.runs.size(); ++i) {
+      const NpuCommand& command = command_of(i);
+      const NpuRunShape shape = npu_run_shape(command, schedule_.runs[i].iteration, call_);
+      CRIA_ASSIGN_OR_RETURN(cost_of_[i], costs_.of(command, shape));
+      queue_[index_of(command.engine)].push_back(i);
+    }
+    return {};
+  }
+
+  // When the device knows of each op: submissions follow each other on the host, decoding on the
+  // device.
+  void plan_submissions() {
+    const std::size_t batch =
+        options_.batch != 0 ? options_.batch : std::max(1u, profile_.host.batch_max);
+    const auto submit = static_cast<Picoseconds>(std::llround(profile_.host.submit_us * 1e6));
+    const auto decode = static_cast<Picoseconds>(std::llround(profile_.host.per_op_ns * 1e3));
+    timing_.submit_ps = submit;
+    timing_.complete_ps = static_cast<Picoseconds>(std::llround(profile_.host.complete_us * 1e6));
+    Picoseconds at = 0;
+    for (std::size_t i = 0; i < all_.ops.size(); ++i) {
+      at = std::max(at, static_cast<Picoseconds>(i / batch + 1) * submit) + decode;
+      known_.push_back(at);
+    }
+    n_submissions_ = (all_.ops.size() + batch - 1) / std::max<std::size_t>(1, batch);
+  }
+
+  const NpuCommand& command_of(std::uint32_t run) const {
+    return all_.commands[schedule_.runs[run].command];
+  }
+
+  // The time from which a run may start; kNever: something before it is not done.
+  Picoseconds can_start(std::uint32_t run) const {
+    Picoseconds at = known_[command_of(run).op];
+    for (const std::uint32_t before : schedule_.after_of(schedule_.runs[run])) {
+      if (done_[before] == kNever) return kNever;
+      at = std::max(at, done_[before]);
+    }
+    return at;
+  }
+
+  // One run at a time on an engine; transfers wait out their latency while others move, a limited
+  // number of them.
+  void start_what_can() {
+    for (std::size_t e = 0; e < queue_.size(); ++e) {
+      while (!queue_[e].empty() && may_begin(e)) {
+        const std::uint32_t run = queue_[e].front();
+        const Picoseconds at = can_start(run);
+        if (at > now_) break;
+        queue_[e].pop_front();
+        start_[run] = now_;
+        active_[e].push_back(
+            {run, now_ + cost_of_[run].fixed_ps, cost_of_[run].work_ps * kFullSpeed});
+      }
+    }
+  }
+  bool may_begin(std::size_t engine) const {
+    if (!is_dma(engine)) return active_[engine].empty();
+    const std::size_t in_flight = active_[index_of(NpuEngine::kWeightDma)].size() +
+                                  active_[index_of(NpuEngine::kDataDma)].size();
+    return in_flight < std::max(1u, profile_.dma.max_outstanding);
+  }
+
+  bool moves(std::size_t engine) const {
+    return !active_[engine].empty() && active_[engine].front().ready_ps <= now_;
+  }
+
+  // Of the first run of an engine, past its fixed time.
+  std::int64_t speed(std::size_t engine) const {
+    if (is_dma(engine)) {
+      const bool both =
+          moves(index_of(NpuEngine::kWeightDma)) && moves(index_of(NpuEngine::kDataDma));
+      return both ? kFullSpeed / 2 : kFullSpeed;
+    }
+    if (engine == index_of(NpuEngine::kVector) && moves(index_of(NpuEngine::kMatrix))) {
+      return std::max<std::int64_t>(1,
+                                    std::llround(profile_.vector.share_beside_matrix * kFullSpeed));
+    }
+    return kFullSpeed;
+  }
+
+  // The next time at which anything changes.
+  Picoseconds next_event() const {
+    Picoseconds next = kNever;
+    for (std::size_t e = 0; e < queue_.size(); ++e) {
+      if (moves(e)) {
+        const std::int64_t v = speed(e);
+        next = std::min(next, now_ + (active_[e].front().left + v - 1) / v);
+      } else if (!active_[e].empty()) {
+        next = std::min(next, active_[e].front().ready_ps);
+      }
+      if (queue_[e].empty() || !may_begin(e)) continue;
+      const Picoseconds at = can_start(queue_[e].front());
+      if (at > now_) next = std::min(next, at);
+    }
+    return next;
+  }
+
+  void advance(Picoseconds to) {
+    const Picoseconds dt = to - now_;
+    std::array<std::int64_t, kNpuEngines> speeds{};
+    for (std::size_t e = 0; e < queue_.size(); ++e) speeds[e] = moves(e) ? speed(e) : 0;
+    now_ = to;
+    for (std::size_t e = 0; e < queue_.size(); ++e) {
+      if (active_[e].empty()) continue;
+      Active& first = active_[e].front();
+      first.left -= std::min(first.left, dt * speeds[e]);
+      if (first.left == 0 && first.ready_ps <= now_) complete(e);
+    }
+  }
+
+  void complete(std::size_t engine) {
+    const std::uint32_t run = active_[engine].front().run;
+    active_[engine].pop_front();
+    done_[run] = now_;
+    ++n_done_;
+    // Only the first of the transfers in flight moves: it is busy from the end of the one before it
+    // on.
+    const Picoseconds since = std::max(start_[run], last_done_[engine]);
+    last_done_[engine] = now_;
+    account(run, now_ - since);
+  }
+
+  void account(std::uint32_t run, Picoseconds busy) {
+    const NpuCommand& command = command_of(run);
+    const NpuCost& cost = cost_of_[run];
+    NpuOpTime& op = timing_.ops[command.op];
+    if (op.end_ps == 0) op.start_ps = start_[run];
+    op.start_ps = std::min(op.start_ps, start_[run]);
+    op.end_ps = std::max(op.end_ps, now_);
+    NpuWork work;
+    work.busy_ps[index_of(command.engine)] = busy;
+    work.bytes = cost.bytes;
+    work.macs = cost.macs;
+    work.padded_macs = cost.padded_macs;
+    const double scale = profile_.state(options_.clock_state).energy_scale;
+    work.joules.dram = static_cast<double>(cost.bytes.dram()) * profile_.dram.pj_per_byte * 1e-12;
+    work.joules.sram =
+        static_cast<double>(cost.bytes.sram) * profile_.energy.pj_per_sram_byte * scale * 1e-12;
+    if (cost.mode) {
+      work.joules.mac = static_cast<double>(cost.padded_macs) *
+                        profile_.energy.pj_per_mac[static_cast<std::size_t>(*cost.mode)] * scale *
+                        1e-12;
+    }
+    add(op.work, work);
+    if (options_.timeline) {
+      timing_.timeline.push_back(
+          {schedule_.runs[run].command, schedule_.runs[run].iteration, now_ - busy, now_});
+    }
+  }
+
+  static void add(NpuWork& sum, const NpuWork& more) {
+    for (std::size_t e = 0; e < sum.busy_ps.size(); ++e) sum.busy_ps[e] += more.busy_ps[e];
+    sum.bytes.weights += more.bytes.weights;
+    sum.bytes.cache += more.bytes.cache;
+    sum.bytes.activations += more.bytes.activations;
+    sum.bytes.sram += more.bytes.sram;
+    sum.macs += more.macs;
+    sum.padded_macs += more.padded_macs;
+    sum.joules.dram += more.joules.dram;
+    sum.joules.sram += more.joules.sram;
+    sum.joules.mac += more.joules.mac;
+    sum.joules.fixed += more.joules.fixed;
+    sum.joules.host += more.joules.host;
+  }
+
+  // What kept the op longest; half of the time at least, else it waited for one engine after the
+  // other.
+  static NpuBound bound_of(const NpuWork& work, Picoseconds elapsed) {
+    const Picoseconds dma = std::max(work.busy_ps[index_of(NpuEngine::kWeightDma)],
+                                     work.busy_ps[index_of(NpuEngine::kDataDma)]);
+    const Picoseconds matrix = work.busy_ps[index_of(NpuEngine::kMatrix)];
+    const Picoseconds vector = work.busy_ps[index_of(NpuEngine::kVector)];
+    const Picoseconds most = std::max({dma, matrix, vector});
+    if (2 * most < elapsed) return NpuBound::kLatency;
+    if (most == dma) return NpuBound::kDma;
+    return most == matrix ? NpuBound::kMatrix : NpuBound::kVector;
+  }
+
+  void finish() {
+    Picoseconds frontier = timing_.submit_ps;
+    for (NpuOpTime& op : timing_.ops) {
+      op.elapsed_ps = std::max<Picoseconds>(0, op.end_ps - frontier);
+      frontier = std::max(frontier, op.end_ps);
+      op.bound = bound_of(op.work, op.elapsed_ps);
+    }
+    timing_.elapsed_ps = frontier + timing_.complete_ps;
+    const double scale = profile_.state(options_.clock_state).energy_scale;
+    for (NpuOpTime& op : timing_.ops) {
+      op.work.joules.fixed =
+          profile_.energy.static_mw * 1e-3 * scale * static_cast<double>(op.elapsed_ps) * 1e-12;
+      add(timing_.work, op.work);
+    }
+    const auto host_ps = static_cast<double>(
+        static_cast<Picoseconds>(n_submissions_) * timing_.submit_ps + timing_.complete_ps);
+    timing_.work.joules.host = profile_.cpu.active_mw * 1e-3 * host_ps * 1e-12;
+    timing_.work.joules.fixed += profile_.energy.static_mw * 1e-3 * scale *
+                                 static_cast<double>(timing_.submit_ps + timing_.complete_ps) *
+                                 1e-12;
+    timing_.bound = bound_of(timing_.work, timing_.elapsed_ps);
+    if (2 * (timing_.submit_ps + timing_.complete_ps) > timing_.elapsed_ps)
+      timing_.bound = NpuBound::kHost;
+  }
+
+  const NpuCommands& all_;
+  const NpuProfile& profile_;
+  NpuCall call_;
+  const NpuSimOptions& options_;
+  const NpuCosts costs_;
+  NpuSchedule schedule_;
+  std::vector<NpuCost> cost_of_;  // by run
+  std::vector<Picoseconds> start_, done_;
+  std::vector<Picoseconds> known_;                            // by op
+  std::array<std::deque<std::uint32_t>, kNpuEngines> queue_;  // runs that have not begun
+  std::array<std::deque<Active>, kNpuEngines> active_;
+  std::array<Picoseconds, kNpuEngines> last_done_{};
+  Picoseconds now_ = 0;
+  std::size_t n_done_ = 0;
+  std::size_t n_submissions_ = 0;
+  NpuTiming timing_;
+};
+
+}  // namespace
+
+const char* npu_bound_name(NpuBound bound) {
+  static constexpr const char* kNames[] = {"dma", "matrix", "vector", "host", "latency"};
+  return kNames[static_cast<int>(bound)];
+}
+
+Result<NpuTiming> simulate_npu(const NpuCommands& commands, const NpuProfile& profile,
+                               const NpuCall& call, const NpuSimOptions& options) {
+  if (options.clock_state >= profile.clock.states.size()) {
+    return invalid_argument("clock state {}, {} has {}", options.clock_state, profile.name,
+                            profile.clock.states.size());
+  }
+  return Simulation(commands, profile, call, options).run();
+}
+
+}  // namespace cria

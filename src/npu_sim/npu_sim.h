@@ -1,0 +1,109 @@
+// The time and energy that a simulated NPU takes for a stream of commands: no arithmetic on data,
+// only on the clock.
+//
+// Event-driven and deterministic, in integer picoseconds. Each engine works through its commands in
+// order; a command starts when the one before it on its engine is done, when those it names are
+// done, and when the device has decoded its op. What runs at the same time shares: DMA channels the
+// path to DRAM, vector and matrix the ports of SRAM.
+//
+//   transfer   latency (hidden behind earlier transfers while no more than `max_outstanding` are in
+//   flight), then
+//              bytes / (channel rate * efficiency(bytes of a row)); all channels together at most
+//              the DRAM rate
+//   product    start + preload + fill + ceil(M / tile_m) * ceil(N / tile_n) * ceil(K / tile_k) full
+//   tiles, or the time to
+//              read its weights and activations from SRAM, whichever is longer
+//   vector     start + vectors * cycles of the op's class / contexts; slower while the matrix
+//   engine runs host       submission before the first command, one decoding an op, completion
+//   after the last
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "base/result.h"
+#include "format/npu_commands/npu_commands.h"
+#include "format/npu_profile/npu_profile.h"
+
+namespace cria {
+
+using Picoseconds = std::int64_t;
+
+// One call of a method.
+struct NpuCall {
+  std::int64_t n_tokens = 1;
+  std::int64_t position = 0;  // of the first token
+};
+
+struct NpuSimOptions {
+  std::uint32_t clock_state = 0;  // index into the profile's states
+  std::uint32_t batch = 0;        // ops a submission; 0: the profile's batch_max
+  bool timeline = false;          // keep every command's times
+};
+
+struct NpuBytes {
+  std::uint64_t weights = 0;      // read from DRAM
+  std::uint64_t cache = 0;        // read and written
+  std::uint64_t activations = 0;  // read and written, results included
+  std::uint64_t sram = 0;         // read and written by all engines
+  std::uint64_t dram() const { return weights + cache + activations; }
+};
+
+struct NpuJoules {
+  double dram = 0, sram = 0, mac = 0, fixed = 0,
+         host = 0;  // fixed: what the device draws while it is on
+  double total() const { return dram + sram + mac + fixed + host; }
+};
+
+// What an op, or a call, spent most of its time on.
+enum class NpuBound : std::uint8_t {
+  kDma,
+  kMatrix,
+  kVector,
+  kHost,
+  kLatency
+};  // kLatency: waiting for each other
+const char* npu_bound_name(NpuBound bound);
+
+struct NpuWork {
+  std::array<Picoseconds, kNpuEngines> busy_ps{};  // by NpuEngine
+  NpuBytes bytes;
+  std::uint64_t macs = 0;         // that the result needs
+  std::uint64_t padded_macs = 0;  // that the matrix engine does for them
+  NpuJoules joules;
+};
+
+// One op of NpuCommands::ops.
+struct NpuOpTime {
+  std::uint32_t op = 0;
+  Picoseconds start_ps = 0, end_ps = 0;  // of its first and last command
+  Picoseconds elapsed_ps = 0;  // by which it put off the end of the call: adds up, over the ops and
+                               // the host, to the total
+  NpuBound bound = NpuBound::kLatency;
+  NpuWork work;
+};
+
+struct NpuEvent {
+  std::uint32_t command = 0;
+  std::uint32_t iteration = 0;
+  Picoseconds start_ps = 0, end_ps = 0;
+};
+
+struct NpuTiming {
+  Picoseconds elapsed_ps = 0;                  // from the host's call to its return
+  Picoseconds submit_ps = 0, complete_ps = 0;  // of it, on the host
+  NpuBound bound = NpuBound::kLatency;
+  NpuWork work;                // of all
+  std::vector<NpuOpTime> ops;  // as NpuCommands::ops
+  std::vector<NpuEvent> timeline;
+  double seconds() const { return static_cast<double>(elapsed_ps) * 1e-12; }
+};
+
+// REQUIRES: verified commands (decode_npu_commands), a call within their max_tokens.
+// kInvalidArgument: a clock state that the profile lacks. kUnsupported: products in a mode that the
+// profile lacks.
+Result<NpuTiming> simulate_npu(const NpuCommands& commands, const NpuProfile& profile,
+                               const NpuCall& call, const NpuSimOptions& options = {});
+
+}  // namespace cria
