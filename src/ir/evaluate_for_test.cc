@@ -1,6 +1,7 @@
 #include "ir/evaluate_for_test.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <random>
 
@@ -105,6 +106,23 @@ Matrix attend(const Matrix& q, const LayerCache& cache, const AttentionShape& sh
 
 double silu(double x) { return x / (1.0 + std::exp(-x)); }
 
+Matrix hadamard(Matrix x, const Matrix& signs, std::int64_t block, bool inverse) {
+  const Matrix before = x;
+  for (std::int64_t row = 0; row < x.n_rows; ++row) {
+    for (std::int64_t i = 0; i < x.n_cols; ++i) {
+      const std::int64_t first = i / block * block;
+      double sum = 0;
+      for (std::int64_t j = 0; j < block; ++j) {
+        const int shared = std::popcount(static_cast<std::uint64_t>(j & (i - first)));
+        const double term = before.at(row, first + j) * (inverse ? 1 : signs.at(0, first + j));
+        sum += shared % 2 == 0 ? term : -term;
+      }
+      x.at(row, i) = sum / std::sqrt(double(block)) * (inverse ? signs.at(0, i) : 1);
+    }
+  }
+  return x;
+}
+
 Matrix columns(const Matrix& x, std::int64_t column, std::int64_t width) {
   Matrix out(x.n_rows, width);
   for (std::int64_t row = 0; row < x.n_rows; ++row) {
@@ -176,6 +194,8 @@ class Evaluator {
         return columns(in(op, 0), a.column, a.width);
       case OpKind::kLastRow:
         return last_row(in(op, 0));
+      case OpKind::kHadamard:
+        return hadamard(in(op, 0), weight(op, 0), a.block, a.inverse != 0);
       case OpKind::kSwiGlu:
         return swiglu(in(op, 0));
       case OpKind::kOutput:

@@ -51,6 +51,8 @@ struct AttentionShape {
 Matrix attend(const Matrix& q, const LayerCache& cache, const AttentionShape& shape,
               std::int64_t position);
 double silu(double x);
+// x diag(signs) H / sqrt(block), or the inverse.
+Matrix hadamard(Matrix x, const Matrix& signs, std::int64_t block, bool inverse);
 Matrix columns(const Matrix& x, std::int64_t column, std::int64_t width);
 
 // Runs a verified graph whose inputs are the tokens i64[S] and the position i64[1], in this order.

@@ -17,6 +17,7 @@ constexpr OpSpec kOpTable[kOpKindCount] = {
     {OpKind::kSlice, "slice", 1, 1, 0, 0, true, kHasColumn | kHasWidth},
     {OpKind::kLastRow, "last_row", 1, 1, 0, 0, true, 0},
     {OpKind::kOutput, "output", 1, 1, 0, 0, false, 0},
+    {OpKind::kHadamard, "hadamard", 1, 1, 1, 1, true, kHasBlock | kHasInverse},
     {OpKind::kRmsNorm, "rms_norm", 1, 1, 1, 1, true, kHasEpsilon},
     {OpKind::kSwiGlu, "swiglu", 1, 1, 0, 0, true, 0},
 };

@@ -58,11 +58,13 @@ enum class OpKind : std::uint8_t {
   kSlice,         // (x) -> x[:, column .. column + width)
   kLastRow,       // (x) -> [1, w]
   kOutput,        // (x): the method's result
+  kHadamard,      // (x; signs [1, w]) -> x diag(signs) H / sqrt(block), H the Walsh-Hadamard matrix
+                  // of each `block` columns; `inverse` 1: x H / sqrt(block) diag(signs)
   // Fused ops, which passes make.
   kRmsNorm,  // (x; gain [1, w]) -> rms_normalize(x) * gain
   kSwiGlu,   // (x [R, 2w]) -> silu(x[:, :w]) * x[:, w:]
 };
-inline constexpr int kOpKindCount = 14;
+inline constexpr int kOpKindCount = 15;
 
 // Which member of Attributes an op kind has.
 enum AttributeBit : std::uint32_t {
@@ -74,6 +76,8 @@ enum AttributeBit : std::uint32_t {
   kHasHeadDim = 32,
   kHasColumn = 64,
   kHasWidth = 128,
+  kHasBlock = 256,
+  kHasInverse = 512,
 };
 
 // Members that the kind does not have stay zero.
@@ -86,6 +90,8 @@ struct Attributes {
   std::int64_t head_dim = 0;
   std::int64_t column = 0;
   std::int64_t width = 0;
+  std::int64_t block = 0;    // hadamard: a power of two that divides the width
+  std::int64_t inverse = 0;  // hadamard: 0 or 1
   bool operator==(const Attributes&) const = default;
 };
 

@@ -33,7 +33,9 @@ constexpr const char* kEveryOp = R"(graph every_op {
   %att: f32[S, 16] = attention(%qr, %position) {layer=0, n_heads=2, n_kv_heads=1, head_dim=8, scale=0.35355338}
   %h2: f32[S, 16] = linear(%att, %h; a)
   %n2: f32[S, 16] = rms_norm(%h2; norm) {epsilon=1e-05}
-  %s: f32[S, 16] = silu(%n2)
+  %r: f32[S, 16] = hadamard(%n2; norm) {block=16, inverse=0}
+  %r2: f32[S, 16] = hadamard(%r; norm) {block=8, inverse=1}
+  %s: f32[S, 16] = silu(%r2)
   %m: f32[S, 16] = mul(%s, %n2)
   %h3: f32[S, 16] = add(%h2, %m)
   %w: f32[S, 8] = swiglu(%h3)
@@ -122,7 +124,12 @@ TEST(Verify, EveryRule) {
                     "layer=0, n_heads=4, n_kv_heads=1, head_dim=4"),
                "the cache has 1 of 8");
   expect_error(with("scale=0.35355338", "scale=nan"), "scale = nan");
-  expect_error(with("silu(%n2)", "silu(%tokens)"), "expected f32[rows, width]");
+  expect_error(with("hadamard(%n2; norm)", "hadamard(%n2; a)"), "expected 1 x 16");
+  expect_error(with("block=16", "block=12"), "expected a power of two that divides the 16 columns");
+  expect_error(with("block=16", "block=32"), "expected a power of two that divides the 16 columns");
+  expect_error(with("block=16", "block=0"), "has block = 0");
+  expect_error(with("inverse=1", "inverse=2"), "has inverse = 2, expected 0 or 1");
+  expect_error(with("silu(%r2)", "silu(%tokens)"), "expected f32[rows, width]");
   expect_error(with("embed(%tokens;", "embed(%n;"), "%n is not made before");
   expect_error(with("output(%last)", "%x: f32[1, 8] = output(%last)"), "must not make a value");
   expect_error(with("weight norm: 1 x 16", "weight norm: 1 x -16"), "expected 1 to 2^40");

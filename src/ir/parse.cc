@@ -214,6 +214,8 @@ class Parser {
         {"head_dim", kHasHeadDim, &Attributes::head_dim},
         {"column", kHasColumn, &Attributes::column},
         {"width", kHasWidth, &Attributes::width},
+        {"block", kHasBlock, &Attributes::block},
+        {"inverse", kHasInverse, &Attributes::inverse},
     };
     for (const Member& member : kMembers) {
       if (name != member.name) continue;

@@ -31,6 +31,8 @@ std::string print_attributes(const Op& op) {
   put(kHasHeadDim, "head_dim", a.head_dim);
   put(kHasColumn, "column", a.column);
   put(kHasWidth, "width", a.width);
+  put(kHasBlock, "block", a.block);
+  put(kHasInverse, "inverse", a.inverse);
   put(kHasEpsilon, "epsilon", a.epsilon);  // the shortest digits that read back as the same float
   put(kHasScale, "scale", a.scale);
   return text.empty() ? "" : " {" + text + "}";

@@ -1,6 +1,7 @@
 #include "ir/verify.h"
 
 #include <algorithm>
+#include <bit>
 #include <string_view>
 #include <unordered_map>
 #include <unordered_set>
@@ -67,6 +68,8 @@ class OpRules {
       case OpKind::kOutput:
         CRIA_RETURN_IF_ERROR(need_matrix(0));
         return std::optional<Type>();
+      case OpKind::kHadamard:
+        return hadamard();
       case OpKind::kSwiGlu:
         return swiglu();
     }
@@ -120,6 +123,8 @@ class OpRules {
     CRIA_RETURN_IF_ERROR(check(kHasHeadDim, a.head_dim, 1, "head_dim"));
     CRIA_RETURN_IF_ERROR(check(kHasColumn, a.column, 0, "column"));
     CRIA_RETURN_IF_ERROR(check(kHasWidth, a.width, 1, "width"));
+    CRIA_RETURN_IF_ERROR(check(kHasBlock, a.block, 1, "block"));
+    CRIA_RETURN_IF_ERROR(check(kHasInverse, a.inverse, 0, "inverse"));
     const auto finite = [&](AttributeBit bit, float value, const char* name) -> Status {
       const bool has = (spec_.attributes & bit) != 0;
       if (has ? !(value >= 0 && value < 1e30f) : value != 0) {
@@ -245,6 +250,17 @@ class OpRules {
   Result<std::optional<Type>> last_row() const {
     CRIA_RETURN_IF_ERROR(need_matrix(0));
     return matrix(1, width(0));
+  }
+
+  Result<std::optional<Type>> hadamard() const {
+    CRIA_RETURN_IF_ERROR(elementwise().status());
+    const Attributes& a = op_.attributes;
+    if (!std::has_single_bit(static_cast<std::uint64_t>(a.block)) || width(0) % a.block != 0) {
+      return mistake("has blocks of {}, expected a power of two that divides the {} columns",
+                     a.block, width(0));
+    }
+    if (a.inverse > 1) return mistake("has inverse = {}, expected 0 or 1", a.inverse);
+    return std::optional<Type>(in(0));
   }
 
   Result<std::optional<Type>> swiglu() const {

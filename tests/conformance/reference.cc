@@ -1,6 +1,7 @@
 #include "reference.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -79,6 +80,8 @@ void ReferenceModel::run_op(const PlanOp& op, std::span<const std::int64_t> toke
     case PlanOpKind::kMul:
     case PlanOpKind::kSilu:
       return elementwise(op);
+    case PlanOpKind::kHadamard:
+      return hadamard(op);
     case PlanOpKind::kLastRow:
       rows(op.out)[0] = rows(op.x).back();
       return;
@@ -189,6 +192,24 @@ void ReferenceModel::attention(const PlanOp& op) {
         for (std::size_t p = 0; p < n_seen; ++p) sum += score[p] / total * values[p][first + i];
         out[i] = sum;
       }
+    }
+  }
+}
+
+// Entry (i, j) of the matrix of a block is -1 to the number of ones that i and j share.
+void ReferenceModel::hadamard(const PlanOp& op) {
+  const std::vector<double>& signs = weights_[op.weights[0]][0];
+  const auto block = static_cast<std::size_t>(op.block);
+  for (std::size_t t = 0; t < rows(op.x).size(); ++t) {
+    const std::vector<double>& x = rows(op.x)[t];
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      double sum = 0;
+      for (std::size_t j = i / block * block; j < (i / block + 1) * block; ++j) {
+        const double term = op.inverse ? x[j] : x[j] * signs[j];
+        sum += std::popcount((i % block) & (j % block)) % 2 == 0 ? term : -term;
+      }
+      rows(op.out)[t][i] =
+          sum / std::sqrt(static_cast<double>(block)) * (op.inverse ? signs[i] : 1);
     }
   }
 }

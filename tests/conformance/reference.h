@@ -36,6 +36,7 @@ class ReferenceModel {
   void kv_append(const PlanOp& op);
   void attention(const PlanOp& op);
   void elementwise(const PlanOp& op);
+  void hadamard(const PlanOp& op);
   std::vector<double> quantized(const std::vector<double>& row) const;
   Rows& rows(std::uint32_t buffer) { return buffers_[buffer]; }
 

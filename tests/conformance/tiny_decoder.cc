@@ -117,7 +117,8 @@ class PlanWriter {
   std::uint32_t plain_ffn(std::uint32_t h) {
     const std::uint32_t gate = add_buffer(shape_.ffn), up = add_buffer(shape_.ffn);
     const std::uint32_t active = add_buffer(shape_.ffn), product = add_buffer(shape_.ffn);
-    const std::uint32_t down = add_buffer(shape_.hidden), sum = add_buffer(shape_.hidden);
+    const std::uint32_t rotated = add_buffer(shape_.ffn), down = add_buffer(shape_.hidden);
+    const std::uint32_t sum = add_buffer(shape_.hidden);
     const std::uint32_t x = norm(h);
     using enum PlanOpKind;
     add({.kind = kLinear,
@@ -130,8 +131,13 @@ class PlanWriter {
          .weights = {add_matrix("u", shape_.ffn, shape_.hidden)}});
     add({.kind = kSilu, .x = gate, .out = active});
     add({.kind = kMul, .x = active, .y = up, .out = product});
-    add({.kind = kLinear,
+    add({.kind = kHadamard,
          .x = product,
+         .out = rotated,
+         .weights = {add_vector("signs", shape_.ffn)},
+         .block = shape_.ffn & -shape_.ffn});
+    add({.kind = kLinear,
+         .x = rotated,
          .out = down,
          .weights = {add_matrix("d", shape_.hidden, shape_.ffn)}});
     add({.kind = kAdd, .x = h, .y = down, .out = sum});

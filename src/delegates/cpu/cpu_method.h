@@ -84,6 +84,7 @@ class CpuMethod {
   void attention(const PlanOp& op, const CpuCall& call);
   void swiglu(const PlanOp& op, const CpuCall& call);
   void elementwise(const PlanOp& op, const CpuCall& call);
+  void hadamard(const PlanOp& op, const CpuCall& call);
 
   std::int64_t n_rows(std::uint32_t buffer, const CpuCall& call) const {
     return plan_.buffers[buffer].single_row ? 1 : call.n_tokens();

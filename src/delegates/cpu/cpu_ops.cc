@@ -14,9 +14,10 @@ namespace {
 constexpr std::size_t kTaskWeightBytes = 128 * 1024;
 // Kernels read up to four panels side by side: tasks of whole fours leave none over.
 constexpr std::int64_t kPanelsSideBySide = 4;
-constexpr std::int64_t kTasksPerThread = 4;   // at least, where there are that many panels
-constexpr std::int64_t kAttentionTokens = 8;  // tokens of an attention task
-constexpr std::int64_t kRowTile = 4;          // rows of a task of a cheap op
+constexpr std::int64_t kTasksPerThread = 4;      // at least, where there are that many panels
+constexpr std::int64_t kAttentionTokens = 8;     // tokens of an attention task
+constexpr std::int64_t kRowTile = 4;             // rows of a task of a cheap op
+constexpr std::int64_t kHadamardColumns = 1024;  // of a task: some 10000 additions
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -51,6 +52,8 @@ void CpuMethod::run(const PlanOp& op, const CpuCall& call) {
     case PlanOpKind::kMul:
     case PlanOpKind::kSilu:
       return elementwise(op, call);
+    case PlanOpKind::kHadamard:
+      return hadamard(op, call);
     case PlanOpKind::kLastRow:
       std::copy_n(row(op.x, call, call.n_tokens() - 1), plan_.buffers[op.x].width,
                   row(op.out, call, 0));
@@ -265,6 +268,26 @@ void CpuMethod::swiglu(const PlanOp& op, const CpuCall& call) {
                      .width = width,
                      .out = row(op.out, call, first),
                      .out_stride = width});
+  });
+}
+
+// The blocks of a row are independent: rows wider than a task are shared as well.
+void CpuMethod::hadamard(const PlanOp& op, const CpuCall& call) {
+  const std::int64_t width = plan_.buffers[op.x].width;
+  const std::int64_t step = std::max(op.block, kHadamardColumns);  // powers of two
+  const std::int64_t n_steps = ceil_div(width, step);
+  parallel_for(n_rows(op.x, call) * n_steps, [&](std::int64_t task) {
+    const std::int64_t column = task % n_steps * step;
+    const std::int64_t token = task / n_steps;
+    kernels_.hadamard({.x = row(op.x, call, token) + column,
+                       .x_stride = width,
+                       .n_tokens = 1,
+                       .n_cols = std::min(step, width - column),
+                       .block = op.block,
+                       .signs = weights_[op.weights[0]].floats() + column,
+                       .inverse = op.inverse,
+                       .out = row(op.out, call, token) + column,
+                       .out_stride = width});
   });
 }
 

@@ -11,7 +11,7 @@ namespace {
 // Smallest encodings, which bound the counts that a blob can hold.
 constexpr std::size_t kWeightBytesMin = 4 + 1 + 1 + 8 + 8;
 constexpr std::size_t kBufferBytesMin = 4 + 8 + 1 + 8;
-constexpr std::size_t kOpBytesMin = 1 + 1 + 3 * 4 + 2 * 4 + 4 + 2 * 8 + 4 + 4;
+constexpr std::size_t kOpBytesMin = 1 + 1 + 3 * 4 + 2 * 4 + 4 + 2 * 8 + 4 + 8 + 1 + 4;
 
 class ByteWriter {
  public:
@@ -44,6 +44,8 @@ void write_op(ByteWriter& out, const PlanOp& op) {
   out.write(op.column);
   out.write(op.column_v);
   out.write(op.n_heads);
+  out.write(op.block);
+  out.write(static_cast<std::uint8_t>(op.inverse));
   out.write(static_cast<std::uint32_t>(op.weights.size()));
   for (std::uint32_t weight : op.weights) out.write(weight);
 }
@@ -112,6 +114,8 @@ Result<PlanOp> read_op(ByteReader& in) {
   CRIA_ASSIGN_OR_RETURN(op.column, in.read<std::int64_t>("op column"));
   CRIA_ASSIGN_OR_RETURN(op.column_v, in.read<std::int64_t>("op column_v"));
   CRIA_ASSIGN_OR_RETURN(op.n_heads, in.read<std::int32_t>("op heads"));
+  CRIA_ASSIGN_OR_RETURN(op.block, in.read<std::int64_t>("op block"));
+  CRIA_ASSIGN_OR_RETURN(op.inverse, read_bool(in, "op inverse"));
   CRIA_ASSIGN_OR_RETURN(const auto n_weights,
                         read_count(in, sizeof(std::uint32_t), "op weight count"));
   op.weights.reserve(n_weights);
@@ -215,8 +219,8 @@ Result<Plan> decode_plan(std::span<const std::byte> bytes, std::string_view what
 
 const char* plan_op_name(PlanOpKind kind) {
   static constexpr const char* kNames[kPlanOpKindCount] = {
-      "embed",  "rms_norm", "linear", "rope", "kv_append", "attention",
-      "swiglu", "add",      "mul",    "silu", "last_row",  "output"};
+      "embed", "rms_norm", "linear", "rope",     "kv_append", "attention", "swiglu",
+      "add",   "mul",      "silu",   "last_row", "output",    "hadamard"};
   return kNames[static_cast<int>(kind)];
 }
 

@@ -23,7 +23,7 @@
 namespace cria {
 
 inline constexpr std::uint32_t kPlanMagic = 0x4e4c5043;  // "CPLN"
-inline constexpr std::uint32_t kPlanVersion = 2;
+inline constexpr std::uint32_t kPlanVersion = 3;
 
 // A weight of the plan: where it is and what it looks like.
 struct PlanWeight {
@@ -56,14 +56,16 @@ enum class PlanOpKind : std::uint8_t {
                   // of `layer`
   kAttention =
       5,  // out = causal attention of the query heads x[:, column ..] over the cache of `layer`
-  kSwiGlu = 6,    // out = silu(x[:, :w]) * x[:, w:], w = width of out
-  kAdd = 7,       // out = x + y
-  kMul = 8,       // out = x * y
-  kSilu = 9,      // out = silu(x)
-  kLastRow = 10,  // out (single row) = last row of x
-  kOutput = 11,   // the method's result: the rows of x go to the output tensor
+  kSwiGlu = 6,     // out = silu(x[:, :w]) * x[:, w:], w = width of out
+  kAdd = 7,        // out = x + y
+  kMul = 8,        // out = x * y
+  kSilu = 9,       // out = silu(x)
+  kLastRow = 10,   // out (single row) = last row of x
+  kOutput = 11,    // the method's result: the rows of x go to the output tensor
+  kHadamard = 12,  // out = x diag(weights[0]) H / sqrt(block), H the Walsh-Hadamard matrix of each
+                   // `block` columns; if inverse, x H / sqrt(block) diag(weights[0])
 };
-inline constexpr int kPlanOpKindCount = 12;
+inline constexpr int kPlanOpKindCount = 13;
 
 inline constexpr std::uint32_t kNoBuffer = 0xffffffff;
 
@@ -85,6 +87,8 @@ struct PlanOp {
   std::int64_t column = 0;             // first column of the heads in a wider buffer
   std::int64_t column_v = 0;           // kKvAppend
   std::int32_t n_heads = 0;            // kRope: heads to rotate; kAttention: query heads
+  std::int64_t block = 0;              // kHadamard: a power of two that divides the width
+  bool inverse = false;                // kHadamard
   bool operator==(const PlanOp&) const = default;
 };
 

@@ -59,7 +59,7 @@ TEST(PlanCost, OpsAreCalledByWhatTheyMake) {
   for (const PlanOp& op : plan.ops) labels.push_back(plan_op_label(plan, op));
   EXPECT_EQ(labels, (std::vector<std::string>{"h", "normed", "qkv", "qkv", "qkv", "attention", "o",
                                               "gate_up", "ffn", "down", "sum", "silu", "product",
-                                              "last", "logits", "logits"}));
+                                              "silu", "last", "logits", "logits"}));
   const PlanOp& norm = plan.ops[1];
   const PlanOp& append = plan.ops[4];
   EXPECT_EQ(plan_op_layer(plan, append), 0);

@@ -48,7 +48,8 @@ inline Plan example_plan() {
       {.kind = kAdd, .x = 0, .y = 1, .out = 6},
       {.kind = kSilu, .x = 6, .out = 7},
       {.kind = kMul, .x = 6, .y = 7, .out = 8},
-      {.kind = kLastRow, .x = 8, .out = 9},
+      {.kind = kHadamard, .x = 8, .out = 7, .weights = {1}, .block = 32, .inverse = true},
+      {.kind = kLastRow, .x = 7, .out = 9},
       {.kind = kLinear, .x = 9, .out = 10, .weights = {0}},
       {.kind = kOutput, .x = 10},
   };

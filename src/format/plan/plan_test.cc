@@ -41,7 +41,7 @@ TEST(Plan, BuffersMayShareMemoryOneAfterTheOther) {
 TEST(Plan, OneWeightMayServeTwoOps) {
   Plan plan = example_plan();
   plan.weights.push_back(plan.weights[0]);
-  plan.ops[14].weights = {8};
+  plan.ops[15].weights = {8};
   EXPECT_TRUE(verify_plan(plan).ok()) << verify_plan(plan).message();
 }
 
@@ -127,7 +127,7 @@ const Rule kOpRules[] = {
     {"linear_column", [](Plan& p) { p.ops[2].column = 1; }, "128 columns from 1"},
     {"linear_column_huge", [](Plan& p) { p.ops[2].column = kHuge; }, "128 columns from"},
     {"linear_column_negative", [](Plan& p) { p.ops[2].column = -1; }, "128 columns from -1"},
-    {"linear_rows", [](Plan& p) { p.ops[14].x = 8; }, "differ"},
+    {"linear_rows", [](Plan& p) { p.ops[15].x = 8; }, "differ"},
     {"rope_frequencies", [](Plan& p) { p.weights[4].n_cols = 9; }, "9 frequencies, expected 8"},
     {"rope_heads", [](Plan& p) { p.ops[3].n_heads = 9; }, "144 columns from 0"},
     {"rope_heads_zero", [](Plan& p) { p.ops[3].n_heads = 0; }, "0 heads"},
@@ -152,9 +152,16 @@ const Rule kOpRules[] = {
     {"last_row_of_row", [](Plan& p) { p.buffers[8].single_row = true; }, "op 12 (mul)"},
     {"last_row_result", [](Plan& p) { p.scratch_bytes *= 2, p.buffers[9].single_row = false; },
      "expected a single row"},
-    {"output_width", [](Plan& p) { p.ops[15].x = 9; }, "expected n_vocab = 128"},
+    {"hadamard_block", [](Plan& p) { p.ops[13].block = 24; }, "blocks of 24"},
+    {"hadamard_block_zero", [](Plan& p) { p.ops[13].block = 0; }, "blocks of 0"},
+    {"hadamard_block_negative", [](Plan& p) { p.ops[13].block = -64; }, "blocks of -64"},
+    {"hadamard_block_wide", [](Plan& p) { p.ops[13].block = 128; }, "blocks of 128"},
+    {"hadamard_signs", [](Plan& p) { p.ops[13].weights = {4}; }, "has 8 signs, expected 64"},
+    {"hadamard_width", [](Plan& p) { p.ops[13].x = 4; }, "expected equal shapes"},
+    {"block_elsewhere", [](Plan& p) { p.ops[12].block = 64; }, "which only hadamard has"},
+    {"output_width", [](Plan& p) { p.ops[16].x = 9; }, "expected n_vocab = 128"},
     {"output_missing", [](Plan& p) { p.ops.pop_back(); }, "0 output ops"},
-    {"output_twice", [](Plan& p) { p.ops.push_back(p.ops[15]); }, "2 output ops"},
+    {"output_twice", [](Plan& p) { p.ops.push_back(p.ops[16]); }, "2 output ops"},
     {"output_not_last", [](Plan& p) { p.ops.push_back(p.ops[0]); }, "as its last op"},
     {"no_ops", [](Plan& p) { p.ops.clear(); }, "0 output ops"},
     {"reads_nothing", [](Plan& p) { p.ops.erase(p.ops.begin() + 2); }, "no earlier op wrote"},
@@ -187,7 +194,7 @@ constexpr std::size_t kKvTypesOffset = 8 + 16 + 12;
 constexpr std::size_t kWeightCountOffset = kKvTypesOffset + 2 + 8;
 constexpr ByteRule kByteRules[] = {
     {"magic", 0, 0x12345678, "starts with 0x12345678", ErrorCode::kBadInput},
-    {"version", 4, 3, "plan version 3", ErrorCode::kUnsupported},
+    {"version", 4, 4, "plan version 4", ErrorCode::kUnsupported},
     {"kv type", kKvTypesOffset, 2, "type of keys is 2, expected 0 to 1", ErrorCode::kBadInput},
     {"count", kWeightCountOffset, 0xffffffff, "weight count is 4294967295", ErrorCode::kBadInput},
     {"key", kWeightCountOffset + 4, 0xffffff00, "weight key", ErrorCode::kBadInput},
@@ -208,11 +215,11 @@ TEST(PlanBytes, RulesOfTheEncodingAreEnforced) {
 
 TEST(PlanBytes, UnknownKindAndTrailingBytesAreRefused) {
   std::vector<std::byte> bytes = encode_plan(example_plan());
-  constexpr std::size_t kLastOpBytes = 50;  // an op without weights
-  bytes[bytes.size() - kLastOpBytes] = std::byte{12};
+  constexpr std::size_t kLastOpBytes = 59;  // an op without weights
+  bytes[bytes.size() - kLastOpBytes] = std::byte{13};
   Result<Plan> plan = decode_plan(bytes, "plan");
   ASSERT_FALSE(plan.ok());
-  EXPECT_THAT(plan.status().message(), HasSubstr("op kind 12"));
+  EXPECT_THAT(plan.status().message(), HasSubstr("op kind 13"));
   bytes = encode_plan(example_plan());
   bytes.push_back(std::byte{0});
   plan = decode_plan(bytes, "plan");

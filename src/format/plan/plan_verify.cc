@@ -2,6 +2,7 @@
 //
 // Sizes are limited so that no product below can overflow: rows <= 2^20, widths < 2^31, heads and
 // head_dim <= 2^16.
+#include <bit>
 #include <cmath>
 #include <unordered_map>
 
@@ -137,6 +138,7 @@ constexpr OpForm kForms[kPlanOpKindCount] = {
     {true, false, true, 0, 0, false},           // kSilu
     {true, false, true, 0, 0, false},           // kLastRow
     {true, false, false, 0, 0, false},          // kOutput
+    {true, false, true, 1, 1, false},           // kHadamard
 };
 
 // Checks the ops one after the other, remembering what the earlier ones left behind.
@@ -166,6 +168,7 @@ class OpVerifier {
   Status verify_swiglu(const PlanOp& op) const;
   Status verify_last_row(const PlanOp& op) const;
   Status verify_output(const PlanOp& op);
+  Status verify_hadamard(const PlanOp& op) const;
   Status verify_layer(const PlanOp& op) const;
   Status verify_heads(const PlanBuffer& buffer, std::int64_t column, std::int64_t n_heads) const;
   Status verify_row_per_token(const PlanBuffer& buffer) const;
@@ -215,6 +218,9 @@ Status OpVerifier::verify_form(const PlanOp& op) {
   if (op.accumulate && op.kind != PlanOpKind::kLinear) {
     return bad_input("accumulates, which only linear can");
   }
+  if (op.kind != PlanOpKind::kHadamard && (op.block != 0 || op.inverse)) {
+    return bad_input("has blocks of {}, inverse {}, which only hadamard has", op.block, op.inverse);
+  }
   if (!std::isfinite(op.epsilon) || op.epsilon < 0 || !std::isfinite(op.scale)) {
     return bad_input("epsilon {} and scale {}: expected finite numbers, epsilon not negative",
                      op.epsilon, op.scale);
@@ -246,6 +252,8 @@ Status OpVerifier::verify_shapes(const PlanOp& op) {
       return verify_last_row(op);
     case PlanOpKind::kOutput:
       return verify_output(op);
+    case PlanOpKind::kHadamard:
+      return verify_hadamard(op);
   }
   return bad_input("kind {} is not known", static_cast<int>(op.kind));
 }
@@ -375,6 +383,18 @@ Status OpVerifier::verify_output(const PlanOp& op) {
   if (x(op).width == plan_.n_vocab) return {};
   return bad_input("result '{}' has width {}, expected n_vocab = {}", x(op).name, x(op).width,
                    plan_.n_vocab);
+}
+
+Status OpVerifier::verify_hadamard(const PlanOp& op) const {
+  CRIA_RETURN_IF_ERROR(verify_same_shape(op));
+  if (op.block < 1 || !std::has_single_bit(static_cast<std::uint64_t>(op.block)) ||
+      x(op).width % op.block != 0) {
+    return bad_input("has blocks of {}, expected a power of two that divides the width {}",
+                     op.block, x(op).width);
+  }
+  if (weight(op).n_cols == x(op).width) return {};
+  return bad_input("weight '{}' has {} signs, expected {}", weight(op).key, weight(op).n_cols,
+                   x(op).width);
 }
 
 bool OpVerifier::overlap(std::uint32_t a, std::uint32_t b) const {

@@ -82,6 +82,8 @@ class PlanEvaluator {
             op.out,
             ir::attend(ir::columns(get(op.x), op.column, op.n_heads * head_dim), cache_[op.layer],
                        {op.n_heads, plan_.kv.n_kv_heads, head_dim, op.scale}, position_));
+      case PlanOpKind::kHadamard:
+        return put(op.out, ir::hadamard(get(op.x), weight(op, 0), op.block, op.inverse));
       default:
         return elementwise(op);
     }
@@ -190,13 +192,15 @@ std::string two_layers(const std::string& tail) {
 }
 
 constexpr const char* kLastRowTail = R"(  %last: f32[1, 16] = last_row(%x2)
-  %o: f32[1, 16] = rms_norm(%last; n) {epsilon=1e-05}
+  %h: f32[1, 16] = hadamard(%last; n) {block=8, inverse=1}
+  %o: f32[1, 16] = rms_norm(%h; n) {epsilon=1e-05}
   %logits: f32[1, 30] = linear(%o; token_embd.weight)
   output(%logits)
 )";
 // The residual %y1 is used after the linear that adds to it; all rows.
 constexpr const char* kResidualTail = R"(  %e: f32[S, 16] = add(%x2, %y1)
-  %sl: f32[S, 16] = silu(%e)
+  %r: f32[S, 16] = hadamard(%e; n) {block=16, inverse=0}
+  %sl: f32[S, 16] = silu(%r)
   %p: f32[S, 16] = mul(%sl, %x2)
   %logits: f32[S, 30] = linear(%p; token_embd.weight)
   output(%logits)

@@ -66,6 +66,8 @@ class PlanLowering {
         return elementwise(op, PlanOpKind::kLastRow);
       case OpKind::kOutput:
         return elementwise(op, PlanOpKind::kOutput);
+      case OpKind::kHadamard:
+        return elementwise(op, PlanOpKind::kHadamard);
       case OpKind::kLinear:
         return linear(op);
       case OpKind::kRope:
@@ -151,7 +153,10 @@ class PlanLowering {
 
   // One or two whole inputs, perhaps a vector, a buffer of its own for the result.
   Status elementwise(const ir::Op& op, PlanOpKind kind) {
-    PlanOp made{.kind = kind, .epsilon = op.attributes.epsilon};
+    PlanOp made{.kind = kind,
+                .epsilon = op.attributes.epsilon,
+                .block = op.attributes.block,
+                .inverse = op.attributes.inverse != 0};
     CRIA_ASSIGN_OR_RETURN(made.x, whole_buffer(op.inputs[0]));
     if (op.inputs.size() > 1) {
       CRIA_ASSIGN_OR_RETURN(made.y, whole_buffer(op.inputs[1]));
