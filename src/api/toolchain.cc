@@ -29,7 +29,8 @@ CompileReport to_report(const CompileSummary& summary) {
   report.seconds = summary.seconds;
   for (const TensorReport& tensor : summary.tensors) {
     report.tensors.push_back({tensor.name, encoding_spec(tensor.encoding).name, tensor.n_rows,
-                              tensor.n_cols, tensor.size_bytes, tensor.relative_mse});
+                              tensor.n_cols, tensor.size_bytes, tensor.relative_mse, tensor.method,
+                              tensor.output_error});
   }
   return report;
 }

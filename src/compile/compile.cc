@@ -8,7 +8,11 @@
 #include "base/thread_pool.h"
 #include "compile/convert_weight.h"
 #include "compile/describe_program.h"
+#include "compile/edited_model.h"
+#include "compile/fold_norms.h"
 #include "compile/methods.h"
+#include "compile/rotate_model.h"
+#include "compile/round_weight.h"
 #include "format/pte/llm_method.h"
 #include "format/pte/program_builder.h"
 #include "model/graph.h"
@@ -31,10 +35,21 @@ constexpr std::uint64_t kChunkBytes = std::uint64_t{8} << 20;
 struct PlannedWeight {
   TargetWeight target;
   const StoredWeight* stored = nullptr;      // of matrices
-  std::optional<WeightConverter> converter;  // of matrices
+  WeightRounding rounding;                   // of matrices
+  std::optional<WeightConverter> converter;  // of matrices that stream; others: round_weight
+  RoundingLoss loss;                         // of matrices, once written
   std::vector<float> vector;                 // of vectors
   std::uint64_t size_bytes = 0;
 };
+
+std::string method_of(const PlannedWeight& weight) {
+  const WeightRounding& rounding = weight.rounding;
+  if (weight.converter && carries_codes(*weight.stored, rounding.encoding)) return "carried";
+  if (encoding_spec(rounding.encoding).dense()) return "floats";
+  std::string method = rounding.method == RoundingMethod::kGptq ? "gptq" : "nearest";
+  if (!weight.converter && rounding.importance) method += "+importance";
+  return method;
+}
 
 class Compilation {
  public:
@@ -42,11 +57,13 @@ class Compilation {
       : checkpoint_(checkpoint),
         target_(target),
         request_(request),
-        pool_(request.n_threads > 0 ? request.n_threads : available_cores()) {}
+        pool_(request.n_threads > 0 ? request.n_threads : available_cores()),
+        model_(checkpoint, request.statistics, pool_) {}
 
   Result<CompileSummary> run() {
     const auto start = std::chrono::steady_clock::now();
     CRIA_RETURN_IF_ERROR(check_request());
+    CRIA_RETURN_IF_ERROR(transform_model());
     CRIA_RETURN_IF_ERROR(compile_graphs());
     CRIA_RETURN_IF_ERROR(plan_weights());
     CRIA_ASSIGN_OR_RETURN(const pte::ProgramSpec spec, program_spec());
@@ -90,10 +107,19 @@ class Compilation {
       return invalid_argument("recipe {} has no use for --calibration, expected one with {}",
                               recipe_->name, "+importance, +gptq or +awq");
     }
-    if (recipe_->uses_statistics() || recipe_->transforms != ModelTransforms()) {
-      return unsupported("recipe {}: only encodings are compiled so far", recipe_->name);
-    }
     return Status();
+  }
+
+  // What is exact: the weights' edits, and the passes of the graphs that belong to them.
+  Status transform_model() {
+    const ModelTransforms& transforms = recipe_->transforms;
+    if (transforms.awq) return unsupported("recipe {}: awq is not compiled yet", recipe_->name);
+    if (transforms.fold_norms && !transforms.rotate) CRIA_RETURN_IF_ERROR(fold_norms(model_));
+    if (!transforms.rotate) return Status();
+    const bool rotate_ffn = request_.activations == "a8";
+    passes_.push_back({"rotate_residual", rotate_residual});
+    if (rotate_ffn) passes_.push_back({"rotate_ffn_input", rotate_ffn_input});
+    return rotate_model(rotate_ffn, model_);
   }
 
   Status compile_graphs() {
@@ -110,6 +136,7 @@ class Compilation {
     request.k_type = k_type_;
     request.v_type = v_type_;
     request.encoding_of = encoding_of;
+    request.transforms = passes_;
     request.trace = request_.trace;
     CRIA_ASSIGN_OR_RETURN(program_, compile_methods(checkpoint_.config(), target_, request));
     // A cache has whole panels: the context is rounded up to them.
@@ -123,7 +150,9 @@ class Compilation {
     for (const TargetWeight& target : program_.weights) {
       CRIA_ASSIGN_OR_RETURN(PlannedWeight weight, plan_weight(target));
       summary_.weight_bytes += weight.size_bytes;
-      if (target.name != kRopeFrequencies) summary_.n_parameters += target.n_rows * target.n_cols;
+      if (checkpoint_.weight(target.name).ok()) {
+        summary_.n_parameters += target.n_rows * target.n_cols;
+      }
       if (target.packed) {
         matrix_bits += 8.0 * static_cast<double>(weight.size_bytes);
         matrix_elements += static_cast<double>(target.n_rows) * static_cast<double>(target.n_cols);
@@ -142,22 +171,34 @@ class Compilation {
       weight.size_bytes = weight.vector.size() * sizeof(float);
       return weight;
     }
+    if (!target.packed) return plan_vector(std::move(weight));
     CRIA_ASSIGN_OR_RETURN(weight.stored, checkpoint_.weight(target.name));
     if (weight.stored->n_rows != target.n_rows || weight.stored->n_cols != target.n_cols) {
       return bad_input("{}: {} x {}, expected {} x {}", weight.stored->file_name,
                        weight.stored->n_rows, weight.stored->n_cols, target.n_rows, target.n_cols);
     }
-    if (!target.packed) {
-      CRIA_ASSIGN_OR_RETURN(weight.vector, convert_vector(*weight.stored));
-      weight.size_bytes = weight.vector.size() * sizeof(float);
-      return weight;
+    weight.rounding = recipe_->rounding_for(target.name, weight.stored->type);
+    if (needs_rounding(model_, *weight.stored, weight.rounding)) {
+      CRIA_RETURN_IF_ERROR(check_rounding(model_, *weight.stored, weight.rounding));
+    } else {
+      CRIA_ASSIGN_OR_RETURN(weight.converter,
+                            WeightConverter::create(*weight.stored, target.encoding));
     }
-    CRIA_ASSIGN_OR_RETURN(weight.converter,
-                          WeightConverter::create(*weight.stored, target.encoding));
     const std::optional<std::size_t> size_bytes =
         packed_size_bytes(target.encoding, target.n_rows, target.n_cols);
     if (!size_bytes) return bad_input("{}: too large", weight.stored->file_name);
     weight.size_bytes = *size_bytes;
+    return weight;
+  }
+
+  Result<PlannedWeight> plan_vector(PlannedWeight weight) const {
+    const TargetWeight& target = weight.target;
+    CRIA_ASSIGN_OR_RETURN(weight.vector, model_.vector(target.name));
+    if (static_cast<std::int64_t>(weight.vector.size()) != target.n_cols) {
+      return bad_input("{}: {} elements, expected {}", target.name, weight.vector.size(),
+                       target.n_cols);
+    }
+    weight.size_bytes = weight.vector.size() * sizeof(float);
     return weight;
   }
 
@@ -213,7 +254,7 @@ class Compilation {
     CRIA_RETURN_IF_ERROR(report_progress(0));
     for (PlannedWeight& weight : weights_) {
       const std::uint32_t segment = next_segment();
-      if (weight.converter) {
+      if (weight.stored != nullptr) {
         CRIA_RETURN_IF_ERROR(write_matrix(writer, segment, weight));
       } else {
         CRIA_RETURN_IF_ERROR(writer.append(segment, std::as_bytes(std::span(weight.vector))));
@@ -225,6 +266,17 @@ class Compilation {
   }
 
   Status write_matrix(pte::PteWriter& writer, std::uint32_t segment, PlannedWeight& weight) {
+    const auto write_panels = [&](std::span<const std::byte> panels) -> Status {
+      CRIA_RETURN_IF_ERROR(writer.append(segment, panels));
+      return report_progress(panels.size());
+    };
+    if (weight.converter) return convert_matrix(weight, write_panels);
+    CRIA_ASSIGN_OR_RETURN(weight.loss,
+                          round_weight(model_, *weight.stored, weight.rounding, write_panels));
+    return Status();
+  }
+
+  Status convert_matrix(PlannedWeight& weight, const PanelSink& write_panels) {
     WeightConverter& converter = *weight.converter;
     const auto panels_a_chunk = static_cast<std::int64_t>(
         std::max<std::uint64_t>(1, kChunkBytes / converter.panel_bytes()));
@@ -232,9 +284,9 @@ class Compilation {
       const std::int64_t n = std::min(panels_a_chunk, converter.n_panels() - first);
       chunk_.resize(n * converter.panel_bytes());
       CRIA_RETURN_IF_ERROR(converter.convert(pool_, first, chunk_));
-      CRIA_RETURN_IF_ERROR(writer.append(segment, chunk_));
-      CRIA_RETURN_IF_ERROR(report_progress(chunk_.size()));
+      CRIA_RETURN_IF_ERROR(write_panels(chunk_));
     }
+    weight.loss.error = converter.error();
     return Status();
   }
 
@@ -252,9 +304,11 @@ class Compilation {
     report.n_rows = weight.target.n_rows;
     report.n_cols = weight.target.n_cols;
     report.size_bytes = weight.size_bytes;
-    if (weight.converter) {
-      report.relative_mse = weight.converter->error().relative_mse();
-      report.largest_error = weight.converter->error().largest;
+    if (weight.stored != nullptr) {
+      report.relative_mse = weight.loss.error.relative_mse();
+      report.largest_error = weight.loss.error.largest;
+      report.method = method_of(weight);
+      report.output_error = weight.loss.output_error;
     }
     summary_.tensors.push_back(std::move(report));
   }
@@ -263,6 +317,8 @@ class Compilation {
   const Target& target_;
   const CompileRequest& request_;
   ThreadPool pool_;
+  EditedModel model_;
+  std::vector<Pass> passes_;  // of the graphs, for the edits of the weights
   std::optional<Recipe> recipe_;
   std::int64_t max_context_ = 0;
   KvType k_type_ = KvType::kF16;

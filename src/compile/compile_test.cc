@@ -12,6 +12,7 @@
 #include <random>
 
 #include "base/mapped_file.h"
+#include "compile/memory_checkpoint.h"
 #include "format/plan/plan.h"
 #include "format/pte/llm_method.h"
 #include "format/pte/pte_reader.h"
@@ -27,78 +28,6 @@ namespace cria {
 namespace {
 
 namespace fs = std::filesystem;
-
-// A small random model in memory, of any float storage type.
-class MemoryCheckpoint : public Checkpoint {
- public:
-  explicit MemoryCheckpoint(StorageType type = StorageType::kF32) {
-    config_.n_layers = 2;
-    config_.hidden = 96;  // not a multiple of 64
-    config_.ffn = 80;     // not a multiple of 32
-    config_.n_heads = 4;
-    config_.n_kv_heads = 2;
-    config_.head_dim = 16;
-    config_.n_vocab = 50;  // not a multiple of 16
-    config_.max_context = 128;
-    for (int i = 0; i < 8; ++i) config_.rope_inverse_frequencies.push_back(std::pow(0.3f, i));
-    auto vocabulary = std::make_shared<Vocabulary>();
-    vocabulary->bos_id = 1;
-    vocabulary->eos_ids = {2, 7};
-    vocabulary_ = vocabulary;
-    description_ = "in memory \xff";  // not UTF-8
-
-    const Result<ir::Graph> graph = build_llama_graph(config_, {});
-    EXPECT_TRUE(graph.ok()) << graph.status().message();
-    for (const ir::Weight& weight : graph->weights) {
-      if (weight.name != kRopeFrequencies) add(weight, type);
-    }
-  }
-
-  // The n-th number of a weight, in file order.
-  void set(const std::string& name, std::int64_t index, float value) {
-    StoredWeight& stored = find(name);
-    auto* bytes = const_cast<std::byte*>(stored.bytes.data());
-    if (stored.type == StorageType::kF32) {
-      std::memcpy(bytes + 4 * index, &value, 4);
-    } else {
-      const std::uint16_t half =
-          stored.type == StorageType::kF16 ? f32_to_f16(value) : f32_to_bf16(value);
-      std::memcpy(bytes + 2 * index, &half, 2);
-    }
-  }
-
-  StoredWeight& find(const std::string& name) {
-    for (StoredWeight& stored : weights_) {
-      if (stored.name == name) return stored;
-    }
-    ADD_FAILURE() << name;
-    return weights_[0];
-  }
-
-  void remove(const std::string& name) { find(name).name = "removed"; }
-
- private:
-  void add(const ir::Weight& weight, StorageType type) {
-    StoredWeight stored;
-    stored.name = weight.name;
-    stored.file_name = "file." + weight.name;
-    stored.type = type;
-    stored.n_rows = weight.n_rows;
-    stored.n_cols = weight.n_cols;
-    if (weight.name.find("attn_q") != std::string::npos) stored.interleaved_heads = 4;
-    const std::size_t size_bytes = weight.n_rows * storage_row_bytes(type, weight.n_cols);
-    storage_.push_back(std::make_unique<std::vector<std::byte>>(size_bytes));
-    stored.bytes = *storage_.back();
-    weights_.push_back(stored);
-    std::normal_distribution<float> normal(weight.n_rows == 1 ? 1.0f : 0.0f, 0.1f);
-    for (std::int64_t i = 0; i < weight.n_rows * weight.n_cols; ++i) {
-      set(weight.name, i, normal(random_));
-    }
-  }
-
-  std::mt19937 random_{3};
-  std::vector<std::unique_ptr<std::vector<std::byte>>> storage_;
-};
 
 class CompileTest : public testing::Test {
  protected:
@@ -334,14 +263,17 @@ TEST_F(CompileTest, ConstantsMetadataAndTokenizer) {
 
 TEST_F(CompileTest, SameBytesForAnyNumberOfThreads) {
   const MemoryCheckpoint checkpoint(StorageType::kBF16);
-  request_.n_threads = 1;
-  must_compile(checkpoint);
-  const std::string once = file_bytes();
-  ASSERT_FALSE(once.empty());
-  for (const int n_threads : {1, 2, 5}) {
-    request_.n_threads = n_threads;
+  for (const char* recipe : {"q4", "q4_0+rotate", "f16+fold"}) {
+    request_.recipe = recipe;
+    request_.n_threads = 1;
     must_compile(checkpoint);
-    EXPECT_TRUE(file_bytes() == once) << n_threads << " threads";
+    const std::string once = file_bytes();
+    ASSERT_FALSE(once.empty());
+    for (const int n_threads : {1, 2, 5}) {
+      request_.n_threads = n_threads;
+      must_compile(checkpoint);
+      EXPECT_TRUE(file_bytes() == once) << recipe << ", " << n_threads << " threads";
+    }
   }
 }
 
@@ -411,6 +343,52 @@ TEST_F(CompileTest, RefusesBadRequests) {
   bad([](CompileRequest& r) { r.max_context = -1; }, "context of -1");
   bad([](CompileRequest& r) { r.prefill_chunk = 0; }, "at least 1");
   bad([](CompileRequest& r) { r.activations = "a4"; }, "expected a8 or a16");
+}
+
+TEST_F(CompileTest, TransformedProgramsHaveUnitGainsAndSigns) {
+  const MemoryCheckpoint checkpoint;
+  request_.recipe = "f32+rotate";
+  const CompileSummary summary = must_compile(checkpoint);
+  const Opened opened(request_.out_path);
+  const auto floats_of = [&](const std::string& key) {
+    const auto bytes = opened.file.named_data(key);
+    EXPECT_TRUE(bytes.has_value()) << key;
+    std::vector<float> floats(bytes ? bytes->size() / sizeof(float) : 0);
+    if (bytes) std::memcpy(floats.data(), bytes->data(), bytes->size());
+    return floats;
+  };
+  EXPECT_EQ(floats_of("blk.0.attn_norm.weight"), std::vector<float>(96, 1.0f));
+  EXPECT_EQ(floats_of("rotation.residual.signs").size(), 96u);
+  EXPECT_EQ(floats_of("rotation.ffn_input.signs").size(), 80u);
+  EXPECT_NE(floats_of("output_norm.weight"), std::vector<float>(96, 1.0f)) << "the head is tied";
+  request_.recipe = "f32";
+  EXPECT_EQ(must_compile(checkpoint).n_parameters, summary.n_parameters) << "signs are not trained";
+}
+
+TEST_F(CompileTest, ActivationsInFloatNeedNoRotationOfTheirOwn) {
+  const MemoryCheckpoint checkpoint;
+  request_.recipe = "q4_0+rotate";
+  request_.activations = "a16";
+  std::vector<std::string> names;
+  request_.trace = [&](std::string_view pass, const std::string&) { names.emplace_back(pass); };
+  must_compile(checkpoint);
+  EXPECT_EQ(names[1], "rotate_residual");
+  EXPECT_EQ(names[2], "fuse_rms_norm");
+}
+
+TEST_F(CompileTest, ReportsHowEachTensorWasMade) {
+  const auto method_of = [&](const CompileSummary& summary, const std::string& name) {
+    for (const TensorReport& tensor : summary.tensors) {
+      if (tensor.name == name) return tensor.method;
+    }
+    return std::string("absent");
+  };
+  request_.recipe = "q4_0+fold";
+  const CompileSummary summary = must_compile(MemoryCheckpoint());
+  EXPECT_EQ(method_of(summary, "blk.0.attn_q.weight"), "nearest");
+  EXPECT_EQ(method_of(summary, "blk.0.attn_norm.weight"), "");
+  request_.recipe = "source";
+  EXPECT_EQ(method_of(must_compile(MemoryCheckpoint()), "blk.0.attn_q.weight"), "floats");
 }
 
 class NoStatistics : public Statistics {

@@ -13,21 +13,6 @@ namespace {
 // The largest number that rounds to a finite half float: 65504 and half a step.
 constexpr float kHalfLimit = 65520.0f;
 
-Status check_shape(const StoredWeight& stored) {
-  const StorageSpec& spec = storage_spec(stored.type);
-  if (stored.n_rows <= 0 || stored.n_cols <= 0 || stored.n_cols % spec.block_elements != 0) {
-    return bad_input("{}: {} x {} of {}, expected rows of a multiple of {}", stored.file_name,
-                     stored.n_rows, stored.n_cols, spec.name, spec.block_elements);
-  }
-  const std::size_t row_bytes = storage_row_bytes(stored.type, stored.n_cols);
-  if (stored.bytes.size() / row_bytes != static_cast<std::size_t>(stored.n_rows) ||
-      stored.bytes.size() % row_bytes != 0) {
-    return bad_input("{}: {} bytes, expected {} rows of {}", stored.file_name, stored.bytes.size(),
-                     stored.n_rows, row_bytes);
-  }
-  return Status();
-}
-
 Status check_finite(std::span<const float> row) {
   for (std::size_t column = 0; column < row.size(); ++column) {
     if (!std::isfinite(row[column])) {
@@ -35,6 +20,11 @@ Status check_finite(std::span<const float> row) {
     }
   }
   return Status();
+}
+
+Status in_row(const StoredWeight& stored, std::int64_t row, Status status) {
+  if (status.ok()) return status;
+  return std::move(status).with_context(fmt::format("{}, row {}", stored.file_name, row));
 }
 
 bool half_is_finite(std::uint16_t half) { return (half & 0x7c00) != 0x7c00; }
@@ -87,12 +77,11 @@ WeightConverter::WeightConverter(const StoredWeight& stored, Encoding encoding, 
       panel_bytes_(panel_layout(encoding, stored.n_cols).size_bytes) {}
 
 Result<WeightConverter> WeightConverter::create(const StoredWeight& stored, Encoding encoding) {
-  CRIA_RETURN_IF_ERROR(check_shape(stored));
-  const bool has_codes = !encoding_spec(storage_spec(stored.type).encoding).dense();
+  CRIA_RETURN_IF_ERROR(check_stored(stored));
   Way way = Way::kQuantize;
   if (encoding_spec(encoding).dense()) {
     way = Way::kRoundFloats;
-  } else if (has_codes && storage_spec(stored.type).encoding == encoding) {
+  } else if (carries_codes(stored, encoding)) {
     way = Way::kCarryCodes;
   } else if (!can_quantize(encoding)) {
     return unsupported("{}: {} cannot be made from {}", stored.file_name,
@@ -147,34 +136,66 @@ Status WeightConverter::round_floats(std::int64_t first, int n_rows, std::span<s
   scratch.floats.resize(kPanelRows * n_cols);
   for (int i = 0; i < n_rows; ++i) {
     const std::span<float> row = std::span(scratch.floats).subspan(i * n_cols, n_cols);
-    decode_stored_row(stored_->type, stored_->row(first + i), row);
-    CRIA_RETURN_IF_ERROR(in_row(first + i, check_finite(row)));
-    if (is_exact(stored_->type, encoding_)) continue;
-    for (std::int64_t k = 0; k < n_cols; ++k) {
-      const float rounded = rounded_to(encoding_, row[k]);
-      if (!std::isfinite(rounded)) {
-        return in_row(first + i,
-                      bad_input("column {} is {}, beyond {} (at most {}); use recipe f32 or bf16",
-                                k, row[k], encoding_spec(encoding_).name,
-                                encoding_ == Encoding::kF16 ? kHalfLimit : 3.39e38f));
-      }
-      const double off = static_cast<double>(row[k]) - rounded;
-      error.error_sum += off * off;
-      error.weight_sum += static_cast<double>(row[k]) * row[k];
-      error.largest = std::max(error.largest, std::fabs(off));
-    }
+    CRIA_RETURN_IF_ERROR(decode_finite_row(*stored_, first + i, row));
   }
-  pack_dense_panel(encoding_, std::span(scratch.floats).first(n_rows * n_cols), n_cols, out);
+  const auto rows = std::span(scratch.floats).first(n_rows * n_cols);
+  if (!is_exact(stored_->type, encoding_)) {
+    CRIA_RETURN_IF_ERROR(measure_dense_rows(*stored_, encoding_, rows, first, error));
+  }
+  pack_dense_panel(encoding_, rows, n_cols, out);
   return Status();
 }
 
 Status WeightConverter::in_row(std::int64_t row, Status status) const {
-  if (status.ok()) return status;
-  return std::move(status).with_context(fmt::format("{}, row {}", stored_->file_name, row));
+  return cria::in_row(*stored_, row, std::move(status));
+}
+
+Status check_stored(const StoredWeight& stored) {
+  const StorageSpec& spec = storage_spec(stored.type);
+  if (stored.n_rows <= 0 || stored.n_cols <= 0 || stored.n_cols % spec.block_elements != 0) {
+    return bad_input("{}: {} x {} of {}, expected rows of a multiple of {}", stored.file_name,
+                     stored.n_rows, stored.n_cols, spec.name, spec.block_elements);
+  }
+  const std::size_t row_bytes = storage_row_bytes(stored.type, stored.n_cols);
+  if (stored.bytes.size() / row_bytes != static_cast<std::size_t>(stored.n_rows) ||
+      stored.bytes.size() % row_bytes != 0) {
+    return bad_input("{}: {} bytes, expected {} rows of {}", stored.file_name, stored.bytes.size(),
+                     stored.n_rows, row_bytes);
+  }
+  return Status();
+}
+
+bool carries_codes(const StoredWeight& stored, Encoding encoding) {
+  return !encoding_spec(encoding).dense() && storage_spec(stored.type).encoding == encoding;
+}
+
+Status decode_finite_row(const StoredWeight& stored, std::int64_t row, std::span<float> out) {
+  decode_stored_row(stored.type, stored.row(row), out);
+  return in_row(stored, row, check_finite(out));
+}
+
+Status measure_dense_rows(const StoredWeight& stored, Encoding encoding,
+                          std::span<const float> rows, std::int64_t first_row,
+                          QuantizeError& error) {
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const float rounded = rounded_to(encoding, rows[i]);
+    if (!std::isfinite(rounded)) {
+      const auto at = static_cast<std::int64_t>(i);
+      return in_row(stored, first_row + at / stored.n_cols,
+                    bad_input("column {} is {}, beyond {} (at most {}); use recipe f32 or bf16",
+                              at % stored.n_cols, rows[i], encoding_spec(encoding).name,
+                              encoding == Encoding::kF16 ? kHalfLimit : 3.39e38f));
+    }
+    const double off = static_cast<double>(rows[i]) - rounded;
+    error.error_sum += off * off;
+    error.weight_sum += static_cast<double>(rows[i]) * rows[i];
+    error.largest = std::max(error.largest, std::fabs(off));
+  }
+  return Status();
 }
 
 Result<std::vector<float>> convert_vector(const StoredWeight& stored) {
-  CRIA_RETURN_IF_ERROR(check_shape(stored));
+  CRIA_RETURN_IF_ERROR(check_stored(stored));
   if (stored.n_rows != 1) {
     return bad_input("{}: {} rows, expected a vector", stored.file_name, stored.n_rows);
   }

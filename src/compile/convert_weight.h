@@ -56,4 +56,20 @@ class WeightConverter {
 // A vector as float32. kBadInput as above.
 Result<std::vector<float>> convert_vector(const StoredWeight& stored);
 
+// kBadInput if the bytes do not fit the shape.
+Status check_stored(const StoredWeight& stored);
+
+// Whether WeightConverter carries codes over as they are.
+bool carries_codes(const StoredWeight& stored, Encoding encoding);
+
+// One row as floats. kBadInput, with tensor, row and column: not a number, infinity.
+// REQUIRES: check_stored(stored), out.size() == stored.n_cols.
+Status decode_finite_row(const StoredWeight& stored, std::int64_t row, std::span<float> out);
+
+// What rows [first_row, ...) of floats lose in a dense encoding. kBadInput, with tensor, row and
+// column: beyond the encoding's range.
+Status measure_dense_rows(const StoredWeight& stored, Encoding encoding,
+                          std::span<const float> rows, std::int64_t first_row,
+                          QuantizeError& error);
+
 }  // namespace cria

@@ -11,11 +11,6 @@
 namespace cria {
 namespace {
 
-struct Pass {
-  const char* name;
-  int (*run)(ir::Graph& graph);
-};
-
 // The passes, in order. The fusions look at different patterns and could run in any order;
 // remove_dead takes away what they leave behind.
 constexpr Pass kPasses[] = {
@@ -23,17 +18,21 @@ constexpr Pass kPasses[] = {
     {"fuse_residual", fuse_residual}, {"remove_dead", remove_dead},
 };
 
+Status run_pass(const Pass& pass, ir::Graph& graph, const LowerTrace& trace) {
+  pass.run(graph);
+  if (const Status status = ir::verify(graph); !status.ok()) {
+    return internal_error("after pass {}: {}", pass.name, status.message());
+  }
+  if (trace) trace(pass.name, ir::print_graph(graph));
+  return Status();
+}
+
 }  // namespace
 
-Status lower(ir::Graph& graph, const LowerTrace& trace) {
+Status lower(ir::Graph& graph, const LowerTrace& trace, std::span<const Pass> first) {
   if (trace) trace("model", ir::print_graph(graph));
-  for (const Pass& pass : kPasses) {
-    pass.run(graph);
-    if (const Status status = ir::verify(graph); !status.ok()) {
-      return internal_error("after pass {}: {}", pass.name, status.message());
-    }
-    if (trace) trace(pass.name, ir::print_graph(graph));
-  }
+  for (const Pass& pass : first) CRIA_RETURN_IF_ERROR(run_pass(pass, graph, trace));
+  for (const Pass& pass : kPasses) CRIA_RETURN_IF_ERROR(run_pass(pass, graph, trace));
   return Status();
 }
 

@@ -13,7 +13,8 @@ Result<ProgramMethod> compile_method(const LlamaConfig& config, const Target& ta
   options.name = method.name;
   options.all_logits = method.all_rows;
   CRIA_ASSIGN_OR_RETURN(ir::Graph graph, build_llama_graph(config, options));
-  CRIA_RETURN_IF_ERROR(lower(graph, method.name == "decode" ? request.trace : LowerTrace()));
+  const LowerTrace trace = method.name == "decode" ? request.trace : LowerTrace();
+  CRIA_RETURN_IF_ERROR(lower(graph, trace, request.transforms));
   for (const ir::Weight& weight : graph.weights) {
     const Support support = target.supports(request.encoding_of(weight));
     if (!support.supported) {

@@ -32,7 +32,8 @@ struct MethodsRequest {
   KvType k_type = KvType::kF16;
   KvType v_type = KvType::kF16;
   std::function<Encoding(const ir::Weight&)> encoding_of;
-  LowerTrace trace;  // graphs of `decode`
+  std::vector<Pass> transforms;  // before all other passes
+  LowerTrace trace;              // graphs of `decode`
 };
 
 // Builds, lowers and compiles each method. kUnsupported: the target's reason. kInternal: two

@@ -26,7 +26,9 @@ nlohmann::ordered_json report_json(const CompileArguments& arguments, const Comp
                        {"encoding", tensor.encoding},
                        {"shape", {tensor.n_rows, tensor.n_cols}},
                        {"bytes", tensor.size_bytes},
+                       {"method", tensor.method},
                        {"relative_mse", tensor.relative_mse}});
+    if (tensor.output_error) tensors.back()["output_error"] = *tensor.output_error;
   }
   return {{"source", arguments.options.source}, {"source_description", report.source_description},
           {"out", arguments.out_path},          {"recipe", arguments.options.recipe},
@@ -62,9 +64,12 @@ void print_summary(const CompileArguments& arguments, const CompileReport& repor
   }
   if (!arguments.verbose) return;
   for (const CompiledTensor& tensor : report.tensors) {
-    fmt::print(stderr, "  {:<28} {:<7} {:>6} x {:<6} {:>10}  error {:.4f} %\n", tensor.name,
+    fmt::print(stderr, "  {:<28} {:<7} {:>6} x {:<6} {:>10}  {:<18} error {:.4f} %", tensor.name,
                tensor.encoding, tensor.n_rows, tensor.n_cols, format_bytes(tensor.size_bytes),
-               100 * tensor.relative_mse);
+               tensor.method, 100 * tensor.relative_mse);
+    if (tensor.output_error)
+      fmt::print(stderr, "  of the output {:.4f} %", 100 * *tensor.output_error);
+    fmt::print(stderr, "\n");
   }
 }
 

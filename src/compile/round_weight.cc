@@ -1,0 +1,135 @@
+#include "compile/round_weight.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "compile/convert_weight.h"
+#include "tensor/packing.h"
+
+namespace cria {
+namespace {
+
+// Weights held as floats at a time: all of every linear of 1B and 3B, a part of an embedding.
+constexpr std::int64_t kChunkWeights = std::int64_t{1} << 25;
+// Panels packed before they are written.
+constexpr std::int64_t kPanelsAtATime = 64;
+
+bool uses_statistics(const WeightRounding& rounding) {
+  return rounding.importance || rounding.method == RoundingMethod::kGptq;
+}
+
+class Rounding {
+ public:
+  Rounding(const EditedModel& model, const StoredWeight& stored, const WeightRounding& rounding,
+           const PanelSink& sink)
+      : model_(model),
+        stored_(stored),
+        rounding_(rounding),
+        sink_(sink),
+        panel_bytes_(panel_layout(rounding.encoding, stored.n_cols).size_bytes) {}
+
+  Result<RoundingLoss> run() {
+    const std::int64_t unit =
+        std::max<std::int64_t>(kPanelRows, row_granularity(model_.edits_of(stored_.name)));
+    const std::int64_t step =
+        std::max(unit, kChunkWeights / stored_.n_cols / unit * unit);  // both powers of two
+    for (std::int64_t first = 0; first < stored_.n_rows; first += step) {
+      const std::int64_t n = std::min(step, stored_.n_rows - first);
+      CRIA_ASSIGN_OR_RETURN(const Matrix rows, model_.rows(stored_, first, n));
+      const bool dense = encoding_spec(rounding_.encoding).dense();
+      CRIA_RETURN_IF_ERROR(dense ? write_floats(rows, first) : write_codes(rows, first));
+    }
+    return loss_;
+  }
+
+ private:
+  Status write_codes(const Matrix& rows, std::int64_t first) {
+    std::vector<RowCodes> codes(static_cast<std::size_t>(rows.n_rows),
+                                RowCodes(rounding_.encoding, rows.n_cols));
+    std::vector<QuantizeError> errors(codes.size());
+    std::vector<Status> statuses(codes.size());
+    model_.pool().parallel_for(rows.n_rows, [&](std::int64_t r, int) {
+      Result<QuantizeError> error = quantize_row(rows.row(r), codes[r]);
+      if (error.ok()) {
+        errors[r] = *error;
+      } else {
+        statuses[r] = std::move(error).status().with_context(
+            fmt::format("{}, row {}", stored_.file_name, first + r));
+      }
+    });
+    for (Status& status : statuses) CRIA_RETURN_IF_ERROR(std::move(status));
+    for (const QuantizeError& error : errors) loss_.error.add(error);
+    return write_panels(rows.n_rows, [&](std::int64_t row, std::int64_t n, auto panel) {
+      pack_panel(std::span(codes).subspan(row, n), panel);
+      return Status();
+    });
+  }
+
+  Status write_floats(const Matrix& rows, std::int64_t first) {
+    std::vector<QuantizeError> errors((rows.n_rows + kPanelRows - 1) / kPanelRows);
+    CRIA_RETURN_IF_ERROR(
+        write_panels(rows.n_rows, [&](std::int64_t row, std::int64_t n, auto panel) {
+          const auto floats = std::span(rows.values).subspan(row * rows.n_cols, n * rows.n_cols);
+          CRIA_RETURN_IF_ERROR(measure_dense_rows(stored_, rounding_.encoding, floats, first + row,
+                                                  errors[row / kPanelRows]));
+          pack_dense_panel(rounding_.encoding, floats, rows.n_cols, panel);
+          return Status();
+        }));
+    for (const QuantizeError& error : errors) loss_.error.add(error);
+    return Status();
+  }
+
+  // pack(first row, rows, panel) for each panel, some at a time.
+  template <typename Pack>
+  Status write_panels(std::int64_t n_rows, const Pack& pack) {
+    const std::int64_t n_panels = (n_rows + kPanelRows - 1) / kPanelRows;
+    for (std::int64_t first = 0; first < n_panels; first += kPanelsAtATime) {
+      const std::int64_t n = std::min(kPanelsAtATime, n_panels - first);
+      panels_.resize(n * panel_bytes_);
+      std::vector<Status> statuses(static_cast<std::size_t>(n));
+      model_.pool().parallel_for(n, [&](std::int64_t i, int) {
+        const std::int64_t row = (first + i) * kPanelRows;
+        statuses[i] = pack(row, std::min<std::int64_t>(kPanelRows, n_rows - row),
+                           std::span(panels_).subspan(i * panel_bytes_, panel_bytes_));
+      });
+      for (Status& status : statuses) CRIA_RETURN_IF_ERROR(std::move(status));
+      CRIA_RETURN_IF_ERROR(sink_(panels_));
+    }
+    return Status();
+  }
+
+  const EditedModel& model_;
+  const StoredWeight& stored_;
+  const WeightRounding& rounding_;
+  const PanelSink& sink_;
+  std::size_t panel_bytes_;
+  std::vector<std::byte> panels_;
+  RoundingLoss loss_;
+};
+
+}  // namespace
+
+bool needs_rounding(const EditedModel& model, const StoredWeight& stored,
+                    const WeightRounding& rounding) {
+  if (!model.edits_of(stored.name).empty()) return true;
+  return uses_statistics(rounding) && model.has_input(stored.name) &&
+         !carries_codes(stored, rounding.encoding);
+}
+
+Status check_rounding(const EditedModel& model, const StoredWeight& stored,
+                      const WeightRounding& rounding) {
+  CRIA_RETURN_IF_ERROR(check_stored(stored));
+  const EncodingSpec spec = encoding_spec(rounding.encoding);
+  if (!spec.dense() && !can_quantize(rounding.encoding)) {
+    return unsupported("{}: {} cannot be made from floats", stored.file_name, spec.name);
+  }
+  if (!uses_statistics(rounding) || !model.has_input(stored.name)) return Status();
+  return unsupported("{}: rounding with statistics is not compiled yet", stored.name);
+}
+
+Result<RoundingLoss> round_weight(const EditedModel& model, const StoredWeight& stored,
+                                  const WeightRounding& rounding, const PanelSink& sink) {
+  return Rounding(model, stored, rounding, sink).run();
+}
+
+}  // namespace cria

@@ -1,0 +1,63 @@
+"""Recipes with methods, from the model that ships to its divergence from itself."""
+
+import json
+import pathlib
+import tempfile
+import unittest
+
+from support import REPOSITORY, TINY, cria
+
+TEXT = REPOSITORY / "models" / "heldout" / "heldout.txt"
+
+
+class Recipes(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.root = pathlib.Path(cls.folder.name)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def compile(self, recipe, *arguments, name=None):
+        out = self.root / f"{name or recipe}.pte"
+        report = cria("compile", TINY, "-o", out, "--quant", recipe, "--json", *arguments).stdout
+        return out, json.loads(report)
+
+    def divergence(self, pte, reference, *arguments):
+        report = cria("eval", pte, "--reference", reference, "--text", TEXT, "-c", 128, "--chunks", 4, "--json",
+                      *arguments).stdout
+        return json.loads(report)["kl_mean"]
+
+    def test_transformations_are_exact(self):
+        plain, _ = self.compile("f32")
+        for recipe in ["f32+fold", "f32+rotate"]:
+            with self.subTest(recipe=recipe):
+                changed, report = self.compile(recipe)
+                # Float rounding only: of weights that were edited in float, and of other sums.
+                self.assertLess(self.divergence(changed, plain, "--act", "a16"), 1e-5)
+                self.assertEqual({t["method"] for t in report["tensors"]}, {"floats", ""})
+
+    def test_a_rotated_model_in_four_bits_still_is_the_model(self):
+        plain, _ = self.compile("f32")
+        for act in ["a8", "a16"]:
+            rotated, report = self.compile("q4_0+rotate", "--act", act, name=f"rotated_{act}")
+            self.assertLess(self.divergence(rotated, plain), 0.1)
+            names = {t["name"] for t in report["tensors"]}
+            self.assertIn("rotation.residual.signs", names)
+            self.assertEqual("rotation.ffn_input.signs" in names, act == "a8")
+
+    def test_methods_that_need_statistics_say_so(self):
+        for recipe in ["q4_0+gptq", "q4_0+importance", "q4_0+awq"]:
+            done = cria("compile", TINY, "-o", self.root / "x.pte", "--quant", recipe, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(b"needs statistics of the inputs: --calibration", done.stderr)
+            self.assertFalse((self.root / "x.pte").exists())
+        for recipe in ["q4_0+magic", "source+rotate", "q4_0+awq+rotate", "f16+gptq"]:
+            done = cria("compile", TINY, "-o", self.root / "x.pte", "--quant", recipe, check=False)
+            self.assertEqual(done.returncode, 2, recipe)
+
+
+if __name__ == "__main__":
+    unittest.main()
