@@ -177,7 +177,10 @@ void QuantizeError::add(const QuantizeError& other) {
   largest = std::max(largest, other.largest);
 }
 
-bool can_quantize(Encoding encoding) { return !encoding_spec(encoding).dense(); }
+bool can_quantize(Encoding encoding) {
+  // Not yet: the encodings that came with wider blocks.
+  return !encoding_spec(encoding).dense() && encoding <= Encoding::kQ4NlK;
+}
 
 Result<QuantizeError> quantize_row(std::span<const float> row, std::span<const float> importance,
                                    RowCodes& out) {

@@ -1,5 +1,6 @@
 #include "tensor/encoding.h"
 
+#include <bit>
 #include <limits>
 
 #include "base/aligned_buffer.h"
@@ -34,6 +35,17 @@ std::optional<Encoding> encoding_from_number(std::uint32_t number) {
   return static_cast<Encoding>(number);
 }
 
+std::optional<Encoding> encoding_with_block(Encoding encoding, int block) {
+  const EncodingSpec want = encoding_spec(encoding);
+  for (const EncodingSpec& spec : kEncodingTable) {
+    if (spec.block == block && spec.bits == want.bits && spec.codebook == want.codebook &&
+        spec.scale == want.scale && spec.has_min == want.has_min) {
+      return spec.encoding;
+    }
+  }
+  return std::nullopt;
+}
+
 const std::int8_t* codebook_values(Codebook codebook) {
   return codebook == Codebook::kMxfp4 ? kMxfp4Values : kIq4NlValues;
 }
@@ -49,13 +61,16 @@ PanelLayout panel_layout(Encoding encoding, std::int64_t n_cols) {
   }
   // Whole groups of 32 columns have all their scales, so that a kernel never meets half a group.
   const std::uint64_t n_groups = ceil_div(cols, kColumnGroup);
-  const std::uint64_t n_blocks = n_groups * kColumnGroup / spec.block;
+  const std::uint64_t n_blocks = ceil_div(n_groups * kColumnGroup, spec.block);
   const std::uint64_t per_block = std::uint64_t{kPanelRows} * scale_bytes(spec.scale);
   layout.scales_offset = n_groups * spec.bits * 64;
   layout.mins_offset = layout.scales_offset + align_up(n_blocks * per_block, kVectorAlignment);
   layout.supers_offset =
       layout.mins_offset + (spec.has_min ? align_up(n_blocks * per_block, kVectorAlignment) : 0);
   layout.size_bytes = layout.supers_offset;
+  if (spec.block > kColumnGroup) {
+    layout.scale_shift = std::countr_zero(static_cast<unsigned>(spec.block / kColumnGroup));
+  }
   if (spec.scale == ScaleKind::kSuper) {
     const std::uint64_t per_super = std::uint64_t{kPanelRows} * 2 * (spec.has_min ? 2 : 1);
     layout.size_bytes += align_up(ceil_div(cols, kSuperBlock) * per_super, kVectorAlignment);

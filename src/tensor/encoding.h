@@ -7,12 +7,15 @@
 //
 //   bits      2, 3, 4, 5, 6 or 8 bits a code
 //   codebook  what an unsigned code u stands for: kSigned u - 2^(bits-1), kUnsigned u, or a table
-//   of 16 int8 block     16 or 32 columns that share a scale (and a min) scale     kF16: one half
-//   float a block; kE8M0: one byte e a block, 2^(e-128);
+//             of 16 int8
+//   block     columns that share a scale (and a min): 16, 32, 64, 128, or kPerChannel: all of a row
+//   scale     kF16: one half float a block; kE8M0: one byte e a block, 2^(e-128);
 //             kSuper: one int8 a block, times a half float that 256 columns share
 //   has_min   kF16: one half float a block is added; kSuper: minus (one uint8 a block times a half
-//   float
-//             that 256 columns share)
+//             float that 256 columns share)
+//
+// Encodings that differ in nothing but the block, "q4", "q4g64", "q4g128" and "q4c" (per channel),
+// share their kernels: which scale a group of 32 columns has is a shift, PanelLayout::scale_shift.
 //
 // Every block type of GGUF maps onto one of them without loss (tensor/storage_type.h).
 //
@@ -35,10 +38,23 @@
 // Dense encodings (f32, f16, bf16): a panel is [cols][16 rows] elements.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string_view>
+
+// The encodings that also come in blocks wider than 32 columns.
+#define CRIA_FOR_EACH_WIDE_BLOCK_ENCODING(X)      \
+  X(Q8, "q8", 8, Codebook::kSigned, false)        \
+  X(Q8Min, "q8min", 8, Codebook::kSigned, true)   \
+  X(Q4, "q4", 4, Codebook::kSigned, false)        \
+  X(Q4Min, "q4min", 4, Codebook::kUnsigned, true) \
+  X(Q4Nl, "q4nl", 4, Codebook::kIq4Nl, false)     \
+  X(Q3, "q3", 3, Codebook::kSigned, false)        \
+  X(Q3Min, "q3min", 3, Codebook::kUnsigned, true) \
+  X(Q2, "q2", 2, Codebook::kSigned, false)        \
+  X(Q2Min, "q2min", 2, Codebook::kUnsigned, true)
 
 namespace cria {
 
@@ -61,8 +77,17 @@ enum class Encoding : std::uint8_t {
   kQ5KMin = 15,  // carries Q5_K
   kQ6K = 16,     // carries Q6_K
   kQ4NlK = 17,   // carries IQ4_XS
+  kQ2 = 18,      // 2-bit, blocks of 32
+  kQ2Min = 19,
+  kQ3Min = 20,
+  kQ8Min = 21,
+// Wider blocks: 64 columns, 128, and per channel. New rows go to the end, numbers stay.
+#define CRIA_ENCODING_ROW(name, text, bits, codebook, has_min) \
+  k##name##G64, k##name##G128, k##name##C,
+  CRIA_FOR_EACH_WIDE_BLOCK_ENCODING(CRIA_ENCODING_ROW)
+#undef CRIA_ENCODING_ROW
 };
-inline constexpr int kEncodingCount = 18;
+inline constexpr int kEncodingCount = 49;
 
 enum class Codebook : std::uint8_t { kNone, kSigned, kUnsigned, kIq4Nl, kMxfp4 };
 enum class ScaleKind : std::uint8_t { kNone, kF16, kE8M0, kSuper };
@@ -72,7 +97,7 @@ struct EncodingSpec {
   const char* name;   // the name in recipes, files and reports: "q4nl"
   int bits;           // a weight's code; 32 or 16 for dense encodings
   Codebook codebook;  // kNone: dense
-  int block;          // columns a scale; 1 for dense
+  int block;          // columns a scale, or kPerChannel; 1 for dense
   ScaleKind scale;
   bool has_min;
 
@@ -82,12 +107,21 @@ struct EncodingSpec {
 inline constexpr int kPanelRows = 16;
 inline constexpr int kColumnGroup = 32;  // columns a group of code planes
 inline constexpr int kSuperBlock = 256;  // columns that share a super scale
+// The block of encodings with one scale a row: so many columns that no row has a second block, and
+// a power of two, so that everything said about blocks holds for it.
+inline constexpr int kPerChannel = 1 << 30;
 
 // The table row of an encoding. REQUIRES: a valid enumerator (check numbers from files with
 // encoding_from_number).
 constexpr EncodingSpec encoding_spec(Encoding encoding);
 std::optional<Encoding> encoding_from_name(std::string_view name);
 std::optional<Encoding> encoding_from_number(std::uint32_t number);
+
+// The encoding that differs from this one in nothing but its block; nullopt where there is none.
+std::optional<Encoding> encoding_with_block(Encoding encoding, int block);
+
+// The encoding with the same kernels: the one in blocks of 32, or `encoding` itself.
+constexpr Encoding kernel_form(Encoding encoding);
 
 // The 16 values of a table codebook (kIq4Nl, kMxfp4).
 const std::int8_t* codebook_values(Codebook codebook);
@@ -99,6 +133,7 @@ struct PanelLayout {
   std::size_t mins_offset = 0;    // == scales' end when there are none
   std::size_t supers_offset = 0;  // == mins' end when there are none
   std::size_t size_bytes = 0;     // a multiple of 64
+  int scale_shift = 0;  // blocks of 32 columns and more: column group g has scale g >> scale_shift
 };
 PanelLayout panel_layout(Encoding encoding, std::int64_t n_cols);
 
@@ -132,10 +167,41 @@ inline constexpr EncodingSpec kEncodingTable[kEncodingCount] = {
     {Encoding::kQ5KMin, "q5kmin", 5, Codebook::kUnsigned, 32, ScaleKind::kSuper, true},
     {Encoding::kQ6K, "q6k", 6, Codebook::kSigned, 16, ScaleKind::kSuper, false},
     {Encoding::kQ4NlK, "q4nlk", 4, Codebook::kIq4Nl, 32, ScaleKind::kSuper, false},
+    {Encoding::kQ2, "q2", 2, Codebook::kSigned, 32, ScaleKind::kF16, false},
+    {Encoding::kQ2Min, "q2min", 2, Codebook::kUnsigned, 32, ScaleKind::kF16, true},
+    {Encoding::kQ3Min, "q3min", 3, Codebook::kUnsigned, 32, ScaleKind::kF16, true},
+    {Encoding::kQ8Min, "q8min", 8, Codebook::kSigned, 32, ScaleKind::kF16, true},
+#define CRIA_ENCODING_ROW(name, text, bits, codebook, has_min)                               \
+  {Encoding::k##name##G64, text "g64", bits, codebook, 64, ScaleKind::kF16, has_min},        \
+      {Encoding::k##name##G128, text "g128", bits, codebook, 128, ScaleKind::kF16, has_min}, \
+      {Encoding::k##name##C, text "c", bits, codebook, kPerChannel, ScaleKind::kF16, has_min},
+    CRIA_FOR_EACH_WIDE_BLOCK_ENCODING(CRIA_ENCODING_ROW)
+#undef CRIA_ENCODING_ROW
 };
 
 constexpr EncodingSpec encoding_spec(Encoding encoding) {
   return kEncodingTable[static_cast<int>(encoding)];
+}
+
+constexpr Encoding find_kernel_form(const EncodingSpec& spec) {
+  if (spec.block <= kColumnGroup) return spec.encoding;
+  for (const EncodingSpec& row : kEncodingTable) {
+    if (row.block == kColumnGroup && row.bits == spec.bits && row.codebook == spec.codebook &&
+        row.scale == spec.scale && row.has_min == spec.has_min) {
+      return row.encoding;
+    }
+  }
+  return spec.encoding;
+}
+
+inline constexpr auto kKernelForms = [] {
+  std::array<Encoding, kEncodingCount> forms{};
+  for (int i = 0; i < kEncodingCount; ++i) forms[i] = find_kernel_form(kEncodingTable[i]);
+  return forms;
+}();
+
+constexpr Encoding kernel_form(Encoding encoding) {
+  return kKernelForms[static_cast<int>(encoding)];
 }
 
 }  // namespace cria

@@ -43,9 +43,15 @@ TEST(Encoding, RegionsOfAPanelFollowEachOtherAligned) {
         EXPECT_EQ(offset % 64, 0u) << spec.name << " " << n_cols;
       }
     }
-    // In a wide panel nothing but the described data is left.
+    // In a wide panel nothing but the described data is left: exactly so where scales repeat, and
+    // one aligned row of scales (and of mins) per channel.
     const double bits = 8.0 * static_cast<double>(panel_layout(spec.encoding, 8192).size_bytes);
-    EXPECT_DOUBLE_EQ(bits / (16 * 8192), bits_per_weight(spec.encoding)) << spec.name;
+    const double expected = 16 * 8192 * bits_per_weight(spec.encoding);
+    if (spec.block == kPerChannel) {
+      EXPECT_NEAR(bits, expected, 2 * 64 * 8) << spec.name;
+    } else {
+      EXPECT_DOUBLE_EQ(bits, expected) << spec.name;
+    }
   }
 }
 
@@ -55,6 +61,52 @@ TEST(Encoding, HandComputedLayoutOfQ4KMin) {
   EXPECT_EQ(layout.mins_offset, layout.scales_offset + 16u * 16);
   EXPECT_EQ(layout.supers_offset, layout.mins_offset + 16u * 16);
   EXPECT_EQ(layout.size_bytes, layout.supers_offset + 2u * 2 * 16 * 2);
+}
+
+TEST(Encoding, WiderBlocksHaveTheKernelsOfBlocksOf32) {
+  for (const EncodingSpec& spec : kEncodingTable) {
+    const EncodingSpec form = encoding_spec(kernel_form(spec.encoding));
+    EXPECT_EQ(form.bits, spec.bits) << spec.name;
+    EXPECT_EQ(form.codebook, spec.codebook) << spec.name;
+    EXPECT_EQ(form.scale, spec.scale) << spec.name;
+    EXPECT_EQ(form.has_min, spec.has_min) << spec.name;
+    EXPECT_LE(form.block, kColumnGroup) << spec.name;
+    if (spec.block <= kColumnGroup) {
+      EXPECT_EQ(form.encoding, spec.encoding) << spec.name;
+    }
+  }
+}
+
+TEST(Encoding, BlocksAreFoundByTheirWidth) {
+  EXPECT_EQ(encoding_with_block(Encoding::kQ4, 128), Encoding::kQ4G128);
+  EXPECT_EQ(encoding_with_block(Encoding::kQ4G128, 32), Encoding::kQ4);
+  EXPECT_EQ(encoding_with_block(Encoding::kQ3Min, kPerChannel), Encoding::kQ3MinC);
+  EXPECT_EQ(encoding_with_block(Encoding::kQ6, 64), std::nullopt);
+  EXPECT_EQ(encoding_from_name("q2ming64"), Encoding::kQ2MinG64);
+  for (Encoding base :
+       {Encoding::kQ8, Encoding::kQ8Min, Encoding::kQ4, Encoding::kQ4Min, Encoding::kQ4Nl,
+        Encoding::kQ3, Encoding::kQ3Min, Encoding::kQ2, Encoding::kQ2Min}) {
+    for (int block : {32, 64, 128, kPerChannel}) {
+      const auto encoding = encoding_with_block(base, block);
+      ASSERT_TRUE(encoding.has_value()) << encoding_spec(base).name << " " << block;
+      EXPECT_EQ(encoding_spec(*encoding).block, block);
+      EXPECT_EQ(kernel_form(*encoding), base);
+    }
+  }
+}
+
+// 96 columns are three groups of 32: a block of 64 and a half one; a row of 4096 has one scale.
+TEST(Encoding, HandComputedLayoutsOfWiderBlocks) {
+  const PanelLayout pairs = panel_layout(Encoding::kQ4MinG64, 96);
+  EXPECT_EQ(pairs.scale_shift, 1);
+  EXPECT_EQ(pairs.scales_offset, 3u * 4 * 64);
+  EXPECT_EQ(pairs.mins_offset, pairs.scales_offset + 2u * 16 * 2);
+  EXPECT_EQ(pairs.size_bytes, pairs.mins_offset + 2u * 16 * 2);
+  EXPECT_EQ(panel_layout(Encoding::kQ8G128, 4096).scale_shift, 2);
+  const PanelLayout channel = panel_layout(Encoding::kQ3C, 4096);
+  EXPECT_EQ(4096 / 32 >> channel.scale_shift, 0);
+  EXPECT_EQ(channel.size_bytes, 128u * 3 * 64 + 64);
+  EXPECT_EQ(panel_layout(Encoding::kQ6K, 4096).scale_shift, 0);
 }
 
 TEST(Encoding, PackedSizeRefusesWhatIsNotAShape) {

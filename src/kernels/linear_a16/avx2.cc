@@ -246,7 +246,7 @@ inline void write_parts(const LinearA16Args& args, const TokenParts* parts, std:
 
 template <Encoding encoding>
 void linear_a16_of(const LinearA16Args& args) {
-  const PanelLayout layout = panel_layout(encoding, args.n_cols);
+  const PanelLayout layout = panel_layout(args.encoding, args.n_cols);
   const std::byte* panel = args.panels;
   for (std::int64_t row = 0; row < args.n_rows; row += kPanelRows, panel += layout.size_bytes) {
     for (std::int64_t first = 0; first < args.n_tokens; first += kTokenBlock) {
@@ -269,7 +269,7 @@ void linear_a16_of(const LinearA16Args& args) {
 }  // namespace avx2
 
 void linear_a16_avx2(const LinearA16Args& args) {
-  switch (args.encoding) {
+  switch (kernel_form(args.encoding)) {
 #define CRIA_CASE(name) \
   case Encoding::name:  \
     return avx2::linear_a16_of<Encoding::name>(args);
@@ -278,6 +278,8 @@ void linear_a16_avx2(const LinearA16Args& args) {
     CRIA_CASE(kBF16)
     CRIA_FOR_EACH_BLOCK_ENCODING(CRIA_CASE)
 #undef CRIA_CASE
+    default:
+      return;  // kernel_form() gives nothing else
   }
 }
 

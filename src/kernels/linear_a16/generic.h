@@ -75,7 +75,7 @@ inline void linear_a16_row(const LinearA16Args& args, const std::byte* panel,
 
 template <Encoding encoding>
 inline void linear_a16_of(const LinearA16Args& args) {
-  const PanelLayout layout = panel_layout(encoding, args.n_cols);
+  const PanelLayout layout = panel_layout(args.encoding, args.n_cols);
   for (std::int64_t r = 0; r < args.n_rows; ++r) {
     const std::byte* panel =
         args.panels + static_cast<std::size_t>(r / kPanelRows) * layout.size_bytes;
@@ -95,7 +95,7 @@ inline void linear_a16_of(const LinearA16Args& args) {
 }
 
 inline void linear_a16(const LinearA16Args& args) {
-  switch (args.encoding) {
+  switch (kernel_form(args.encoding)) {
 #define CRIA_CASE(name) \
   case Encoding::name:  \
     return linear_a16_of<Encoding::name>(args);
@@ -104,6 +104,8 @@ inline void linear_a16(const LinearA16Args& args) {
     CRIA_CASE(kBF16)
     CRIA_FOR_EACH_BLOCK_ENCODING(CRIA_CASE)
 #undef CRIA_CASE
+    default:
+      return;  // kernel_form() gives nothing else
   }
 }
 

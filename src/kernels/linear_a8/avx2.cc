@@ -436,7 +436,7 @@ void few_tokens(const LinearA8Args& args, const PanelLayout& layout, std::int64_
 
 template <Encoding encoding>
 void linear_a8_of(const LinearA8Args& args) {
-  const PanelLayout layout = panel_layout(encoding, args.n_cols);
+  const PanelLayout layout = panel_layout(args.encoding, args.n_cols);
   for (std::int64_t first = 0; first < args.n_tokens; first += kTokenBlock) {
     const std::int64_t left = args.n_tokens - first;
     const int n = left < kTokenBlock ? static_cast<int>(left) : kTokenBlock;
@@ -461,7 +461,7 @@ void linear_a8_of(const LinearA8Args& args) {
 }  // namespace avx2
 
 void linear_a8_avx2(const LinearA8Args& args) {
-  switch (args.encoding) {
+  switch (kernel_form(args.encoding)) {
 #define CRIA_CASE(name) \
   case Encoding::name:  \
     return avx2::linear_a8_of<Encoding::name>(args);

@@ -8,20 +8,14 @@ namespace cria::avx512 {
 namespace {
 
 // All that the work after the dot products depends on.
-template <int blocks, bool super, bool has_min, bool narrow>
+template <int blocks, bool super, bool has_min, bool narrow, bool starts>
 struct ScaleForm {
-  static constexpr int kBlocks = blocks;    // of a group: columns with a scale of their own
-  static constexpr bool kSuper = super;     // small scales in integers
-  static constexpr bool kHasMin = has_min;  // codes are unsigned, then
-  static constexpr bool kNarrow = narrow;   // the products of a block fit into 16 bits
+  static constexpr int kBlocks = blocks;  // of a group: columns with a scale of their own
+  static constexpr bool kSuper = super;   // small scales in integers
+  static constexpr bool kHasMin = has_min;
+  static constexpr bool kNarrow = narrow;  // the products of a block fit into 16 bits
+  static constexpr bool kStarts = starts;  // sums start at what the offset of the codes adds
 };
-
-// 16 columns of codes from -4 to 7 give products of at most 16 * 7 * 127.
-template <Encoding encoding>
-using FormOf =
-    ScaleForm<kColumnGroup / encoding_spec(encoding).block,
-              encoding_spec(encoding).scale == ScaleKind::kSuper, encoding_spec(encoding).has_min,
-              encoding_spec(encoding).block == 16 && encoding_spec(encoding).bits <= 3>;
 
 template <Encoding encoding>
 inline constexpr bool kHasTable = encoding_spec(encoding).codebook == Codebook::kIq4Nl ||
@@ -34,6 +28,14 @@ inline constexpr int kOffset = encoding_spec(encoding).codebook == Codebook::kSi
                                : encoding_spec(encoding).codebook == Codebook::kIq4Nl ? 128
                                : encoding_spec(encoding).codebook == Codebook::kMxfp4 ? 12
                                                                                       : 0;
+
+// 16 columns of codes from -4 to 7 give products of at most 16 * 7 * 127.
+template <Encoding encoding>
+using FormOf =
+    ScaleForm<kColumnGroup / encoding_spec(encoding).block,
+              encoding_spec(encoding).scale == ScaleKind::kSuper, encoding_spec(encoding).has_min,
+              encoding_spec(encoding).block == 16 && encoding_spec(encoding).bits <= 3,
+              kOffset<encoding> != 0 || !encoding_spec(encoding).has_min>;
 
 // A codebook plus `offset`, for vpshufb; not used by linear codes.
 template <Encoding encoding>

@@ -96,7 +96,7 @@ void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t r
 
 template <Encoding encoding, int kPanels, int kTokens>
 void run_few_rows(const LinearA8Args& args) {
-  const PanelLayout layout = panel_layout(encoding, args.n_cols);
+  const PanelLayout layout = panel_layout(args.encoding, args.n_cols);
   std::int64_t row = 0;
   for (; row + (kPanels - 1) * kPanelRows < args.n_rows; row += kPanels * kPanelRows) {
     run_few<encoding, kPanels, kTokens>(args, layout, row);
@@ -160,8 +160,8 @@ void add_chunk(const TileChunk<Form>& chunk, int t, TokenSums* const* sums) {
       for (int i = 0; i < kTokens; ++i) {
         CRIA_UNROLL
         for (int p = 0; p < kPanels; ++p) {
-          part[i][p][b] =
-              Form::kHasMin ? _mm512_setzero_si512() : broadcast_32(starts + b * kA8TileTokens + i);
+          part[i][p][b] = !Form::kStarts ? _mm512_setzero_si512()
+                                         : broadcast_32(starts + b * kA8TileTokens + i);
         }
       }
       constexpr int kRun = kQuads / Form::kBlocks;
@@ -232,7 +232,7 @@ void run_many(const LinearA8Args& args, const PanelLayout& layout, std::int64_t 
     for (int t = 0; t < n_tokens; t += kA8TileTokens) {
       const int n_tile = std::min<int>(kA8TileTokens, n_tokens - t);
       const std::int64_t at = (first + t) * n_groups + g * n_tile;
-      if constexpr (!Form::kHasMin) set_starts<encoding>(args.blocks + at, n, n_tile, starts);
+      if constexpr (Form::kStarts) set_starts<encoding>(args.blocks + at, n, n_tile, starts);
       for (int p = 0; p < n_panels; p += 2) {
         const TileChunk<Form> chunk = {chunks + p,       n,      args.codes + at * kColumnGroup,
                                        args.blocks + at, n_tile, starts};
@@ -249,7 +249,7 @@ void run_many(const LinearA8Args& args, const PanelLayout& layout, std::int64_t 
 
 template <Encoding encoding>
 void run_many_rows(const LinearA8Args& args) {
-  const PanelLayout layout = panel_layout(encoding, args.n_cols);
+  const PanelLayout layout = panel_layout(args.encoding, args.n_cols);
   const std::int64_t n_panels = (args.n_rows + kPanelRows - 1) / kPanelRows;
   for (std::int64_t p = 0; p < n_panels; p += kChunkPanels) {
     const int n = static_cast<int>(std::min<std::int64_t>(kChunkPanels, n_panels - p));
@@ -283,7 +283,7 @@ void linear_a8_of(const LinearA8Args& args) {
 }  // namespace avx512
 
 void CRIA_AVX512VNNI_NAME(linear_a8)(const LinearA8Args& args) {
-  switch (args.encoding) {
+  switch (kernel_form(args.encoding)) {
 #define CRIA_CASE(name) \
   case Encoding::name:  \
     return avx512::linear_a8_of<Encoding::name>(args);

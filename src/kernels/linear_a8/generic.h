@@ -102,7 +102,7 @@ inline void linear_a8_row(const LinearA8Args& args, const PanelRegions& panel, i
 
 template <Encoding encoding>
 inline void linear_a8_of(const LinearA8Args& args) {
-  const PanelLayout layout = panel_layout(encoding, args.n_cols);
+  const PanelLayout layout = panel_layout(args.encoding, args.n_cols);
   for (std::int64_t r = 0; r < args.n_rows; ++r) {
     const std::int64_t panel_index = r / kPanelRows;
     const PanelRegions panel = panel_regions(
@@ -121,7 +121,7 @@ inline void linear_a8_of(const LinearA8Args& args) {
 }
 
 inline void linear_a8(const LinearA8Args& args) {
-  switch (args.encoding) {
+  switch (kernel_form(args.encoding)) {
 #define CRIA_CASE(name) \
   case Encoding::name:  \
     return linear_a8_of<Encoding::name>(args);

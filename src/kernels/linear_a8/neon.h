@@ -279,7 +279,7 @@ inline void write_sums(const LinearA8Args& args, const TokenSums* sums, std::int
 
 template <Encoding encoding, typename Dot>
 void linear_a8_of(const LinearA8Args& args) {
-  const PanelLayout layout = panel_layout(encoding, args.n_cols);
+  const PanelLayout layout = panel_layout(args.encoding, args.n_cols);
   const std::byte* panel = args.panels;
   for (std::int64_t row = 0; row < args.n_rows; row += kPanelRows, panel += layout.size_bytes) {
     const spec::PanelRegions regions = spec::panel_regions(panel, layout);
@@ -305,7 +305,7 @@ void linear_a8_of(const LinearA8Args& args) {
 //                                            and rows 4 * (first + p) ..
 template <typename Dot>
 inline void linear_a8(const LinearA8Args& args) {
-  switch (args.encoding) {
+  switch (kernel_form(args.encoding)) {
 #define CRIA_CASE(name) \
   case Encoding::name:  \
     return linear_a8_of<Encoding::name, Dot>(args);

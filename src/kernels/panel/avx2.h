@@ -76,7 +76,7 @@ template <Encoding encoding>
 inline __m256 load_scale(const spec::PanelRegions& panel, std::int64_t group, int half) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(panel.scales + group * 2 * kPanelRows + 16 * half);
+    return load_halves(panel.scales + (group >> panel.scale_shift) * 2 * kPanelRows + 16 * half);
   } else if constexpr (kSpec.scale == ScaleKind::kE8M0) {
     return powers_of_two(panel.scales + group * kPanelRows + 8 * half);
   } else {
@@ -89,7 +89,7 @@ template <Encoding encoding>
 inline __m256 load_min(const spec::PanelRegions& panel, std::int64_t group, int half) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(panel.mins + group * 2 * kPanelRows + 16 * half);
+    return load_halves(panel.mins + (group >> panel.scale_shift) * 2 * kPanelRows + 16 * half);
   } else {
     const std::int64_t s = group * kColumnGroup / kSuperBlock;
     return load_halves(panel.supers + s * kSuperStride<encoding> + 2 * kPanelRows + 16 * half);

@@ -99,7 +99,7 @@ template <Encoding encoding>
 inline __m512 load_scale(const spec::PanelRegions& panel, std::int64_t group) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(panel.scales + group * 2 * kPanelRows);
+    return load_halves(panel.scales + (group >> panel.scale_shift) * 2 * kPanelRows);
   } else if constexpr (kSpec.scale == ScaleKind::kE8M0) {
     return powers_of_two(panel.scales + group * kPanelRows);
   } else {
@@ -111,7 +111,7 @@ template <Encoding encoding>
 inline __m512 load_min(const spec::PanelRegions& panel, std::int64_t group) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(panel.mins + group * 2 * kPanelRows);
+    return load_halves(panel.mins + (group >> panel.scale_shift) * 2 * kPanelRows);
   } else {
     return load_halves(panel.supers + group * kColumnGroup / kSuperBlock * kSuperStride<encoding> +
                        2 * kPanelRows);

@@ -23,11 +23,13 @@ struct PanelRegions {
   const std::byte* scales;
   const std::byte* mins;
   const std::byte* supers;
+  int scale_shift;
 };
 
 inline PanelRegions panel_regions(const std::byte* panel, const PanelLayout& layout) {
   return {reinterpret_cast<const std::uint8_t*>(panel + layout.codes_offset),
-          panel + layout.scales_offset, panel + layout.mins_offset, panel + layout.supers_offset};
+          panel + layout.scales_offset, panel + layout.mins_offset, panel + layout.supers_offset,
+          layout.scale_shift};
 }
 
 // ORs `bits` of the 32 codes of `row` in, from planes of that width, at `shift`.
@@ -72,22 +74,23 @@ inline float half_at(const std::byte* region, std::int64_t index) {
   return f16_to_f32(bits);
 }
 
-// Scale of block `b` of `row` without its super scale: half float, power of two, or int8.
+// Scale of group (or block of 16) `b` of `row` without its super scale: half float, power of two,
+// or int8.
 template <Encoding encoding>
 inline float block_scale(const PanelRegions& panel, std::int64_t b, int row) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
-  const std::int64_t at = b * kPanelRows + row;
+  const std::int64_t at = (b >> panel.scale_shift) * kPanelRows + row;
   if constexpr (kSpec.scale == ScaleKind::kF16) return half_at(panel.scales, at);
   const auto byte = static_cast<std::uint8_t>(panel.scales[at]);
   if constexpr (kSpec.scale == ScaleKind::kE8M0) return std::ldexp(1.0f, byte - 128);
   return static_cast<float>(static_cast<std::int8_t>(byte));
 }
 
-// Min of block `b` of `row` without its super min.
+// Min of group (or block of 16) `b` of `row` without its super min.
 template <Encoding encoding>
 inline float block_min(const PanelRegions& panel, std::int64_t b, int row) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
-  const std::int64_t at = b * kPanelRows + row;
+  const std::int64_t at = (b >> panel.scale_shift) * kPanelRows + row;
   if constexpr (kSpec.scale == ScaleKind::kF16) return half_at(panel.mins, at);
   return static_cast<float>(static_cast<std::uint8_t>(panel.mins[at]));
 }
@@ -104,7 +107,7 @@ inline float super_min(const PanelRegions& panel, std::int64_t s, int row) {
 }  // namespace
 }  // namespace cria::spec
 
-// The block encodings, for tables of templates.
+// The block encodings that have kernels of their own (kernel_form), for tables of templates.
 #define CRIA_FOR_EACH_BLOCK_ENCODING(X) \
   X(kQ8)                                \
   X(kQ6)                                \
@@ -120,4 +123,8 @@ inline float super_min(const PanelRegions& panel, std::int64_t s, int row) {
   X(kQ4KMin)                            \
   X(kQ5KMin)                            \
   X(kQ6K)                               \
-  X(kQ4NlK)
+  X(kQ4NlK)                             \
+  X(kQ2)                                \
+  X(kQ2Min)                             \
+  X(kQ3Min)                             \
+  X(kQ8Min)

@@ -140,7 +140,7 @@ template <Encoding encoding>
 inline float32x4_t load_scale(const spec::PanelRegions& panel, std::int64_t group, int quarter) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(panel.scales + group * 2 * kPanelRows + 8 * quarter);
+    return load_halves(panel.scales + (group >> panel.scale_shift) * 2 * kPanelRows + 8 * quarter);
   } else if constexpr (kSpec.scale == ScaleKind::kE8M0) {
     return powers_of_two(panel.scales + group * kPanelRows + 4 * quarter);
   } else {
@@ -153,7 +153,7 @@ template <Encoding encoding>
 inline float32x4_t load_min(const spec::PanelRegions& panel, std::int64_t group, int quarter) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(panel.mins + group * 2 * kPanelRows + 8 * quarter);
+    return load_halves(panel.mins + (group >> panel.scale_shift) * 2 * kPanelRows + 8 * quarter);
   } else {
     const std::int64_t s = group * kColumnGroup / kSuperBlock;
     return load_halves(panel.supers + s * kSuperStride<encoding> + 2 * kPanelRows + 8 * quarter);
