@@ -6,6 +6,8 @@
 #include <cassert>
 #include <cmath>
 
+#include "tensor/code_words.h"
+
 namespace cria {
 namespace {
 
@@ -187,19 +189,6 @@ Found nearest_vector(const float* x, float shift) {
   return best;
 }
 
-// Bits 2 i, 2 i + 1 of a code from and to the columns.
-std::uint16_t gather_code(const std::uint8_t* codes, int shift) {
-  unsigned code = 0;
-  for (int i = 0; i < kWidth; ++i) code |= (codes[i] >> shift & 3u) << (2 * i);
-  return static_cast<std::uint16_t>(code);
-}
-
-void scatter_code(std::uint16_t code, int shift, std::uint8_t* codes) {
-  for (int i = 0; i < kWidth; ++i) {
-    codes[i] = static_cast<std::uint8_t>(codes[i] | (code >> (2 * i) & 3) << shift);
-  }
-}
-
 }  // namespace
 
 std::span<const std::uint8_t[kE8Width], 256> e8p_vectors() { return tables().vectors; }
@@ -254,39 +243,38 @@ std::uint8_t e8_nearest(const float* x) {
   return static_cast<std::uint8_t>(best);
 }
 
-void e8p_decode_octet(int bits, const std::uint8_t* codes, std::int8_t* values) {
+void e8p_decode_word(int bits, std::uint32_t word, std::int8_t* values) {
   assert(bits >= 2 && bits <= 4);
-  e8p_decode(gather_code(codes, 0), values);
+  e8p_decode(static_cast<std::uint16_t>(word), values);
   if (bits == 3) {
-    unsigned code = 0;
-    for (int i = 0; i < kWidth; ++i) code |= (codes[i] >> 2 & 1u) << i;
-    const std::int8_t* point = tables().points[code];
+    const std::int8_t* point = tables().points[word >> 16 & 255];
     for (int i = 0; i < kWidth; ++i) values[i] = static_cast<std::int8_t>(values[i] + point[i]);
   } else if (bits == 4) {
     std::int8_t second[kWidth];
-    e8p_decode(gather_code(codes, 2), second);
-    for (int i = 0; i < kWidth; ++i)
+    e8p_decode(static_cast<std::uint16_t>(word >> 16), second);
+    for (int i = 0; i < kWidth; ++i) {
       values[i] = static_cast<std::int8_t>(4 * values[i] + second[i]);
+    }
   }
+}
+
+void e8p_decode_octet(int bits, const std::uint8_t* codes, std::int8_t* values) {
+  e8p_decode_word(bits, join_codes(codes, kWidth, bits), values);
 }
 
 void e8p_quantize_octet(int bits, const float* x, std::uint8_t* codes) {
   assert(bits >= 2 && bits <= 4);
-  std::fill_n(codes, kWidth, std::uint8_t{0});
-  const std::uint16_t first = e8p_nearest(x);
-  scatter_code(first, 0, codes);
-  if (bits == 2) return;
-  std::int8_t quarters[kWidth];
-  e8p_decode(first, quarters);
-  float rest[kWidth];
-  for (int i = 0; i < kWidth; ++i) {
-    rest[i] = (x[i] - 0.25f * static_cast<float>(quarters[i])) * (bits == 3 ? 2.0f : 4.0f);
+  std::uint32_t word = e8p_nearest(x);
+  if (bits > 2) {
+    std::int8_t quarters[kWidth];
+    e8p_decode(static_cast<std::uint16_t>(word), quarters);
+    float rest[kWidth];
+    for (int i = 0; i < kWidth; ++i) {
+      rest[i] = (x[i] - 0.25f * static_cast<float>(quarters[i])) * (bits == 3 ? 2.0f : 4.0f);
+    }
+    word |= static_cast<std::uint32_t>(bits == 3 ? e8_nearest(rest) : e8p_nearest(rest)) << 16;
   }
-  if (bits == 4) return scatter_code(e8p_nearest(rest), 2, codes);
-  const unsigned point = e8_nearest(rest);
-  for (int i = 0; i < kWidth; ++i) {
-    codes[i] = static_cast<std::uint8_t>(codes[i] | (point >> i & 1) << 2);
-  }
+  split_word(word, kWidth, bits, codes);
 }
 
 }  // namespace cria

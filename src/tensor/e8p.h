@@ -60,10 +60,10 @@ constexpr int e8p_unit(int bits) { return bits == 4 ? 16 : 4; }
 // normally distributed weights.
 constexpr float e8p_best_rms(int bits) { return bits == 2 ? 1.03f : bits == 3 ? 0.98f : 0.88f; }
 
-// Codes of eight columns, `bits` (2, 3 or 4) bits each, from and to what the stages call a code:
-// column i carries the bits 2 i and 2 i + 1 of the first stage's code in its low two bits, and
-// above them those of the second stage's (4 bits), or bit i of the 1-bit stage's (3 bits).
+// Codes of eight columns, `bits` (2, 3 or 4) bits each: the word (tensor/code_words.h) of the first
+// stage's code in the low 16 bits, the second's above it.
 void e8p_decode_octet(int bits, const std::uint8_t* codes, std::int8_t* values);
+void e8p_decode_word(int bits, std::uint32_t word, std::int8_t* values);
 // Rounds x[0..7] stage by stage. REQUIRES: finite x.
 void e8p_quantize_octet(int bits, const float* x, std::uint8_t* codes);
 

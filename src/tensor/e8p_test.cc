@@ -8,6 +8,8 @@
 #include <set>
 #include <vector>
 
+#include "tensor/code_words.h"
+
 namespace cria {
 namespace {
 
@@ -180,7 +182,7 @@ TEST(E8p, ValuesOfAllCodesFitTheirBytes) {
       std::int8_t values[kE8Width], first[kE8Width];
       e8p_decode_octet(bits, codes, values);
       std::uint8_t low[kE8Width];
-      for (int i = 0; i < kE8Width; ++i) low[i] = codes[i] & 3;
+      split_word(join_codes(codes, kE8Width, bits), kE8Width, 2, low);
       e8p_decode_octet(2, low, first);
       for (int i = 0; i < kE8Width; ++i) {
         largest = std::max(largest, std::abs(values[i]));

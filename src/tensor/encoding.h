@@ -7,7 +7,8 @@
 //
 //   bits      2, 3, 4, 5, 6 or 8 bits a code
 //   codebook  what an unsigned code u stands for: kSigned u - 2^(bits-1), kUnsigned u, or a table
-//             of 16 int8
+//             of 16 int8; kE8P: a code for 8 columns, a point of a lattice (tensor/e8p.h); kPairs:
+//             a code for 4 columns of which two are not zero (tensor/pairs.h)
 //   block     columns that share a scale (and a min): 16, 32, 64, 128, or kPerChannel: all of a row
 //   scale     kF16: one half float a block; kE8M0: one byte e a block, 2^(e-128);
 //             kSuper: one int8 a block, times a half float that 256 columns share
@@ -34,6 +35,12 @@
 // all eight (bit i: quad i). 8 bits = 8 8-bit planes; 4 bits = 4 4-bit planes; 2 bits = 2 2-bit
 // planes; 3, 5 and 6 bits = the low planes (2, 4, 4 bits) of the 32 columns followed by the high
 // planes (1, 1, 2 bits).
+//
+// Codes for 4 or 8 columns are stored apart, in planes of bytes. kE8P has a word of `bits` bytes
+// for 8 columns: byte i is in plane i, lane 4*row + (columns / 8). kPairs: planes 0 and 1 have the
+// codes of quads 0 to 3 and 4 to 7 in lane 4*row + quad%4, both in a byte if they have 4 bits; if
+// 8, planes 2 and 3 have the second codes; the last plane has the places (4 bits) of quads 0 to 3
+// in the low nibbles, of 4 to 7 in the high ones.
 //
 // Dense encodings (f32, f16, bf16): a panel is [cols][16 rows] elements.
 #pragma once
@@ -86,10 +93,18 @@ enum class Encoding : std::uint8_t {
   k##name##G64, k##name##G128, k##name##C,
   CRIA_FOR_EACH_WIDE_BLOCK_ENCODING(CRIA_ENCODING_ROW)
 #undef CRIA_ENCODING_ROW
+      kE8P2G32,  // E8P, 2, 3 and 4 bits a weight, blocks of 32
+  kE8P3G32,
+  kE8P4G32,
+  kE8P2,  // one scale a row
+  kE8P3,
+  kE8P4,
+  kQ4S24,  // q4 and q8 of which two in four columns are zero
+  kQ8S24,
 };
-inline constexpr int kEncodingCount = 49;
+inline constexpr int kEncodingCount = 57;
 
-enum class Codebook : std::uint8_t { kNone, kSigned, kUnsigned, kIq4Nl, kMxfp4 };
+enum class Codebook : std::uint8_t { kNone, kSigned, kUnsigned, kIq4Nl, kMxfp4, kE8P, kPairs };
 enum class ScaleKind : std::uint8_t { kNone, kF16, kE8M0, kSuper };
 
 struct EncodingSpec {
@@ -102,6 +117,10 @@ struct EncodingSpec {
   bool has_min;
 
   constexpr bool dense() const { return codebook == Codebook::kNone; }
+  // Columns that share a code.
+  constexpr int code_columns() const {
+    return codebook == Codebook::kE8P ? 8 : codebook == Codebook::kPairs ? 4 : 1;
+  }
 };
 
 inline constexpr int kPanelRows = 16;
@@ -177,6 +196,14 @@ inline constexpr EncodingSpec kEncodingTable[kEncodingCount] = {
       {Encoding::k##name##C, text "c", bits, codebook, kPerChannel, ScaleKind::kF16, has_min},
     CRIA_FOR_EACH_WIDE_BLOCK_ENCODING(CRIA_ENCODING_ROW)
 #undef CRIA_ENCODING_ROW
+        {Encoding::kE8P2G32, "e8p2g32", 2, Codebook::kE8P, 32, ScaleKind::kF16, false},
+    {Encoding::kE8P3G32, "e8p3g32", 3, Codebook::kE8P, 32, ScaleKind::kF16, false},
+    {Encoding::kE8P4G32, "e8p4g32", 4, Codebook::kE8P, 32, ScaleKind::kF16, false},
+    {Encoding::kE8P2, "e8p2", 2, Codebook::kE8P, kPerChannel, ScaleKind::kF16, false},
+    {Encoding::kE8P3, "e8p3", 3, Codebook::kE8P, kPerChannel, ScaleKind::kF16, false},
+    {Encoding::kE8P4, "e8p4", 4, Codebook::kE8P, kPerChannel, ScaleKind::kF16, false},
+    {Encoding::kQ4S24, "q4s24", 3, Codebook::kPairs, 32, ScaleKind::kF16, false},
+    {Encoding::kQ8S24, "q8s24", 5, Codebook::kPairs, 32, ScaleKind::kF16, false},
 };
 
 constexpr EncodingSpec encoding_spec(Encoding encoding) {

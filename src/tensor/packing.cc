@@ -5,7 +5,10 @@
 #include <cassert>
 #include <cstring>
 
+#include "tensor/code_words.h"
+#include "tensor/e8p.h"
 #include "tensor/float16.h"
+#include "tensor/pairs.h"
 
 namespace cria {
 namespace {
@@ -42,7 +45,8 @@ using GroupLanes = std::uint8_t[kQuads][kLanes];
 
 void gather_group(std::span<const RowCodes> rows, std::int64_t k0, GroupLanes& lanes) {
   std::memset(lanes, 0, sizeof(lanes));
-  const std::int64_t n = std::min<std::int64_t>(kColumnGroup, rows[0].n_cols - k0);
+  const auto n_codes = static_cast<std::int64_t>(rows[0].codes.size());
+  const std::int64_t n = std::min<std::int64_t>(kColumnGroup, n_codes - k0);
   for (std::size_t r = 0; r < rows.size(); ++r) {
     std::uint8_t codes[kColumnGroup] = {};
     std::memcpy(codes, rows[r].codes.data() + k0, static_cast<std::size_t>(n));
@@ -50,7 +54,7 @@ void gather_group(std::span<const RowCodes> rows, std::int64_t k0, GroupLanes& l
   }
 }
 
-void write_group(const GroupLanes& lanes, int bits, std::uint8_t* out) {
+void write_planes(const GroupLanes& lanes, int bits, std::uint8_t* out) {
   const PlaneParts parts = plane_parts(bits);
   for (int i = 0; i < parts.n_parts; ++i) {
     const auto [part_bits, shift] = parts.part[i];
@@ -66,6 +70,84 @@ void write_group(const GroupLanes& lanes, int bits, std::uint8_t* out) {
         }
       }
     }
+  }
+}
+
+// --- codes for several columns: one word, in planes of bytes ---
+
+// Where byte i of the word of octet `o` is.
+std::size_t octet_at(int i, std::int64_t row, int o) {
+  return static_cast<std::size_t>(i * kLanes + 4 * row + o);
+}
+
+void write_octets(const GroupLanes& lanes, int bits, std::uint8_t* out) {
+  for (int row = 0; row < kPanelRows; ++row) {
+    for (int o = 0; o < kQuads / 2; ++o) {
+      std::uint8_t codes[8];
+      std::memcpy(codes, &lanes[2 * o][4 * row], 4);
+      std::memcpy(codes + 4, &lanes[2 * o + 1][4 * row], 4);
+      const std::uint32_t word = join_codes(codes, 8, bits);
+      // The number of the vector before its signs (tensor/e8p.h), in either stage.
+      const std::uint32_t bytes[4] = {word >> 8, word, bits == 3 ? word >> 16 : word >> 24,
+                                      word >> 16};
+      for (int i = 0; i < bits; ++i) out[octet_at(i, row, o)] = static_cast<std::uint8_t>(bytes[i]);
+    }
+  }
+}
+
+std::uint32_t read_octet(const std::uint8_t* group, int bits, std::int64_t row, int o) {
+  std::uint32_t bytes[4] = {};
+  for (int i = 0; i < bits; ++i) bytes[i] = group[octet_at(i, row, o)];
+  const std::uint32_t first = bytes[0] << 8 | bytes[1];
+  return first | (bits == 3 ? bytes[2] : bytes[2] << 8 | bytes[3]) << 16;
+}
+
+void write_pairs(const GroupLanes& lanes, int bits, std::uint8_t* out) {
+  std::memset(out, 0, static_cast<std::size_t>(bits * kLanes));
+  const int code_bits = pair_code_bits(bits);
+  for (int q = 0; q < kQuads; ++q) {
+    for (int row = 0; row < kPanelRows; ++row) {
+      const std::uint32_t word = join_codes(&lanes[q][4 * row], kPairColumns, bits);
+      std::uint8_t* at = out + q / 4 * kLanes + 4 * row + q % 4;
+      at[0] = static_cast<std::uint8_t>(word);
+      if (code_bits == 8) at[2 * kLanes] = static_cast<std::uint8_t>(word >> 8);
+      std::uint8_t& places = out[(bits - 1) * kLanes + 4 * row + q % 4];
+      places = static_cast<std::uint8_t>(places | (word >> 2 * code_bits & 15) << (q / 4 * 4));
+    }
+  }
+}
+
+std::uint32_t read_pair(const std::uint8_t* group, int bits, std::int64_t row, int q) {
+  const int code_bits = pair_code_bits(bits);
+  const std::uint8_t* at = group + q / 4 * kLanes + 4 * row + q % 4;
+  std::uint32_t word = at[0];
+  if (code_bits == 8) word |= std::uint32_t{at[2 * kLanes]} << 8;
+  const std::uint32_t places = group[(bits - 1) * kLanes + 4 * row + q % 4];
+  return word | (places >> (q / 4 * 4) & 15) << (2 * code_bits);
+}
+
+void read_words(const std::uint8_t* codes, const EncodingSpec& spec, std::int64_t row,
+                RowCodes& out) {
+  const int width = spec.code_columns();
+  for (std::size_t k = 0; k < out.codes.size(); k += static_cast<std::size_t>(width)) {
+    const std::uint8_t* group =
+        codes + k / kColumnGroup * static_cast<std::size_t>(spec.bits * kLanes);
+    const int at = static_cast<int>(k % kColumnGroup) / width;
+    const std::uint32_t word = spec.codebook == Codebook::kE8P
+                                   ? read_octet(group, spec.bits, row, at)
+                                   : read_pair(group, spec.bits, row, at);
+    split_word(word, width, spec.bits, out.codes.data() + k);
+  }
+}
+
+void write_group(const GroupLanes& lanes, const EncodingSpec& spec, std::uint8_t* out) {
+  switch (spec.codebook) {
+    case Codebook::kE8P:
+      return write_octets(lanes, spec.bits, out);
+    case Codebook::kPairs:
+      return write_pairs(lanes, spec.bits, out);
+    default:
+      return write_planes(lanes, spec.bits, out);
   }
 }
 
@@ -89,7 +171,10 @@ void read_per_row(const std::byte* panel, std::size_t stride_bytes, std::int64_t
   }
 }
 
-void read_codes(const std::uint8_t* codes, int bits, std::int64_t row, RowCodes& out) {
+void read_codes(const std::uint8_t* codes, const EncodingSpec& spec, std::int64_t row,
+                RowCodes& out) {
+  if (spec.code_columns() > 1) return read_words(codes, spec, row, out);
+  const int bits = spec.bits;
   const PlaneParts parts = plane_parts(bits);
   for (std::int64_t k = 0; k < out.n_cols; ++k) {
     const std::uint8_t* plane = codes + k / kColumnGroup * bits * kLanes;
@@ -141,7 +226,7 @@ void pack_panel(std::span<const RowCodes> rows, std::span<std::byte> panel) {
   GroupLanes lanes;
   for (std::int64_t k = 0; k < n_cols; k += kColumnGroup, codes += spec.bits * kLanes) {
     gather_group(rows, k, lanes);
-    write_group(lanes, spec.bits, codes);
+    write_group(lanes, spec, codes);
   }
   std::byte* scales = panel.data() + layout.scales_offset;
   std::byte* mins = panel.data() + layout.mins_offset;
@@ -177,6 +262,20 @@ void pack_dense_panel(Encoding encoding, std::span<const float> rows, std::int64
   }
 }
 
+void unpack_word_values(Encoding encoding, const std::uint8_t* group, int row,
+                        std::int8_t* values) {
+  const EncodingSpec spec = encoding_spec(encoding);
+  const int width = spec.code_columns();
+  for (int k = 0; k < kColumnGroup; k += width) {
+    if (spec.codebook == Codebook::kE8P) {
+      e8p_decode_word(spec.bits, read_octet(group, spec.bits, row, k / width), values + k);
+    } else {
+      pair_decode(pair_code_bits(spec.bits), read_pair(group, spec.bits, row, k / width),
+                  values + k);
+    }
+  }
+}
+
 RowCodes unpack_row(Encoding encoding, std::span<const std::byte> packed, std::int64_t n_cols,
                     std::int64_t row) {
   const EncodingSpec spec = encoding_spec(encoding);
@@ -187,8 +286,8 @@ RowCodes unpack_row(Encoding encoding, std::span<const std::byte> packed, std::i
   const std::int64_t lane_row = row % kPanelRows;
 
   RowCodes out(encoding, n_cols);
-  read_codes(reinterpret_cast<const std::uint8_t*>(panel + layout.codes_offset), spec.bits,
-             lane_row, out);
+  read_codes(reinterpret_cast<const std::uint8_t*>(panel + layout.codes_offset), spec, lane_row,
+             out);
   const std::byte* scales = panel + layout.scales_offset;
   const std::byte* mins = panel + layout.mins_offset;
   const std::byte* supers = panel + layout.supers_offset;

@@ -27,4 +27,8 @@ RowCodes unpack_row(Encoding encoding, std::span<const std::byte> packed, std::i
 void decode_packed_row(Encoding encoding, std::span<const std::byte> packed, std::int64_t n_cols,
                        std::int64_t row, std::span<float> out);
 
+// What the 32 columns of row `row` (0..15) of a column group are, for encodings whose codes are for
+// several columns. `group`: the group's planes.
+void unpack_word_values(Encoding encoding, const std::uint8_t* group, int row, std::int8_t* values);
+
 }  // namespace cria

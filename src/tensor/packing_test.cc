@@ -2,11 +2,16 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
+#include <utility>
 #include <vector>
 
+#include "tensor/code_words.h"
+#include "tensor/e8p.h"
 #include "tensor/float16.h"
+#include "tensor/pairs.h"
 
 namespace cria {
 namespace {
@@ -76,7 +81,7 @@ TEST_P(BlockEncoding, PaddingColumnsAreZero) {
   std::vector<std::byte> panel(panel_layout(GetParam(), 33).size_bytes, std::byte{0xee});
   pack_panel(rows, panel);
   const RowCodes wide = unpack_row(GetParam(), panel, 64, 0);
-  for (std::size_t k = 33; k < 64; ++k) EXPECT_EQ(wide.codes[k], 0) << k;
+  for (std::size_t k = rows[0].codes.size(); k < 64; ++k) EXPECT_EQ(wide.codes[k], 0) << k;
 }
 
 TEST_P(BlockEncoding, DecodeIsScaleTimesCodebookPlusMin) {
@@ -88,6 +93,14 @@ TEST_P(BlockEncoding, DecodeIsScaleTimesCodebookPlusMin) {
   for (std::int64_t k = 0; k < 272; ++k) {
     const std::int64_t b = k / spec.block;
     int value = row.codes[k];
+    if (spec.code_columns() > 1) {
+      const int width = spec.code_columns();
+      std::int8_t values[8];
+      const std::uint32_t word = join_codes(row.codes.data() + k / width * width, width, spec.bits);
+      spec.codebook == Codebook::kE8P ? e8p_decode_word(spec.bits, word, values)
+                                      : pair_decode(pair_code_bits(spec.bits), word, values);
+      value = values[k % width];
+    }
     if (spec.codebook == Codebook::kSigned) value -= 1 << (spec.bits - 1);
     if (spec.codebook == Codebook::kIq4Nl || spec.codebook == Codebook::kMxfp4) {
       value = codebook_values(spec.codebook)[value];
@@ -163,6 +176,61 @@ TEST(Packing, DenseRowsComeBackRounded) {
         }
       }
     }
+  }
+}
+
+TEST(Packing, PlanesOfE8PAreWhereTheFormatSays) {
+  RowCodes row(Encoding::kE8P4, 32);
+  split_word(0x87654321, 8, 4, row.codes.data() + 24);  // the last octet
+  std::vector<RowCodes> rows(2, RowCodes(Encoding::kE8P4, 32));
+  rows[1] = row;
+  std::vector<std::byte> panel(panel_layout(Encoding::kE8P4, 32).size_bytes);
+  pack_panel(rows, panel);
+  EXPECT_EQ(panel[0 * 64 + 4 + 3], std::byte{0x43});  // the first stage's vector, its signs
+  EXPECT_EQ(panel[1 * 64 + 4 + 3], std::byte{0x21});
+  EXPECT_EQ(panel[2 * 64 + 4 + 3], std::byte{0x87});  // the second's
+  EXPECT_EQ(panel[3 * 64 + 4 + 3], std::byte{0x65});
+}
+
+TEST(Packing, PlanesOfPairsAreWhereTheFormatSays) {
+  RowCodes row(Encoding::kQ4S24, 32);
+  split_word(0xd5a, 4, 3, row.codes.data() + 4 * 6);  // quad 6: codes 10 and 5, places 1 and 3
+  std::vector<std::byte> panel(panel_layout(Encoding::kQ4S24, 32).size_bytes);
+  pack_panel({&row, 1}, panel);
+  EXPECT_EQ(panel[1 * 64 + 2], std::byte{0x5a});
+  EXPECT_EQ(panel[2 * 64 + 2], std::byte{0xd0});
+  std::vector<float> decoded(32);
+  row.scales_f16[0] = 0x3c00;
+  decode_codes(row, decoded);
+  EXPECT_EQ(std::vector<float>(decoded.begin() + 24, decoded.begin() + 28),
+            (std::vector<float>{0, 2, 0, -3}));
+}
+
+// Every pattern of at most two in four, also in a row's last columns; and what has three of them.
+TEST(Packing, PairsDecodeToTheSameWeights) {
+  std::mt19937 random(7);
+  for (auto [plain, pairs] :
+       {std::pair{Encoding::kQ4, Encoding::kQ4S24}, std::pair{Encoding::kQ8, Encoding::kQ8S24}}) {
+    const int n_codes = 1 << encoding_spec(plain).bits;
+    const auto zero = static_cast<std::uint8_t>(n_codes / 2);
+    for (std::int64_t n_cols : {1, 2, 3, 4, 31, 256}) {
+      RowCodes from = random_row(plain, n_cols, random), to(pairs, n_cols);
+      for (std::int64_t k = 0; k < n_cols; k += 4) {
+        const auto keep = random() % 11;  // none, one, or two of four
+        constexpr unsigned kPatterns[11] = {0, 1, 2, 4, 8, 3, 5, 9, 6, 10, 12};
+        for (std::int64_t i = k; i < std::min<std::int64_t>(k + 4, n_cols); ++i) {
+          if ((kPatterns[keep] >> (i - k) & 1) == 0) from.codes[i] = zero;
+        }
+      }
+      ASSERT_TRUE(pairs_of_codes(from, to));
+      std::vector<float> expected(n_cols), found(n_cols);
+      decode_codes(from, expected);
+      decode_codes(to, found);
+      EXPECT_EQ(found, expected);
+    }
+    RowCodes full(plain, 4), out(pairs, 4);
+    full.codes = {1, 1, zero, 1};
+    EXPECT_FALSE(pairs_of_codes(full, out));
   }
 }
 

@@ -4,7 +4,10 @@
 #include <cassert>
 #include <cmath>
 
+#include "tensor/code_words.h"
+#include "tensor/e8p.h"
 #include "tensor/float16.h"
+#include "tensor/pairs.h"
 
 namespace cria {
 namespace {
@@ -27,9 +30,29 @@ void fill_values(const EncodingSpec& spec, std::span<float, 256> values) {
         break;
       case Codebook::kUnsigned:
       case Codebook::kNone:
+      case Codebook::kE8P:
+      case Codebook::kPairs:
         values[u] = static_cast<float>(u);
         break;
     }
+  }
+}
+
+// The values of a row whose codes are for several columns, a word at a time.
+void decode_words(const RowCodes& row, const EncodingSpec& spec, std::span<float> out) {
+  const int width = spec.code_columns();
+  std::int8_t values[8];
+  for (std::int64_t k = 0; k < row.n_cols; ++k) {
+    if (k % width == 0) {
+      const std::uint32_t word = join_codes(row.codes.data() + k, width, spec.bits);
+      if (spec.codebook == Codebook::kE8P) {
+        e8p_decode_word(spec.bits, word, values);
+      } else {
+        pair_decode(pair_code_bits(spec.bits), word, values);
+      }
+    }
+    out[k] =
+        std::fma(block_scale(row, k / spec.block), static_cast<float>(values[k % width]), 0.0f);
   }
 }
 
@@ -39,7 +62,8 @@ RowCodes::RowCodes(Encoding encoding, std::int64_t n_cols) : encoding(encoding),
   const EncodingSpec spec = encoding_spec(encoding);
   assert(!spec.dense() && n_cols > 0);
   const std::size_t n_blocks = ceil_div(n_cols, spec.block);
-  codes.resize(static_cast<std::size_t>(n_cols));
+  const int width = spec.code_columns();
+  codes.resize(ceil_div(n_cols, width) * static_cast<std::size_t>(width));
   if (spec.scale == ScaleKind::kF16) {
     scales_f16.resize(n_blocks);
     if (spec.has_min) mins_f16.resize(n_blocks);
@@ -80,7 +104,8 @@ float block_min(const RowCodes& row, std::int64_t b) {
 
 void decode_codes(const RowCodes& row, std::span<float> out) {
   const EncodingSpec spec = encoding_spec(row.encoding);
-  assert(out.size() == row.codes.size());
+  assert(out.size() == static_cast<std::size_t>(row.n_cols));
+  if (spec.code_columns() > 1) return decode_words(row, spec, out);
   float values[256];
   fill_values(spec, values);
   for (std::int64_t k = 0; k < row.n_cols;) {

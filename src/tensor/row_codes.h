@@ -12,6 +12,9 @@ namespace cria {
 
 // One row in a block encoding, unpacked: what tensor/packing.h interleaves into panels.
 // Raw forms (the bits that are stored) are kept, so that nothing is rounded on the way.
+//
+// Codes for several columns lie in those columns' codes, `bits` bits each (tensor/code_words.h): so
+// there are codes for whole words, n_cols rounded up to the encoding's code_columns().
 struct RowCodes {
   // Sizes all members for a row of `n_cols` columns, zero-filled; members that the encoding has no
   // use for stay empty.
@@ -19,7 +22,7 @@ struct RowCodes {
 
   Encoding encoding;
   std::int64_t n_cols;
-  std::vector<std::uint8_t> codes;          // [n_cols] unsigned codes
+  std::vector<std::uint8_t> codes;          // [n_cols] unsigned codes; see below
   std::vector<std::uint16_t> scales_f16;    // [n_blocks] kF16: half float bits
   std::vector<std::uint8_t> scales_8;       // [n_blocks] kE8M0: exponent; kSuper: int8 as its byte
   std::vector<std::uint16_t> mins_f16;      // [n_blocks] kF16 with min

@@ -1,8 +1,7 @@
 // linear_a16 with AVX2: decoded weights times broadcast activations, 8 rows to a register. The
 // columns j of a quad are the four partial sums of the specification.
-#include "kernels/panel/avx2.h"
-
 #include "kernels/isa.h"
+#include "kernels/panel/avx2_words.h"
 
 namespace cria {
 namespace avx2 {
@@ -61,10 +60,10 @@ inline FloatScales<encoding> load_float_scales(const spec::PanelRegions& panel,
 template <Encoding encoding>
 inline __m256i load_values(const std::uint8_t* group, __m256i table, int quad, int half) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
-  const __m256i codes = load_quad<kSpec.bits>(group, quad, half);
+  const __m256i codes = load_quad<kGroupBits<encoding>>(group, quad, half);
   if constexpr (kSpec.codebook == Codebook::kSigned) {
     return _mm256_sub_epi8(codes, _mm256_set1_epi8(static_cast<char>(1 << (kSpec.bits - 1))));
-  } else if constexpr (kSpec.codebook == Codebook::kUnsigned) {
+  } else if constexpr (kSpec.codebook == Codebook::kUnsigned || kSpec.code_columns() > 1) {
     return codes;
   } else {
     return _mm256_shuffle_epi8(table, codes);
@@ -91,7 +90,8 @@ inline void for_each_weight(const spec::PanelRegions& panel, std::int64_t group,
                             const Visit& visit) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   const FloatScales<encoding> scales = load_float_scales<encoding>(panel, group);
-  const std::uint8_t* codes = panel.codes + group * 64 * kSpec.bits;
+  ExpandedGroup expanded;
+  const std::uint8_t* codes = group_codes<encoding>(panel, group, 0, expanded);
   CRIA_UNROLL
   for (int q = 0; q < kQuads; ++q) {
     const int b = 4 * q / kSpec.block;

@@ -21,8 +21,8 @@ inline constexpr int kA16TokenBlock = 16;
 template <Encoding encoding>
 inline void decode_group(const PanelRegions& panel, std::int64_t group, int row, float* w) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
-  std::uint8_t codes[kColumnGroup];
-  unpack_codes<kSpec.bits>(panel.codes + group * kSpec.bits * 64, row, codes);
+  std::int8_t values[kColumnGroup];
+  unpack_values<encoding>(panel.codes + group * kSpec.bits * 64, row, values);
   for (int k = 0; k < kColumnGroup; ++k) {
     const std::int64_t b = (group * kColumnGroup + k) / kSpec.block;
     float scale = block_scale<encoding>(panel, b, row);
@@ -33,7 +33,7 @@ inline void decode_group(const PanelRegions& panel, std::int64_t group, int row,
       scale *= super_scale<encoding>(panel, s, row);
       if constexpr (kSpec.has_min) min *= -super_min(panel, s, row);
     }
-    w[k] = std::fma(scale, static_cast<float>(code_value<encoding>(codes[k])), min);
+    w[k] = std::fma(scale, static_cast<float>(values[k]), min);
   }
 }
 

@@ -39,7 +39,8 @@ void unpack_group(const spec::PanelRegions& panel, std::int64_t group,
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   constexpr int kBlocks = kBlocksOf<encoding>;
   const int8x16_t table = load_table<encoding>();
-  const std::uint8_t* codes = panel.codes + group * 64 * kSpec.bits;
+  ExpandedGroup expanded;
+  const std::uint8_t* codes = group_codes<encoding>(panel, group, expanded);
   for (int p = 0; p < kQuarters; ++p) {
     unroll<kQuads>([&]<int q>() __attribute__((always_inline)) {
       vst1q_s8(out.values[q][p], load_values<encoding, q>(codes, table, p));

@@ -10,6 +10,8 @@
 //   up to 4 bits   all 8 quads of a group add up in 16 bits:     15 * 127 * 16 < 2^15
 //   5 bits, mxfp4  4 quads                                       31 * 127 *  8 < 2^15
 //   6 bits         2 quads                                       63 * 127 *  4 < 2^15
+//   e8p2, e8p3     4 quads
+//   e8p4           one quad:                                    119 * 127 * 2 < 2^15
 //   8 bits, iq4nl  one quad, of magnitudes: sum |value| (sign(value) x), 128 * 127 * 2 < 2^15
 //
 // Two planes of 4 bits (u = 16 high + low, 8 quads each) have as many operations as the magnitudes,
@@ -17,9 +19,8 @@
 //
 // The sums go to 32 bits with vpmaddwd, whose other operand carries the small scales of kSuper
 // encodings (and the 16 of the high plane) for nothing.
-#include "kernels/panel/avx2.h"
-
 #include "kernels/isa.h"
+#include "kernels/panel/avx2_words.h"
 
 namespace cria {
 namespace avx2 {
@@ -39,13 +40,19 @@ struct A8Form {
   static constexpr bool kSuperScale = kSpec.scale == ScaleKind::kSuper;
   static constexpr int kBlocks = kColumnGroup / kSpec.block;
   // Two planes, magnitudes and values, or one of unsigned codes.
-  static constexpr bool kMagnitudes = kSpec.bits == 8 || kSpec.codebook == Codebook::kIq4Nl;
+  static constexpr bool kWords = kSpec.code_columns() > 1;
+  static constexpr bool kE8P = kSpec.codebook == Codebook::kE8P;
+  static constexpr bool kMagnitudes =
+      kSpec.bits == 8 || kSpec.codebook == Codebook::kIq4Nl || encoding == Encoding::kQ8S24;
   static constexpr int kPlanes = kMagnitudes ? 2 : 1;
   static constexpr int kOffset = kMagnitudes                           ? 0
                                  : kSpec.codebook == Codebook::kSigned ? 1 << (kSpec.bits - 1)
                                  : kSpec.codebook == Codebook::kMxfp4  ? 12
+                                 : kE8P                                ? (kSpec.bits == 4 ? 64 : 16)
+                                 : encoding == Encoding::kQ4S24        ? 8
                                                                        : 0;
-  static constexpr int kQuadsThatFit = kSpec.bits == 6                                         ? 2
+  static constexpr int kQuadsThatFit = kE8P              ? (kSpec.bits == 4 ? 1 : 4)
+                                       : kSpec.bits == 6 ? 2
                                        : kSpec.bits == 5 || kSpec.codebook == Codebook::kMxfp4 ? 4
                                                                                                : 8;
   // Quads whose 16-bit sums are added before they go to 32 bits; within one block.
@@ -77,6 +84,8 @@ inline __m256i code_plane(const CodeTables& tables, __m256i codes, int plane) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.codebook == Codebook::kIq4Nl || kSpec.codebook == Codebook::kMxfp4) {
     return _mm256_shuffle_epi8(tables.plane[plane], codes);
+  } else if constexpr (A8Form<encoding>::kWords) {
+    return A8Form<encoding>::kMagnitudes && plane == 0 ? _mm256_abs_epi8(codes) : codes;
   } else if constexpr (kSpec.bits == 8) {
     const __m256i values = _mm256_xor_si256(codes, _mm256_set1_epi8(-128));
     return plane == 1 ? values : _mm256_abs_epi8(values);
@@ -145,8 +154,7 @@ struct PackedGroup {
   const CodeTables& tables;
 
   __m256i load(int quad, int half, int plane) const {
-    return code_plane<encoding>(tables, load_quad<encoding_spec(encoding).bits>(group, quad, half),
-                                plane);
+    return code_plane<encoding>(tables, load_quad<kGroupBits<encoding>>(group, quad, half), plane);
   }
 };
 
@@ -307,8 +315,9 @@ void run_packed(const LinearA8Args& args, const std::byte* panels, const PanelLa
   for (std::int64_t g = 0; g < n_groups; ++g) {
     CRIA_UNROLL
     for (int p = 0; p < kPanels; ++p) {
-      const PackedGroup<encoding> group = {panel[p].codes + g * 64 * encoding_spec(encoding).bits,
-                                           tables};
+      ExpandedGroup expanded;
+      const PackedGroup<encoding> group = {
+          group_codes<encoding>(panel[p], g, A8Form<encoding>::kOffset, expanded), tables};
       add_group<encoding>(group, load_scales<encoding>(panel[p], g), x + g * kTokens * kColumnGroup,
                           blocks + g * kTokens, acc[p]);
     }
@@ -332,7 +341,9 @@ void run_chunk(const UnpackedGroup<encoding>* groups, int n, const std::int8_t* 
 template <Encoding encoding>
 inline void unpack_group(const spec::PanelRegions& panel, std::int64_t g, const CodeTables& tables,
                          UnpackedGroup<encoding>& out) {
-  const PackedGroup<encoding> group = {panel.codes + g * 64 * encoding_spec(encoding).bits, tables};
+  ExpandedGroup expanded;
+  const PackedGroup<encoding> group = {
+      group_codes<encoding>(panel, g, A8Form<encoding>::kOffset, expanded), tables};
   CRIA_UNROLL
   for (int q = 0; q < kQuads; ++q) {
     for (int p = 0; p < A8Form<encoding>::kPlanes; ++p) {

@@ -2,6 +2,7 @@
 // sums of a group become floats. Internal linkage throughout, as in panel/generic.h.
 #pragma once
 
+#include "kernels/panel/avx2_words.h"
 #include "kernels/panel/avx512.h"
 
 namespace cria::avx512 {
@@ -27,6 +28,9 @@ inline constexpr int kOffset = encoding_spec(encoding).codebook == Codebook::kSi
                                    ? 1 << (encoding_spec(encoding).bits - 1)
                                : encoding_spec(encoding).codebook == Codebook::kIq4Nl ? 128
                                : encoding_spec(encoding).codebook == Codebook::kMxfp4 ? 12
+                               : encoding_spec(encoding).codebook == Codebook::kE8P   ? 64
+                               : encoding == Encoding::kQ4S24                         ? 8
+                               : encoding == Encoding::kQ8S24                         ? 128
                                                                                       : 0;
 
 // 16 columns of codes from -4 to 7 give products of at most 16 * 7 * 127.
@@ -53,14 +57,16 @@ inline __m512i code_table(int offset) {
 // The unsigned bytes of a quad; `quad` is a constant once loops are unrolled.
 template <Encoding encoding>
 inline __m512i load_codes(const std::uint8_t* group, int quad, __m512i table) {
-  const __m512i codes = load_quad<encoding_spec(encoding).bits>(group, quad);
+  const __m512i codes = load_quad<avx2::kGroupBits<encoding>>(group, quad);
   if constexpr (kHasTable<encoding>) return _mm512_shuffle_epi8(table, codes);
   return codes;
 }
 
+// Where the codes of a group are: in the panel, or in `expanded`.
 template <Encoding encoding>
-inline const std::uint8_t* group_codes(const spec::PanelRegions& panel, std::int64_t group) {
-  return panel.codes + group * 64 * encoding_spec(encoding).bits;
+inline const std::uint8_t* group_codes(const spec::PanelRegions& panel, std::int64_t group,
+                                       avx2::ExpandedGroup& expanded) {
+  return avx2::group_codes<encoding>(panel, group, kOffset<encoding>, expanded);
 }
 
 // What a group of a panel has besides codes.
@@ -161,7 +167,8 @@ template <Encoding encoding, bool kSigned>
 inline void unpack(const spec::PanelRegions& panel, std::int64_t first, int n_groups, __m512i table,
                    PanelChunk<FormOf<encoding>>& out) {
   for (int g = 0; g < n_groups; ++g) {
-    const std::uint8_t* codes = group_codes<encoding>(panel, first + g);
+    avx2::ExpandedGroup expanded;
+    const std::uint8_t* codes = group_codes<encoding>(panel, first + g, expanded);
     CRIA_UNROLL
     for (int q = 0; q < kQuads; ++q) {
       __m512i quad = load_codes<encoding>(codes, q, table);

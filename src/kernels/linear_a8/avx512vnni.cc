@@ -72,9 +72,12 @@ void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t r
   }
   for (std::int64_t g = 0; g < n_groups; ++g) {
     const A8Block* blocks = args.blocks + g * kTokens;
+    avx2::ExpandedGroup expanded[kPanels];
     const std::uint8_t* codes[kPanels];
     CRIA_UNROLL
-    for (int p = 0; p < kPanels; ++p) codes[p] = group_codes<encoding>(panels[p], g);
+    for (int p = 0; p < kPanels; ++p) {
+      codes[p] = group_codes<encoding>(panels[p], g, expanded[p]);
+    }
     __m512i part[kPanels][kTokens][Form::kBlocks];
     dot_group<encoding, kPanels, kTokens>(codes, table, args.codes + g * kTokens * kColumnGroup,
                                           blocks, part);

@@ -84,12 +84,8 @@ inline void linear_a8_row(const LinearA8Args& args, const PanelRegions& panel, i
   const std::int64_t n_groups = a8_blocks(args.n_cols);
   for (int t = 0; t < n; ++t) acc[t] = 0.0f;
   for (std::int64_t g = 0; g < n_groups; ++g) {
-    std::uint8_t codes[kColumnGroup];
     std::int8_t values[kColumnGroup];
-    unpack_codes<kSpec.bits>(panel.codes + g * kSpec.bits * 64, row, codes);
-    for (int k = 0; k < kColumnGroup; ++k) {
-      values[k] = static_cast<std::int8_t>(code_value<encoding>(codes[k]));
-    }
+    unpack_values<encoding>(panel.codes + g * kSpec.bits * 64, row, values);
     for (int t = 0; t < n; ++t) {
       const std::int64_t at = a8_index(first + t, g, args.n_tokens, n_groups);
       const A8Block& block = args.blocks[at];

@@ -163,7 +163,8 @@ void run_packed(const LinearA8Args& args, const spec::PanelRegions& panel, std::
     GroupScales<kA8Shape<encoding>> scales;
     load_scales<encoding>(panel, g, scales);
     int32x4_t isum[kQuarters] = {};
-    dot_packed<encoding>(panel.codes + g * 64 * encoding_spec(encoding).bits, table, scales,
+    ExpandedGroup expanded;
+    dot_packed<encoding>(group_codes<encoding>(panel, g, expanded), table, scales,
                          x + g * kColumnGroup, blocks[g], isum);
     CRIA_UNROLL
     for (int p = 0; p < kQuarters; ++p) {
@@ -185,7 +186,8 @@ struct UnpackedGroup {
 template <Encoding encoding, typename Dot>
 inline void unpack_group(const spec::PanelRegions& panel, std::int64_t g, int8x16_t table,
                          UnpackedGroup<kA8Shape<encoding>>& out) {
-  const std::uint8_t* codes = panel.codes + g * 64 * encoding_spec(encoding).bits;
+  ExpandedGroup expanded;
+  const std::uint8_t* codes = group_codes<encoding>(panel, g, expanded);
   for (int p = 0; p < kQuarters; ++p) {
     unroll<kQuads / 2>([&]<int pair>() __attribute__((always_inline)) {
       Dot::store_pair(out.values, pair, p, load_values<encoding, 2 * pair>(codes, table, p),

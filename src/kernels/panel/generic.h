@@ -13,6 +13,7 @@
 #include "kernels/kernels.h"
 #include "tensor/encoding.h"
 #include "tensor/float16.h"
+#include "tensor/packing.h"
 
 namespace cria::spec {
 namespace {
@@ -66,6 +67,20 @@ inline int code_value(int code) {
   if constexpr (kSpec.codebook == Codebook::kSigned) return code - (1 << (kSpec.bits - 1));
   if constexpr (kSpec.codebook == Codebook::kUnsigned) return code;
   return codebook_values(kSpec.codebook)[code];
+}
+
+// What the 32 columns of `row` in one column group are.
+template <Encoding encoding>
+inline void unpack_values(const std::uint8_t* group, int row, std::int8_t* values) {
+  if constexpr (encoding_spec(encoding).code_columns() > 1) {
+    unpack_word_values(encoding, group, row, values);
+  } else {
+    std::uint8_t codes[kColumnGroup];
+    unpack_codes<encoding_spec(encoding).bits>(group, row, codes);
+    for (int k = 0; k < kColumnGroup; ++k) {
+      values[k] = static_cast<std::int8_t>(code_value<encoding>(codes[k]));
+    }
+  }
 }
 
 inline float half_at(const std::byte* region, std::int64_t index) {
@@ -127,4 +142,9 @@ inline float super_min(const PanelRegions& panel, std::int64_t s, int row) {
   X(kQ2)                                \
   X(kQ2Min)                             \
   X(kQ3Min)                             \
-  X(kQ8Min)
+  X(kQ8Min)                             \
+  X(kE8P2G32)                           \
+  X(kE8P3G32)                           \
+  X(kE8P4G32)                           \
+  X(kQ4S24)                             \
+  X(kQ8S24)

@@ -94,13 +94,39 @@ inline constexpr int kCodeOffset = encoding_spec(encoding).codebook == Codebook:
 template <Encoding encoding, int quad>
 inline int8x16_t load_values(const std::uint8_t* group, int8x16_t table, int quarter) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
-  const uint8x16_t codes = load_quad<kSpec.bits, quad>(group, quarter);
-  if constexpr (kSpec.codebook == Codebook::kSigned) {
-    return vreinterpretq_s8_u8(vsubq_u8(codes, vdupq_n_u8(kCodeOffset<encoding>)));
-  } else if constexpr (kSpec.codebook == Codebook::kUnsigned) {
-    return vreinterpretq_s8_u8(codes);
+  if constexpr (kSpec.code_columns() > 1) {
+    return vreinterpretq_s8_u8(load_bytes(group + 64 * quad + 16 * quarter));
   } else {
-    return vqtbl1q_s8(table, codes);
+    const uint8x16_t codes = load_quad<kSpec.bits, quad>(group, quarter);
+    if constexpr (kSpec.codebook == Codebook::kSigned) {
+      return vreinterpretq_s8_u8(vsubq_u8(codes, vdupq_n_u8(kCodeOffset<encoding>)));
+    } else if constexpr (kSpec.codebook == Codebook::kUnsigned) {
+      return vreinterpretq_s8_u8(codes);
+    } else {
+      return vqtbl1q_s8(table, codes);
+    }
+  }
+}
+
+// Codes for several columns, expanded to a byte a weight: [quad][4 * row + j].
+struct ExpandedGroup {
+  alignas(64) std::uint8_t bytes[kQuads][64];
+};
+
+// Where the codes of a group are: in the panel, or expanded. In scalar code: correct, not fast.
+template <Encoding encoding>
+inline const std::uint8_t* group_codes(const spec::PanelRegions& panel, std::int64_t g,
+                                       ExpandedGroup& expanded) {
+  const std::uint8_t* group = panel.codes + g * 64 * encoding_spec(encoding).bits;
+  if constexpr (encoding_spec(encoding).code_columns() > 1) {
+    for (int row = 0; row < kPanelRows; ++row) {
+      std::int8_t values[kColumnGroup];
+      unpack_word_values(encoding, group, row, values);
+      for (int q = 0; q < kQuads; ++q) std::memcpy(expanded.bytes[q] + 4 * row, values + 4 * q, 4);
+    }
+    return expanded.bytes[0];
+  } else {
+    return group;
   }
 }
 
