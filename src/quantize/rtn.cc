@@ -169,6 +169,32 @@ QuantizeError quantize_two_levels(std::span<const float> row, std::span<const fl
   return error;
 }
 
+// The columns of a block, as far as a row has them.
+int block_within(std::int64_t n_cols, const EncodingSpec& spec) {
+  return static_cast<int>(std::min<std::int64_t>(n_cols, spec.block));
+}
+
+// Signed codes and a min: the min is the middle of the block, the rest is what is left of it.
+// REQUIRES: weights that check_weights() let through.
+Result<QuantizeError> quantize_centered(std::span<const float> row,
+                                        std::span<const float> importance, RowCodes& out) {
+  const EncodingSpec spec = encoding_spec(out.encoding);
+  std::vector<float> rest(row.begin(), row.end());
+  for (std::size_t b = 0, first = 0; b < out.mins_f16.size(); ++b) {
+    const std::size_t end = std::min(row.size(), first + static_cast<std::size_t>(spec.block));
+    const auto [low, high] = std::minmax_element(row.begin() + first, row.begin() + end);
+    out.mins_f16[b] = f32_to_f16(0.5f * *low + 0.5f * *high);
+    const float middle = f16_to_f32(out.mins_f16[b]);
+    for (; first < end; ++first) rest[first] -= middle;
+  }
+  RowCodes plain(encoding_with_block(Encoding::kQ8, spec.block).value(), out.n_cols);
+  CRIA_RETURN_IF_ERROR(quantize_row(rest, importance, plain).status());
+  out.codes = std::move(plain.codes);
+  out.scales_f16 = std::move(plain.scales_f16);
+  decode_codes(out, rest);
+  return measure_error(row, rest);
+}
+
 }  // namespace
 
 void QuantizeError::add(const QuantizeError& other) {
@@ -178,8 +204,8 @@ void QuantizeError::add(const QuantizeError& other) {
 }
 
 bool can_quantize(Encoding encoding) {
-  // Not yet: the encodings that came with wider blocks.
-  return !encoding_spec(encoding).dense() && encoding <= Encoding::kQ4NlK;
+  const EncodingSpec spec = encoding_spec(encoding);
+  return !spec.dense() && spec.code_columns() == 1;
 }
 
 Result<QuantizeError> quantize_row(std::span<const float> row, std::span<const float> importance,
@@ -189,9 +215,13 @@ Result<QuantizeError> quantize_row(std::span<const float> row, std::span<const f
   assert(importance.empty() || importance.size() == row.size());
   CRIA_RETURN_IF_ERROR(check_weights(row, spec));
   if (spec.scale == ScaleKind::kSuper) return quantize_two_levels(row, importance, out);
+  if (spec.has_min && spec.codebook == Codebook::kSigned) {
+    return quantize_centered(row, importance, out);
+  }
   QuantizeError error;
-  ChunkLanes lanes(row, importance, spec.block);
-  for (const Chunk& chunk : chunks_of(0, out.n_cols, spec.block)) {
+  const int block = block_within(out.n_cols, spec);
+  ChunkLanes lanes(row, importance, block);
+  for (const Chunk& chunk : chunks_of(0, out.n_cols, block)) {
     lanes.load(chunk);
     rtn_lanes().quantize(out.encoding, lanes.weights(), lanes.codes());
     lanes.store(out, error);

@@ -31,7 +31,8 @@ struct QuantizeError {
   double relative_mse() const { return weight_sum > 0 ? error_sum / weight_sum : 0; }
 };
 
-// Encodings that rows of floats can be rounded to, block by block: all that are not dense.
+// Encodings that rows of floats can be rounded to, block by block: all that are not dense and have
+// a code for each column.
 bool can_quantize(Encoding encoding);
 
 // Quantizes one row. `out` was sized for (encoding, row.size()); a last block of fewer columns is
