@@ -15,7 +15,11 @@
 namespace cria {
 
 struct EngineOptions {
-  int n_threads = 0;        // 0: all cores this process may use
+  int n_threads = 0;  // 0: as many as the power profile says
+  // "high_performance": all cores, and threads that wait spin; "balanced": all cores, and threads
+  // that wait sleep; "low_power": half the cores, they sleep, and at most 10 tokens a second are
+  // generated.
+  std::string power_profile = "high_performance";
   std::string activations;  // "a8", "a16" or empty: what the program was compiled for
   OnOp on_op;               // hears of every op that runs; empty: nothing is timed
 };

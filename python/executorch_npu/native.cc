@@ -18,17 +18,11 @@ namespace cria::python {
 namespace {
 
 // The device that programs run on. Today that is the CPU; the power profile is checked and kept,
-// and engines made afterwards take their thread count from it.
+// and engines made afterwards run by it (cria/engine.h says what it means).
 struct Device {
   std::string name;
   std::string power_profile;
 };
-
-// Threads for a profile: all cores, or fewer where power matters more than speed. 0 means all.
-int threads_for(const std::string& power_profile) {
-  if (power_profile == "low_power") return 1;
-  return 0;
-}
 
 Device& current_device() {
   static Device device{"cpu", "high_performance"};
@@ -114,7 +108,7 @@ void define_engine(py::module_& module) {
   py::class_<Engine>(module, "Engine", "A compiled program, mapped read-only.")
       .def(py::init([](const std::string& path, const std::optional<Device>& device) {
              EngineOptions options;
-             options.n_threads = threads_for((device ? *device : current_device()).power_profile);
+             options.power_profile = (device ? *device : current_device()).power_profile;
              return unwrap(Engine::load(path, options));
            }),
            py::arg("path"), py::arg("device") = py::none(), "Maps the `.pte` at `path`.")

@@ -6,8 +6,10 @@
 #include "api/delegates.h"
 #include "api/engine_impl.h"
 #include "api/open_tokenizer.h"
+#include "api/power_profile.h"
 #include "api/program_metadata.h"
 #include "base/result.h"
+#include "base/thread_pool.h"
 
 namespace cria {
 namespace {
@@ -61,8 +63,10 @@ OpListener listener_of(const OnOp& on_op) {
 
 Result<Engine> Engine::load(const std::string& pte_path, const EngineOptions& options) {
   const auto start = std::chrono::steady_clock::now();
+  CRIA_ASSIGN_OR_RETURN(const CpuPower power, cpu_power(options.power_profile, available_cores()));
   ExecutorOptions executor_options;
-  executor_options.n_threads = options.n_threads;
+  executor_options.n_threads = options.n_threads == 0 ? power.n_threads : options.n_threads;
+  executor_options.spin_us = power.spin_us;
   executor_options.on_op = listener_of(options.on_op);
   if (!options.activations.empty())
     executor_options.options.push_back({"", "act", options.activations});
@@ -70,6 +74,7 @@ Result<Engine> Engine::load(const std::string& pte_path, const EngineOptions& op
   CRIA_ASSIGN_OR_RETURN(impl->program, Program::load(pte_path));
   CRIA_ASSIGN_OR_RETURN(impl->model,
                         ProgramModel::create(impl->program, builtin_delegates(), executor_options));
+  impl->model->pace(power.max_tokens_per_second);
   impl->costs = StepCosts(*impl->model);
   impl->info = describe(*impl->program, *impl->model, options);
   impl->info.load_seconds =

@@ -63,12 +63,14 @@ TEST(AlignedBuffer, IsZeroedAlignedAndRefusesTheAbsurd) {
 }
 
 TEST(ThreadPool, RunsEveryTaskOnceWithAnyNumberOfThreads) {
-  for (int n_threads : {1, 2, 5}) {
-    ThreadPool pool(n_threads);
+  using Case = std::pair<int, int>;
+  for (const auto& [n_threads, spin_us] :
+       {Case{1, 100}, Case{2, 100}, Case{5, 100}, Case{2, 0}, Case{5, 0}, Case{3, -1}}) {
+    ThreadPool pool(n_threads, spin_us);
     for (int round = 0; round < 200; ++round) {
       std::vector<std::atomic<int>> counts(round);
       pool.parallel_for(round, [&](std::int64_t i, int thread) {
-        EXPECT_LT(thread, n_threads);
+        EXPECT_LT(thread, pool.n_threads());
         counts[i].fetch_add(1);
       });
       for (auto& count : counts) EXPECT_EQ(count.load(), 1);

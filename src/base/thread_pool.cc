@@ -14,10 +14,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// How long an idle worker spins before it sleeps. Between two ops of a decode step there are a few
-// microseconds; sleeping and waking costs about fifty.
-constexpr auto kSpinTime = std::chrono::microseconds(100);
-
 void pause_briefly() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -41,6 +37,7 @@ struct ThreadPool::State {
   std::int64_t n_tasks = 0;
   const std::function<void(std::int64_t, int)>* task = nullptr;
   std::atomic<bool> stopping{false};
+  std::chrono::microseconds spin_time{0};
   std::vector<std::thread> threads;
 
   void take_tasks(int thread) {
@@ -53,7 +50,7 @@ struct ThreadPool::State {
 
   // Waits for a round after `seen`: spinning first, then asleep.
   std::uint64_t wait_for_round(std::uint64_t seen) {
-    const auto give_up = Clock::now() + kSpinTime;
+    const auto give_up = Clock::now() + spin_time;
     while (round.load(std::memory_order_acquire) == seen && Clock::now() < give_up) pause_briefly();
     if (round.load(std::memory_order_acquire) == seen) {
       std::unique_lock lock(sleep_mutex);
@@ -63,8 +60,9 @@ struct ThreadPool::State {
   }
 };
 
-ThreadPool::ThreadPool(int n_threads)
+ThreadPool::ThreadPool(int n_threads, int spin_us)
     : n_threads_(n_threads < 1 ? 1 : n_threads), state_(std::make_unique<State>()) {
+  state_->spin_time = std::chrono::microseconds(spin_us < 0 ? 0 : spin_us);
   for (int thread = 1; thread < n_threads_; ++thread) {
     state_->threads.emplace_back([this, thread] { work(thread); });
   }
@@ -87,6 +85,7 @@ void ThreadPool::work(int thread) {
     if (state_->stopping.load(std::memory_order_relaxed)) return;
     state_->take_tasks(thread);
     state_->n_finished.fetch_add(1, std::memory_order_release);
+    if (state_->spin_time.count() == 0) state_->n_finished.notify_one();
   }
 }
 
@@ -111,10 +110,14 @@ void ThreadPool::parallel_for(std::int64_t n_tasks,
   // Every worker must have left before the next loop may reuse the state. A worker that is still
   // asleep has to wake for it; the alternative, letting late workers skip a round, needs a second
   // counter per task.
-  const auto spin_until = Clock::now() + kSpinTime;
-  while (state_->n_finished.load(std::memory_order_acquire) != n_threads_ - 1) {
+  const auto spin_until = Clock::now() + state_->spin_time;
+  for (;;) {
+    const int n_finished = state_->n_finished.load(std::memory_order_acquire);
+    if (n_finished == n_threads_ - 1) return;
     if (Clock::now() < spin_until) {
       pause_briefly();
+    } else if (state_->spin_time.count() == 0) {
+      state_->n_finished.wait(n_finished, std::memory_order_acquire);
     } else {
       std::this_thread::yield();
     }

@@ -15,8 +15,13 @@ namespace cria {
 // Thread-safety: one `parallel_for` at a time; a second caller waits for the first.
 class ThreadPool {
  public:
-  // `n_threads` >= 1 counts the caller: 1 starts no thread at all.
-  explicit ThreadPool(int n_threads);
+  // How long whoever waits spins by default before it gives the core away. Between two ops of a
+  // decode step there are a few microseconds; sleeping and waking costs about fifty.
+  static constexpr int kSpinMicroseconds = 100;
+
+  // `n_threads` >= 1 counts the caller: 1 starts no thread at all. `spin_us` 0: whoever waits
+  // sleeps at once, which costs time and saves the energy of spinning.
+  explicit ThreadPool(int n_threads, int spin_us = kSpinMicroseconds);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

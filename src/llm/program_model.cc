@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <thread>
 
 namespace cria {
 namespace {
@@ -136,6 +137,7 @@ std::string_view ProgramModel::method_of_step(std::int64_t n_tokens, LogitRows r
 
 Status ProgramModel::step(std::span<const std::int32_t> ids, KvCache& cache, LogitRows rows,
                           std::span<float> logits) {
+  if (ids.size() == 1) std::this_thread::sleep_for(pacer_.delay(std::chrono::steady_clock::now()));
   tokens_.assign(ids.begin(), ids.end());
   const auto n_tokens = static_cast<std::int64_t>(ids.size());
   std::int64_t position = cache.position();

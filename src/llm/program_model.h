@@ -8,6 +8,7 @@
 
 #include "base/result.h"
 #include "llm/language_model.h"
+#include "llm/pacer.h"
 #include "runtime/executor.h"
 
 namespace cria {
@@ -29,6 +30,8 @@ class ProgramModel : public LanguageModel {
   const Executor& executor() const { return *executor_; }
   // The methods it uses, for reports of what runs where: "prefill", "decode", "verify".
   const std::vector<std::string>& method_names() const { return method_names_; }
+  // From now on steps of one token start at most so many a second; 0: as fast as they go.
+  void pace(double steps_per_second) { pacer_ = Pacer(steps_per_second); }
   // The one of them that runs a step.
   std::string_view method_of_step(std::int64_t n_tokens, LogitRows rows) const;
 
@@ -45,6 +48,7 @@ class ProgramModel : public LanguageModel {
   std::vector<std::string> method_names_;
   LanguageModelInfo info_;
   std::vector<std::int64_t> tokens_;  // of a step
+  Pacer pacer_;
 };
 
 }  // namespace cria

@@ -12,7 +12,7 @@ Result<std::unique_ptr<Executor>> Executor::create(std::shared_ptr<const Program
     return invalid_argument("{} threads asked for, expected 0 (all) or more", options.n_threads);
   }
   const int n_threads = options.n_threads == 0 ? available_cores() : options.n_threads;
-  std::unique_ptr<Executor> executor(new Executor(std::move(program), n_threads));
+  std::unique_ptr<Executor> executor(new Executor(std::move(program), n_threads, options.spin_us));
   const MethodEnvironment environment{*executor->program_, executor->pool_, registry,
                                       options.options, options.on_op};
   std::uint64_t activation_bytes = 0;

@@ -21,7 +21,8 @@
 namespace cria {
 
 struct ExecutorOptions {
-  int n_threads = 0;  // 0: all cores this process may use
+  int n_threads = 0;                            // 0: all cores this process may use
+  int spin_us = ThreadPool::kSpinMicroseconds;  // base/thread_pool.h
   std::vector<DelegateOption> options;
   OpListener on_op;  // hears of every op of every run; empty: nothing is timed
 };
@@ -55,8 +56,8 @@ class Executor {
              std::span<cria_tensor> outputs, std::span<std::byte> state);
 
  private:
-  Executor(std::shared_ptr<const Program> program, int n_threads)
-      : program_(std::move(program)), pool_(n_threads) {}
+  Executor(std::shared_ptr<const Program> program, int n_threads, int spin_us)
+      : program_(std::move(program)), pool_(n_threads, spin_us) {}
 
   std::shared_ptr<const Program> program_;
   ThreadPool pool_;

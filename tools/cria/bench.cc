@@ -2,6 +2,7 @@
 // the machine can do at best. `cria bench --machine`: what that is.
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
@@ -12,6 +13,7 @@
 
 #include "bench_report.h"
 #include "commands.h"
+#include "cria/energy.h"
 #include "machine_report.h"
 #include "model_arguments.h"
 #include "terminal.h"
@@ -28,6 +30,8 @@ struct BenchArguments {
   std::vector<std::string> prompt_gens;  // "P,G"
   std::vector<std::int64_t> n_depths = {0};
   std::vector<int> n_threads = {0};
+  std::vector<std::string> power_profiles = {"high_performance"};
+  std::string sysfs_root = "/sys";  // where energy is read
   int n_repetitions = 5;
   bool no_warmup = false;
   bool machine = false;     // measure the machine alone
@@ -64,8 +68,9 @@ Result<std::vector<BenchTest>> list_tests(const BenchArguments& arguments) {
 // Runs the tests of one engine. Token ids are random: what they are does not change the work.
 class Runner {
  public:
-  Runner(Engine engine, const BenchArguments& arguments)
-      : engine_(std::move(engine)), arguments_(arguments) {}
+  // `meter`: nullptr: energy is not measured.
+  Runner(Engine engine, const BenchArguments& arguments, EnergyMeter* meter)
+      : engine_(std::move(engine)), arguments_(arguments), meter_(meter) {}
 
   Result<BenchRow> measure(const BenchTest& test) {
     BenchRow row;
@@ -82,10 +87,7 @@ class Runner {
     logits_.resize(row.model.n_vocab);
     if (test.n_depth > 0) CRIA_CLI_RETURN_IF_ERROR(prefill(test.n_depth, *cache));
     if (!arguments_.no_warmup) CRIA_CLI_RETURN_IF_ERROR(warm_up(test, *cache));
-    for (int i = 0; i < arguments_.n_repetitions; ++i) {
-      CRIA_CLI_RETURN_IF_ERROR(cache->rewind(test.n_depth));
-      CRIA_CLI_RETURN_IF_ERROR(run_once(test, *cache, row));
-    }
+    CRIA_CLI_RETURN_IF_ERROR(repeat(test, *cache, row));
     row.first_token_ms /= arguments_.n_repetitions;
     row.cost = cost_of(test);
     read_memory(row);
@@ -93,6 +95,39 @@ class Runner {
   }
 
  private:
+  Status repeat(const BenchTest& test, KvCacheBuffer& cache, BenchRow& row) {
+    const double cpu_before = process_cpu_seconds();
+    double joules_before = 0;
+    CRIA_CLI_RETURN_IF_ERROR(read_energy(joules_before));
+    for (int i = 0; i < arguments_.n_repetitions; ++i) {
+      CRIA_CLI_RETURN_IF_ERROR(cache.rewind(test.n_depth));
+      CRIA_CLI_RETURN_IF_ERROR(run_once(test, cache, row));
+    }
+    row.cpu_seconds = process_cpu_seconds() - cpu_before;
+    CRIA_CLI_RETURN_IF_ERROR(read_energy(row.joules));
+    row.joules -= joules_before;
+    if (meter_ != nullptr) row.energy_source = meter_->source();
+    return {};
+  }
+
+  Status read_energy(double& joules) {
+    if (meter_ == nullptr) return {};
+    Result<double> now = meter_->joules();
+    if (!now.ok()) return now.status();
+    joules = *now;
+    return {};
+  }
+
+  // Of all threads, in user mode and in the kernel.
+  static double process_cpu_seconds() {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    const auto seconds = [](const timeval& time) {
+      return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+    };
+    return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+  }
+
   Status prefill(std::int64_t n_tokens, KvCacheBuffer& cache) {
     std::vector<std::int32_t> ids(n_tokens);
     for (std::int32_t& id : ids) id = static_cast<std::int32_t>(random_() % engine_.info().n_vocab);
@@ -140,6 +175,7 @@ class Runner {
 
   Engine engine_;
   const BenchArguments& arguments_;
+  EnergyMeter* meter_;
   std::vector<float> logits_;
   std::int64_t best_ = 0;
   std::mt19937 random_{1};
@@ -172,6 +208,18 @@ Status bench_machine(const BenchArguments& arguments) {
   return write_stdout(machine_text(arguments.format, *report));
 }
 
+std::vector<ModelArguments> list_engines(const BenchArguments& arguments) {
+  std::vector<ModelArguments> models;
+  for (const std::string& power_profile : arguments.power_profiles) {
+    for (int n_threads : arguments.n_threads) {
+      models.push_back(arguments.model);
+      models.back().n_threads = n_threads;
+      models.back().power_profile = power_profile;
+    }
+  }
+  return models;
+}
+
 Status bench(const BenchArguments& arguments) {
   Result<std::vector<BenchTest>> tests = list_tests(arguments);
   if (!tests.ok()) return tests.status();
@@ -181,18 +229,19 @@ Status bench(const BenchArguments& arguments) {
     if (!report.ok()) return report.status();
     machine = std::move(*report);
   }
+  Result<EnergyMeter> meter = EnergyMeter::open(arguments.sysfs_root);
+  if (!meter.ok()) fmt::print(stderr, "{}\n", meter.status().message());
   CRIA_CLI_RETURN_IF_ERROR(write_stdout(report_begin(arguments.format)));
   bool first = true;
-  for (int n_threads : arguments.n_threads) {
-    ModelArguments model = arguments.model;
-    model.n_threads = n_threads;
+  for (const ModelArguments& model : list_engines(arguments)) {
     Result<Engine> engine = open_engine(model);
     if (!engine.ok()) return engine.status();
-    Runner runner(*engine, arguments);
+    Runner runner(*engine, arguments, meter.ok() ? &*meter : nullptr);
     for (const BenchTest& test : *tests) {
       Result<BenchRow> row = runner.measure(test);
       if (!row.ok()) return row.status();
       row->n_threads = engine->n_threads();
+      row->power_profile = model.power_profile;
       row->peak = peak_of(*row, machine);
       CRIA_CLI_RETURN_IF_ERROR(write_stdout(report_row(arguments.format, *row, first)));
       first = false;
@@ -231,6 +280,13 @@ void add_test_flags(CLI::App& command, BenchArguments& arguments) {
   command.add_option("-t,--threads", arguments.n_threads, "threads (0: all cores)")
       ->delimiter(',')
       ->check(CLI::Range(0, 256));
+  command
+      .add_option("--power-profile", arguments.power_profiles,
+                  "high_performance, balanced, low_power (comma separated)")
+      ->delimiter(',')
+      ->check(power_profiles());
+  command.add_option("--sysfs", arguments.sysfs_root,
+                     "where to look for energy counters, instead of /sys");
   command.add_option("-o,--output", arguments.format, "md, json, jsonl or csv")
       ->check(CLI::IsMember({"md", "json", "jsonl", "csv"}));
   command.add_flag("--no-warmup", arguments.no_warmup, "measure the first run, too");

@@ -44,6 +44,7 @@ nlohmann::ordered_json row_json(const BenchRow& row) {
           {"model_n_params", row.model.n_parameters},
           {"backends", "CPU"},
           {"n_threads", row.n_threads},
+          {"power_profile", row.power_profile},
           {"activations", row.model.activations},
           {"type_k", row.model.cache_type_k},
           {"type_v", row.model.cache_type_v},
@@ -69,6 +70,9 @@ nlohmann::ordered_json row_json(const BenchRow& row) {
           {"peak", row.peak.name},
           {"peak_rate", row.peak.per_second / 1e9},
           {"peak_share", row.peak_share()},
+          {"cpu_seconds_per_token", row.cpu_seconds_per_token()},
+          {"joules_per_token", row.joules_per_token()},
+          {"energy_source", row.energy_source},
           {"kv_bytes", row.kv_bytes},
           {"rss_anon_bytes", row.rss_anon_bytes},
           {"rss_file_bytes", row.rss_file_bytes}};
@@ -100,12 +104,14 @@ std::string share_text(const BenchRow& row) {
 std::string md_line(const BenchRow& row) {
   return fmt::format(
       "| {:<24} | {:>10} | {:>8.2f} M | {:<7} | {:>7} | {:>16} | {:>9.2f} ± {:<7.2f} | {:>13} | "
-      "{:>11} | {:>9} | {:>9} | {:>10} |\n",
+      "{:>11} | {:>9} | {:>9} | {:>10} | {:<16} | {:>9} | {:>9} |\n",
       row.model.description, format_bytes(row.model.weight_bytes),
       static_cast<double>(row.model.n_parameters) / 1e6, "CPU", row.n_threads, test_name(row.test),
       row.mean_rate(), row.stddev_rate(), rate_text(row), share_text(row),
       row.first_token_ms > 0 ? format_seconds(row.first_token_ms / 1e3) : "-",
-      format_seconds(row.model.load_seconds), format_bytes(row.rss_anon_bytes));
+      format_seconds(row.model.load_seconds), format_bytes(row.rss_anon_bytes), row.power_profile,
+      format_seconds(row.cpu_seconds_per_token()),
+      row.energy_source.empty() ? "-" : fmt::format("{:.3g}", row.joules_per_token()));
 }
 
 }  // namespace
@@ -128,6 +134,16 @@ double BenchRow::peak_share() const {
   return (peak.name == "read" ? bytes_per_second() : macs_per_second()) / peak.per_second;
 }
 
+double BenchRow::cpu_seconds_per_token() const {
+  const auto n_tokens = static_cast<double>(test.n_prompt + test.n_gen);
+  return cpu_seconds / (n_tokens * static_cast<double>(samples_ns.size()));
+}
+
+double BenchRow::joules_per_token() const {
+  const auto n_tokens = static_cast<double>(test.n_prompt + test.n_gen);
+  return joules / (n_tokens * static_cast<double>(samples_ns.size()));
+}
+
 std::string test_name(const BenchTest& test) {
   std::string name;
   if (test.n_prompt > 0) name = fmt::format("pp{}", test.n_prompt);
@@ -142,11 +158,11 @@ std::string report_begin(const std::string& format) {
   return "| model                    |       size |     params | backend | threads |             "
          "test |"
          "               t/s |          rate |     of peak |      ttft |      load | own memory "
-         "|\n"
+         "| power profile    | cpu s/tok |   J/token |\n"
          "| ------------------------ | ---------: | ---------: | ------- | ------: | "
          "---------------: |"
          " ----------------: | ------------: | ----------: | --------: | --------: | ---------: "
-         "|\n";
+         "| ---------------- | --------: | --------: |\n";
 }
 
 std::string report_row(const std::string& format, const BenchRow& row, bool first) {

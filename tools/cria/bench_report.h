@@ -26,6 +26,10 @@ struct Peak {
 struct BenchRow {
   BenchTest test;
   int n_threads = 0;
+  std::string power_profile;
+  double cpu_seconds = 0;                 // of all threads, over all repetitions
+  double joules = 0;                      // likewise; 0: not measured
+  std::string energy_source;              // "powercap: package-0"; empty: not measured
   std::string test_time;                  // ISO 8601, UTC
   std::vector<std::uint64_t> samples_ns;  // one a repetition
   double first_token_ms = 0;              // mean; 0 when the test has no prompt
@@ -44,6 +48,8 @@ struct BenchRow {
   double macs_per_second() const;
   double bytes_per_second() const;  // over the bytes that must be touched
   double peak_share() const;        // 0..1; 0: unknown
+  double cpu_seconds_per_token() const;
+  double joules_per_token() const;  // 0: not measured
 };
 
 // "pp512", "tg128", "pp512+tg128", with " @ d4096".

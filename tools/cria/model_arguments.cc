@@ -28,6 +28,10 @@ CLI::Option* add_threads(CLI::App& command, int& n_threads) {
       ->check(CLI::Range(0, kMaxThreads));
 }
 
+CLI::Validator power_profiles() {
+  return CLI::IsMember({"high_performance", "balanced", "low_power"});
+}
+
 CLI::Option* add_quant(CLI::App& command, std::string& recipe) {
   const std::string help = fmt::format(
       "how weights are quantized (default: as they are): {}; methods may follow, as in "
@@ -59,6 +63,12 @@ void add_model_arguments(CLI::App& command, ModelArguments& arguments) {
       ->check(CLI::IsMember({"a8", "a16"}));
   add_cache_types(command, arguments.cache_type_k, arguments.cache_type_v);
   add_threads(command, arguments.n_threads);
+  command
+      .add_option("--power-profile", arguments.power_profile,
+                  "high_performance, balanced (waiting threads sleep) or low_power (half the "
+                  "cores, at most 10 "
+                  "tokens a second)")
+      ->check(power_profiles());
   command.add_option("--cache-dir", arguments.cache_dir, "where compiled models are kept");
   command.add_flag("-v,--verbose", arguments.verbose,
                    "say on stderr what is done and how long it took");
@@ -82,9 +92,11 @@ Result<Engine> open_engine(const ModelArguments& arguments) {
                report.source_description, format_bytes(report.file_bytes), report.bits_per_weight,
                prepared->pte_path, format_seconds(report.seconds));
   }
-  Result<Engine> engine = Engine::load(prepared->pte_path, {.n_threads = arguments.n_threads,
-                                                            .activations = arguments.activations,
-                                                            .on_op = arguments.on_op});
+  Result<Engine> engine =
+      Engine::load(prepared->pte_path, {.n_threads = arguments.n_threads,
+                                        .power_profile = arguments.power_profile,
+                                        .activations = arguments.activations,
+                                        .on_op = arguments.on_op});
   if (engine.ok() && arguments.verbose) {
     const ModelInfo& info = engine->info();
     fmt::print(stderr, "loaded {} ({}): {} in {}, context up to {}, activations {}\n",

@@ -18,6 +18,7 @@ struct ModelArguments {
   std::string cache_dir;
   std::string cache_type_k, cache_type_v;  // empty: f16, or what the program has
   int n_threads = 0;
+  std::string power_profile = "high_performance";
   bool verbose = false;
   OnOp on_op;  // no flag: for the command that listens
 };
@@ -32,6 +33,9 @@ Result<Engine> open_engine(const ModelArguments& arguments);
 // `-t`, checked: 0 stays "all cores"; more than the machine's cores is allowed (and slow), absurd
 // counts are not.
 CLI::Option* add_threads(CLI::App& command, int& n_threads);
+
+// The names that --power-profile takes.
+CLI::Validator power_profiles();
 
 // --quant: a recipe, checked.
 CLI::Option* add_quant(CLI::App& command, std::string& recipe);
