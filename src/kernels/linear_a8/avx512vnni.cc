@@ -22,6 +22,9 @@ namespace {
 // --- few tokens ----------------------------------------------------------------------------------
 
 constexpr int kFewTokens = 4;
+// How far ahead codes are asked for. Measured from memory, one core, q4: 4 tokens 10.1 to 11.7 GB/s
+// with 512 to 4096, 1 token 13.5 to 13.9.
+constexpr int kPrefetchBytes = 512;
 
 // Dot products of a group: `part` as [panel][token][block].
 template <Encoding encoding, int kPanels, int kTokens>
@@ -77,6 +80,11 @@ void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t r
     CRIA_UNROLL
     for (int p = 0; p < kPanels; ++p) {
       codes[p] = group_codes<encoding>(panels[p], g, expanded[p]);
+      const std::uint8_t* ahead =
+          panels[p].codes + g * 64 * encoding_spec(encoding).bits + kPrefetchBytes;
+      for (int line = 0; line < encoding_spec(encoding).bits; ++line) {
+        _mm_prefetch(reinterpret_cast<const char*>(ahead) + 64 * line, _MM_HINT_T0);
+      }
     }
     __m512i part[kPanels][kTokens][Form::kBlocks];
     dot_group<encoding, kPanels, kTokens>(codes, table, args.codes + g * kTokens * kColumnGroup,
