@@ -52,15 +52,18 @@ endfunction()
 # Nothing outside these files is compiled with the flags.
 function(cria_isa_sources library isa)
   # Instrumented, these take minutes to compile. The sanitizers see the same sources in avx512_emulated.cc.
-  if(CRIA_SANITIZE AND isa STREQUAL "avx512vnni")
+  if(CRIA_SANITIZE AND isa MATCHES "^(avx512vnni|amx_int8)$")
     return()
   endif()
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND isa STREQUAL "avx2")
     set(options -mavx2 -mfma -mf16c)
-  elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND isa STREQUAL "avx512vnni")
+  elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND isa MATCHES "^(avx512vnni|amx_int8)$")
     # GCC 12 warns of its own header (its bug 105593).
     set(options -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -Wno-maybe-uninitialized
                 -Wno-uninitialized)
+    if(isa STREQUAL "amx_int8")
+      list(APPEND options -mamx-tile -mamx-int8)
+    endif()
   elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64" AND isa STREQUAL "neon_dotprod")
     set(options -march=armv8.2-a+dotprod+fp16)
   elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64" AND isa STREQUAL "neon_i8mm")

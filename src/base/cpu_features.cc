@@ -7,6 +7,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 #if defined(__aarch64__)
 #include <asm/hwcap.h>
@@ -23,6 +25,8 @@ const char* isa_name(Isa isa) {
       return "avx2";
     case Isa::kAvx512Vnni:
       return "avx512vnni";
+    case Isa::kAmxInt8:
+      return "amx_int8";
     case Isa::kNeonDotprod:
       return "neon_dotprod";
     case Isa::kNeonI8mm:
@@ -40,6 +44,20 @@ bool has_f16c() {
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
 }
 
+// Linux saves tile registers only of processes that asked for them: from then on, all threads of
+// this one may use them.
+bool has_amx_int8() {
+  static const bool has = [] {
+    constexpr unsigned kTileAndInt8 = 3u << 24;
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
+    if ((edx & kTileAndInt8) != kTileAndInt8) return false;
+    constexpr long kRequestPermission = 0x1023, kTileData = 18;
+    return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  }();
+  return has;
+}
+
 }  // namespace
 #endif
 
@@ -54,6 +72,8 @@ bool cpu_supports(Isa isa) {
       return cpu_supports(Isa::kAvx2) && __builtin_cpu_supports("avx512f") &&
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+    case Isa::kAmxInt8:
+      return cpu_supports(Isa::kAvx512Vnni) && has_amx_int8();
 #elif defined(__aarch64__)
     case Isa::kNeonDotprod:
       return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
@@ -78,7 +98,7 @@ bool cpu_has_bf16_dot() {
 Isa best_isa() {
   const char* wanted = std::getenv("CRIA_ISA");
   Isa best = Isa::kGeneric;
-  for (Isa isa : {Isa::kAvx2, Isa::kAvx512Vnni, Isa::kNeonDotprod, Isa::kNeonI8mm}) {
+  for (Isa isa : kAllIsas) {
     if (wanted != nullptr && std::strcmp(wanted, isa_name(best)) == 0) break;
     if (cpu_supports(isa)) best = isa;
   }

@@ -6,8 +6,18 @@
 namespace cria {
 
 // Levels of vector instructions that kernels are written for. Each level includes what it needs:
-// kAvx2 = AVX2 + FMA + F16C, kAvx512Vnni = AVX-512 F/BW/DQ/VL + VNNI, kNeonDotprod, kNeonI8mm.
-enum class Isa : int { kGeneric = 0, kAvx2 = 1, kAvx512Vnni = 2, kNeonDotprod = 3, kNeonI8mm = 4 };
+// kAvx2 = AVX2 + FMA + F16C, kAvx512Vnni = AVX-512 F/BW/DQ/VL + VNNI, kAmxInt8 =
+// kAvx512Vnni + AMX-TILE/INT8, kNeonDotprod, kNeonI8mm.
+enum class Isa : int {
+  kGeneric = 0,
+  kAvx2 = 1,
+  kAvx512Vnni = 2,
+  kNeonDotprod = 3,
+  kNeonI8mm = 4,
+  kAmxInt8 = 5,
+};
+inline constexpr Isa kAllIsas[] = {Isa::kGeneric, Isa::kAvx2,        Isa::kAvx512Vnni,
+                                   Isa::kAmxInt8, Isa::kNeonDotprod, Isa::kNeonI8mm};
 
 const char* isa_name(Isa isa);  // "generic", "avx2", ...
 bool cpu_supports(Isa isa);     // on this processor, in this operating system

@@ -2,4 +2,5 @@
 // processors without AVX-512.
 #define CRIA_EMULATE_AVX512 1
 #include "kernels/attention/avx512vnni.cc"
+#include "kernels/linear_a8/amx_int8.cc"
 #include "kernels/linear_a8/avx512vnni.cc"

@@ -34,6 +34,16 @@ constexpr Kernels avx512vnni_kernels() {
 constexpr Kernels kAvx512VnniKernels = avx512vnni_kernels();
 #endif
 
+#if defined(CRIA_HAVE_AMX_INT8)
+constexpr Kernels amx_int8_kernels() {
+  Kernels kernels = avx512vnni_kernels();
+#define CRIA_AMX_INT8_KERNEL(op, Args) kernels.op = op##_amx_int8;
+#include "kernels/kernels.inc"
+  return kernels;
+}
+constexpr Kernels kAmxInt8Kernels = amx_int8_kernels();
+#endif
+
 #if defined(CRIA_HAVE_NEON_DOTPROD)
 constexpr Kernels neon_dotprod_kernels() {
   Kernels kernels = generic_kernels();
@@ -62,14 +72,22 @@ const Kernels& kernels_for(Isa isa) {
   switch (isa) {
 #if defined(CRIA_HAVE_AVX2)
 #if !defined(CRIA_HAVE_AVX512VNNI)
-    case Isa::kAvx512Vnni:  // includes AVX2
+    case Isa::kAmxInt8:  // includes AVX2
+    case Isa::kAvx512Vnni:
 #endif
     case Isa::kAvx2:
       return kAvx2Kernels;
 #endif
 #if defined(CRIA_HAVE_AVX512VNNI)
+#if !defined(CRIA_HAVE_AMX_INT8)
+    case Isa::kAmxInt8:  // includes AVX-512 VNNI
+#endif
     case Isa::kAvx512Vnni:
       return kAvx512VnniKernels;
+#endif
+#if defined(CRIA_HAVE_AMX_INT8)
+    case Isa::kAmxInt8:
+      return kAmxInt8Kernels;
 #endif
 #if defined(CRIA_HAVE_NEON_DOTPROD)
     case Isa::kNeonDotprod:

@@ -216,7 +216,7 @@ void add_kernel(const std::string& name, void (*kernel)(const AttentionArgs&)) {
 }
 
 const bool kRegistered = [] {
-  for (Isa isa : {Isa::kGeneric, Isa::kAvx2, Isa::kAvx512Vnni, Isa::kNeonDotprod, Isa::kNeonI8mm}) {
+  for (Isa isa : kAllIsas) {
     if (!cpu_supports(isa)) continue;
     const Kernels& kernels = kernels_for(isa);
     const std::string suffix = std::string("/") + isa_name(isa);

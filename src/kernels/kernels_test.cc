@@ -76,6 +76,8 @@ struct Shape {
 };
 constexpr Shape kShapes[] = {{1, 32}, {16, 32}, {17, 96}, {35, 288}, {48, 544}, {5, 20}, {20, 300}};
 constexpr std::int64_t kTokenCounts[] = {1, 2, 3, 4, 5, 7, 9, 37};
+constexpr Shape kManyTokensShape = {17, 96};  // also with more tokens than a kernel takes at once
+constexpr std::int64_t kManyTokens = 150;
 
 template <typename Args, typename MakeArgs>
 void compare_linear(Kernel<Args> generic, Kernel<Args> isa, bool dense, MakeArgs make_args) {
@@ -84,7 +86,9 @@ void compare_linear(Kernel<Args> generic, Kernel<Args> isa, bool dense, MakeArgs
     if (spec.dense() && !dense) continue;
     for (const auto [n_rows, n_cols] : kShapes) {
       const Weights weights = random_weights(spec.encoding, n_rows, n_cols, random);
-      for (std::int64_t n_tokens : kTokenCounts) {
+      std::vector<std::int64_t> token_counts(std::begin(kTokenCounts), std::end(kTokenCounts));
+      if (n_rows == kManyTokensShape.n_rows) token_counts.push_back(kManyTokens);
+      for (std::int64_t n_tokens : token_counts) {
         SCOPED_TRACE(testing::Message()
                      << spec.name << " " << n_rows << "x" << n_cols << ", tokens " << n_tokens);
         const Activations x = random_activations(n_tokens, n_cols, random);
@@ -285,6 +289,24 @@ void compare_attention(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa,
 #include "kernels/kernels.inc"
 #endif
 
+#if defined(CRIA_HAVE_AMX_INT8)
+#define CRIA_AMX_INT8_KERNEL(op, Args)                                                    \
+  TEST(AmxInt8EqualsGeneric, op) {                                                        \
+    if (!cpu_supports(Isa::kAmxInt8)) GTEST_SKIP() << "NOT TESTED: no AMX here: " << #op; \
+    compare(op##_generic, op##_amx_int8);                                                 \
+  }
+#include "kernels/kernels.inc"
+#endif
+
+#if defined(CRIA_HAVE_AVX512VNNI_EMULATED)
+#define CRIA_AMX_INT8_KERNEL(op, Args)                                                  \
+  TEST(EmulatedAmxInt8EqualsGeneric, op) {                                              \
+    if (!cpu_supports(Isa::kAvx2)) GTEST_SKIP() << "NOT TESTED: no AVX2 here: " << #op; \
+    compare(op##_generic, op##_amx_int8_emulated);                                      \
+  }
+#include "kernels/kernels.inc"
+#endif
+
 #if defined(CRIA_HAVE_NEON_DOTPROD)
 #define CRIA_NEON_DOTPROD_KERNEL(op, Args)                                                        \
   TEST(NeonDotprodEqualsGeneric, op) {                                                            \
@@ -304,7 +326,7 @@ void compare_attention(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa,
 #endif
 
 TEST(Dispatch, TablesAreCompleteAndGenericIsTheFallback) {
-  for (Isa isa : {Isa::kGeneric, Isa::kAvx2, Isa::kAvx512Vnni, Isa::kNeonDotprod, Isa::kNeonI8mm}) {
+  for (Isa isa : kAllIsas) {
     const Kernels& kernels = kernels_for(isa);
 #define CRIA_GENERIC_KERNEL(op, Args) EXPECT_NE(kernels.op, nullptr) << isa_name(isa);
 #include "kernels/kernels.inc"

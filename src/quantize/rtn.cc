@@ -17,7 +17,7 @@ constexpr float kLargestHalf = 65504.0f;
 const RtnLanes& rtn_lanes() {
 #ifdef CRIA_HAVE_AVX2
   static const Isa isa = best_isa();
-  if (isa == Isa::kAvx2 || isa == Isa::kAvx512Vnni) return kRtnLanesAvx2;
+  if (isa == Isa::kAvx2 || isa == Isa::kAvx512Vnni || isa == Isa::kAmxInt8) return kRtnLanesAvx2;
 #endif
   return kRtnLanesGeneric;
 }

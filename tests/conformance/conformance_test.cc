@@ -40,8 +40,7 @@ void PrintTo(const Case& c, std::ostream* out) { *out << case_name(c); }
 std::vector<Case> all_cases() {
   std::vector<Case> cases;
   for (const Device& device : kDevices) {
-    for (Isa isa :
-         {Isa::kGeneric, Isa::kAvx2, Isa::kAvx512Vnni, Isa::kNeonDotprod, Isa::kNeonI8mm}) {
+    for (Isa isa : kAllIsas) {
       if (!cpu_supports(isa) || (!device.has_isas && isa != Isa::kGeneric)) continue;
       cases.push_back({device, isa, false});
       if (device.has_isas) cases.push_back({device, isa, true});

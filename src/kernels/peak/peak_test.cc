@@ -10,7 +10,7 @@ namespace {
 // Every loop of every instruction set that this processor has runs and says what it is.
 TEST(Peak, EveryLoopRuns) {
   const AlignedBuffer memory = AlignedBuffer::allocate(4096).value();
-  for (Isa isa : {Isa::kGeneric, Isa::kAvx2, Isa::kAvx512Vnni, Isa::kNeonDotprod, Isa::kNeonI8mm}) {
+  for (Isa isa : kAllIsas) {
     if (!cpu_supports(isa)) continue;
     const PeakLoops loops = peak_loops(isa);
     for (const DotLoop& loop : {loops.int8, loops.bf16, loops.f32}) {
