@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "base/thread_pool.h"
+#include "quantize/hessian_factor.h"
 #include "quantize/matrix.h"
 #include "quantize/rtn.h"
 #include "tensor/encoding.h"
@@ -26,9 +27,15 @@ enum class RoundingMethod : std::uint8_t {
 struct RoundingRequest {
   RoundingMethod method = RoundingMethod::kNearest;
   Encoding encoding = Encoding::kQ4;
-  std::span<const float> importance;  // [n_cols] mean square of the input; empty: all columns alike
-  const Matrix* hessian = nullptr;    // [n_cols, n_cols]; needed by kGptq
-  double damping = 0.01;              // kGptq: share of the mean diagonal that is added to it
+  // [n_cols] mean square of the input: weights of the search for scales. Empty: all columns alike
+  // (kGptq: the diagonal of its Hessian).
+  std::span<const float> importance;
+  const Matrix* hessian = nullptr;  // [n_cols, n_cols]; kGptq needs it or its factor
+  double damping = 0.01;            // kGptq: share of the mean diagonal that is added to it
+  // Of the same Hessian, if there are several matrices with one input: HessianFactor::create() is
+  // most of the work for wide inputs. Instead of hessian and damping; kByDiagonal is best for
+  // kGptq.
+  const HessianFactor* factor = nullptr;
 };
 
 struct RoundedMatrix {

@@ -1,0 +1,7 @@
+#include "quantize/gptq_columns.inc"
+
+namespace cria {
+
+void gptq_columns_generic(const GptqTile& tile) { gptq_columns(tile); }
+
+}  // namespace cria
