@@ -24,8 +24,9 @@ struct CompileOptions {
   // head sizes that are multiples of 32). Empty: "f16", or what a compiled program has.
   std::string cache_type_k;
   std::string cache_type_v;
-  int n_threads = 0;  // 0: all cores this process may use
-  Progress progress;  // may be empty
+  bool sparse = true;  // blocks of zeros, and two zeros in four, are not stored
+  int n_threads = 0;   // 0: all cores this process may use
+  Progress progress;   // may be empty
 };
 
 struct CompiledTensor {

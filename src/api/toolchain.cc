@@ -45,6 +45,7 @@ Result<CompileReport> compile_path(const std::string& path, const CompileOptions
   request.recipe = options.recipe;
   request.max_context = options.max_context;
   request.activations = options.activations;
+  request.sparse = options.sparse;
   if (!options.cache_type_k.empty()) request.cache_type_k = options.cache_type_k;
   if (!options.cache_type_v.empty()) request.cache_type_v = options.cache_type_v;
   request.n_threads = options.n_threads;

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <map>
 #include <optional>
 
 #include "base/thread_pool.h"
 #include "compile/convert_weight.h"
 #include "compile/describe_program.h"
 #include "compile/edited_model.h"
+#include "compile/find_zeros.h"
 #include "compile/fold_norms.h"
 #include "compile/methods.h"
 #include "compile/rotate_model.h"
@@ -39,6 +41,7 @@ struct PlannedWeight {
   std::optional<WeightConverter> converter;  // of matrices that stream; others: round_weight
   RoundingLoss loss;                         // of matrices, once written
   std::vector<float> vector;                 // of vectors
+  std::optional<KeptBlocks> kept;            // of matrices that are stored without zero blocks
   std::uint64_t size_bytes = 0;
 };
 
@@ -123,11 +126,8 @@ class Compilation {
   }
 
   Status compile_graphs() {
-    // A weight that is missing is reported when it is looked up below.
     const auto encoding_of = [this](const ir::Weight& weight) {
-      if (weight.n_rows == 1) return Encoding::kF32;
-      const Result<const StoredWeight*> stored = checkpoint_.weight(weight.name);
-      return stored.ok() ? recipe_->encoding_for(weight.name, (*stored)->type) : Encoding::kF32;
+      return weight.n_rows == 1 ? Encoding::kF32 : matrix_encoding(weight.name);
     };
     MethodsRequest request;
     request.prefill_chunk = std::min(request_.prefill_chunk, max_context_);
@@ -143,6 +143,37 @@ class Compilation {
     const std::int64_t granularity = program_.methods[0].compiled.cache.granularity;
     max_context_ = (max_context_ + granularity - 1) / granularity * granularity;
     return Status();
+  }
+
+  // What the recipe says, or the same weights in pairs. Methods ask for the same matrices again.
+  Encoding matrix_encoding(const std::string& name) {
+    const auto known = encodings_.find(name);
+    if (known != encodings_.end()) return known->second;
+    // A weight that is missing is reported when it is looked up below.
+    const Result<const StoredWeight*> stored = checkpoint_.weight(name);
+    if (!stored.ok()) return Encoding::kF32;
+    Encoding encoding = recipe_->encoding_for(name, (*stored)->type);
+    const WeightRounding rounding = recipe_->rounding_for(name, (*stored)->type);
+    if (leaves_zeros_out() && pairs_encoding(encoding) != encoding &&
+        !carries_codes(**stored, encoding) && !needs_rounding(model_, **stored, rounding) &&
+        check_stored(**stored).ok() && has_two_in_four(pool_, **stored)) {
+      encoding = pairs_encoding(encoding);
+    }
+    encodings_.emplace(name, encoding);
+    return encoding;
+  }
+
+  bool leaves_zeros_out() const { return request_.sparse && target_.takes_sparse(); }
+
+  // Without its zero blocks, if that makes the matrix smaller.
+  void drop_zeros(PlannedWeight& weight) {
+    const Encoding encoding = weight.target.encoding;
+    if (!leaves_zeros_out() || !can_drop_zero_blocks(encoding, weight.target.n_cols)) return;
+    KeptBlocks kept = find_kept_blocks(pool_, *weight.stored);
+    const std::size_t size_bytes = zero_blocks_bytes(encoding, kept);
+    if (size_bytes >= weight.size_bytes) return;
+    weight.size_bytes = size_bytes;
+    weight.kept = std::move(kept);
   }
 
   Status plan_weights() {
@@ -163,7 +194,7 @@ class Compilation {
     return Status();
   }
 
-  Result<PlannedWeight> plan_weight(const TargetWeight& target) const {
+  Result<PlannedWeight> plan_weight(const TargetWeight& target) {
     PlannedWeight weight;
     weight.target = target;
     if (target.name == kRopeFrequencies) {
@@ -188,6 +219,7 @@ class Compilation {
         packed_size_bytes(target.encoding, target.n_rows, target.n_cols);
     if (!size_bytes) return bad_input("{}: too large", weight.stored->file_name);
     weight.size_bytes = *size_bytes;
+    if (weight.converter) drop_zeros(weight);
     return weight;
   }
 
@@ -280,14 +312,29 @@ class Compilation {
     WeightConverter& converter = *weight.converter;
     const auto panels_a_chunk = static_cast<std::int64_t>(
         std::max<std::uint64_t>(1, kChunkBytes / converter.panel_bytes()));
+    if (weight.kept) {
+      CRIA_RETURN_IF_ERROR(write_panels(zero_blocks_index(weight.target.encoding, *weight.kept)));
+    }
     for (std::int64_t first = 0; first < converter.n_panels(); first += panels_a_chunk) {
       const std::int64_t n = std::min(panels_a_chunk, converter.n_panels() - first);
       chunk_.resize(n * converter.panel_bytes());
       CRIA_RETURN_IF_ERROR(converter.convert(pool_, first, chunk_));
+      if (weight.kept) drop_zeros_of_chunk(weight, first);
       CRIA_RETURN_IF_ERROR(write_panels(chunk_));
     }
     weight.loss.error = converter.error();
     return Status();
+  }
+
+  void drop_zeros_of_chunk(const PlannedWeight& weight, std::int64_t first_panel) {
+    const std::size_t panel_bytes = weight.converter->panel_bytes();
+    std::vector<std::byte> kept;
+    for (std::size_t i = 0; i * panel_bytes < chunk_.size(); ++i) {
+      const auto groups = weight.kept->of_panel(first_panel + static_cast<std::int64_t>(i));
+      drop_zero_blocks(weight.target.encoding, weight.target.n_cols,
+                       std::span(chunk_).subspan(i * panel_bytes, panel_bytes), groups, kept);
+    }
+    chunk_ = std::move(kept);
   }
 
   Status report_progress(std::uint64_t more_bytes) {
@@ -324,6 +371,7 @@ class Compilation {
   KvType k_type_ = KvType::kF16;
   KvType v_type_ = KvType::kF16;
   ProgramMethods program_;
+  std::map<std::string, Encoding> encodings_;  // of matrices
   std::vector<PlannedWeight> weights_;
   std::string metadata_;
   std::vector<std::byte> chunk_;

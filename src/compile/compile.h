@@ -30,6 +30,7 @@ struct CompileRequest {
   std::string activations = "a8";    // default of the program: "a8" or "a16"
   std::string cache_type_k = "f16";  // of the KV cache: "f16" or "q8_0"
   std::string cache_type_v = "f16";
+  bool sparse = true;                // leave zeros out where that makes a weight smaller
   int n_threads = 0;                 // 0: all cores this process may use
   std::vector<std::byte> tokenizer;  // serialized; becomes the named data "tokenizer" if not empty
   std::string cria_version;          // for the metadata

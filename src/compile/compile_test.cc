@@ -23,6 +23,7 @@
 #include "targets/null/null_target.h"
 #include "tensor/float16.h"
 #include "tensor/packing.h"
+#include "tensor/zero_blocks.h"
 
 namespace cria {
 namespace {
@@ -148,6 +149,58 @@ TEST_F(CompileTest, SourceLosesNothing) {
     expect_lossless(opened, checkpoint);
     for (const TensorReport& tensor : summary.tensors) EXPECT_EQ(tensor.relative_mse, 0);
   }
+}
+
+// Row `row` of a weight that may be without its zero blocks.
+std::vector<float> sparse_row(const Opened& opened, const PlanWeight& weight, std::int64_t row) {
+  const auto bytes = opened.file.named_data(weight.key);
+  if (bytes->size() == *packed_size_bytes(weight.encoding, weight.n_rows, weight.n_cols)) {
+    return packed_row(opened, weight, row);
+  }
+  const auto view = ZeroBlocksView::open(weight.encoding, weight.n_rows, weight.n_cols, *bytes);
+  EXPECT_TRUE(view.ok()) << weight.key << ": " << view.status().message();
+  std::vector<std::byte> panel(panel_layout(weight.encoding, weight.n_cols).size_bytes);
+  view->fill_panel(row / kPanelRows, panel);
+  std::vector<float> floats(weight.n_cols);
+  decode_packed_row(weight.encoding, panel, weight.n_cols, row % kPanelRows, floats);
+  return floats;
+}
+
+const PlanWeight& plan_weight(const Plan& plan, const std::string& key) {
+  return *std::ranges::find(plan.weights, key, &PlanWeight::key);
+}
+
+// A matrix of zeros, one with a panel of zeros, and one with two zeros in four, stored smaller,
+// with the same weights as in full.
+TEST_F(CompileTest, ZerosAreLeftOutWithoutLoss) {
+  const std::string all = "blk.0.ffn_up.weight", some = "blk.0.ffn_down.weight",
+                    pairs = "blk.1.ffn_up.weight";
+  MemoryCheckpoint checkpoint;
+  for (std::int64_t i = 0; i < 80 * 96; ++i) checkpoint.set(all, i, 0.0f);
+  for (std::int64_t i = 0; i < 16 * 80; ++i) checkpoint.set(some, i, 0.0f);
+  for (std::int64_t i = 0; i < 80 * 96; ++i) {
+    if (i % 4 < 2) checkpoint.set(pairs, i, 0.0f);
+  }
+  request_.recipe = "q4_0";
+  request_.sparse = false;
+  must_compile(checkpoint);
+  const Opened full(request_.out_path);
+  request_.sparse = true;
+  request_.out_path = (folder_ / "sparse.pte").string();
+  must_compile(checkpoint);
+  const Opened sparse(request_.out_path);
+  const Plan full_plan = full.plan("decode"), sparse_plan = sparse.plan("decode");
+  for (const std::string& key : {all, some, pairs}) {
+    const PlanWeight& weight = plan_weight(sparse_plan, key);
+    EXPECT_LT(sparse.file.named_data(key)->size(), full.file.named_data(key)->size()) << key;
+    for (std::int64_t row = 0; row < weight.n_rows; ++row) {
+      ASSERT_EQ(sparse_row(sparse, weight, row), packed_row(full, plan_weight(full_plan, key), row))
+          << key << " row " << row;
+    }
+  }
+  EXPECT_EQ(plan_weight(sparse_plan, pairs).encoding, Encoding::kQ4S24);
+  EXPECT_EQ(plan_weight(sparse_plan, all).encoding, Encoding::kQ4S24);  // zeros are pairs as well
+  EXPECT_EQ(plan_weight(sparse_plan, some).encoding, Encoding::kQ4);
 }
 
 TEST_F(CompileTest, WideningIsExactAndNarrowingRounds) {

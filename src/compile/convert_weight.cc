@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "tensor/float16.h"
 #include "tensor/packing.h"
+#include "tensor/pairs.h"
 #include "tensor/row_codes.h"
 
 namespace cria {
@@ -67,6 +69,7 @@ bool is_exact(StorageType stored, Encoding encoding) {
 struct WeightConverter::Scratch {
   std::vector<float> floats;
   std::vector<RowCodes> rows;
+  std::optional<RowCodes> plain;  // before they become pairs
 };
 
 WeightConverter::WeightConverter(const StoredWeight& stored, Encoding encoding, Way way)
@@ -83,7 +86,7 @@ Result<WeightConverter> WeightConverter::create(const StoredWeight& stored, Enco
     way = Way::kRoundFloats;
   } else if (carries_codes(stored, encoding)) {
     way = Way::kCarryCodes;
-  } else if (!can_quantize(encoding)) {
+  } else if (!can_quantize(encoding) && encoding_spec(encoding).codebook != Codebook::kPairs) {
     return unsupported("{}: {} cannot be made from {}", stored.file_name,
                        encoding_spec(encoding).name, storage_spec(stored.type).name);
   }
@@ -122,12 +125,24 @@ Status WeightConverter::convert_panel(std::int64_t panel, std::span<std::byte> o
       continue;
     }
     decode_stored_row(stored_->type, stored_->row(first + i), scratch.floats);
-    Result<QuantizeError> row_error = quantize_row(scratch.floats, codes);
+    Result<QuantizeError> row_error = quantize(scratch, codes);
     if (!row_error.ok()) return in_row(first + i, std::move(row_error).status());
     error.add(*row_error);
   }
   pack_panel(std::span(scratch.rows).first(n_rows), out);
   return Status();
+}
+
+Result<QuantizeError> WeightConverter::quantize(Scratch& scratch, RowCodes& codes) const {
+  if (encoding_spec(encoding_).codebook != Codebook::kPairs) {
+    return quantize_row(scratch.floats, codes);
+  }
+  const Encoding plain = encoding_ == Encoding::kQ4S24 ? Encoding::kQ4 : Encoding::kQ8;
+  if (!scratch.plain) scratch.plain.emplace(plain, stored_->n_cols);
+  CRIA_ASSIGN_OR_RETURN(const QuantizeError error, quantize_row(scratch.floats, *scratch.plain));
+  if (pairs_of_codes(*scratch.plain, codes)) return error;
+  return bad_input("more than two of four columns are not zero, expected at most two for {}",
+                   encoding_spec(encoding_).name);
 }
 
 Status WeightConverter::round_floats(std::int64_t first, int n_rows, std::span<std::byte> out,

@@ -43,6 +43,8 @@ class WeightConverter {
                        QuantizeError& error) const;
   Status round_floats(std::int64_t row, int n_rows, std::span<std::byte> out, Scratch& scratch,
                       QuantizeError& error) const;
+  // scratch.floats -> codes.
+  Result<QuantizeError> quantize(Scratch& scratch, RowCodes& codes) const;
   Status in_row(std::int64_t row, Status status) const;
 
   const StoredWeight* stored_;

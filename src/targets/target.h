@@ -75,6 +75,9 @@ class Target {
   virtual TargetLimits limits() const = 0;
   virtual Support supports(const ir::Graph& graph, const ir::Op& op) const = 0;
   virtual Support supports(Encoding encoding) const = 0;
+  // Whether its delegate reads matrices without their zero blocks (tensor/zero_blocks.h), and pairs
+  // (tensor/pairs.h) in place of the plain codes that a recipe asks for.
+  virtual bool takes_sparse() const { return false; }
 
   // A whole method, lowered and verified, as a blob. kUnsupported names the first op that the
   // target does not take and the reason. Deterministic.

@@ -105,6 +105,7 @@ void add_compile(CLI::App& app, Command& selected) {
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 24));
   command->add_option("--act", options.activations, "default activations: a8 or a16")
       ->check(CLI::IsMember({"a8", "a16"}));
+  command->add_flag("!--no-sparse", options.sparse, "store zeros like all other weights");
   command->add_option("--tokenizer", options.tokenizer_path,
                       "tokenizer file, in place of the checkpoint's own");
   add_cache_types(*command, options.cache_type_k, options.cache_type_v);

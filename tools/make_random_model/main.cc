@@ -33,6 +33,8 @@ struct Arguments {
   std::string tokenizer_path;
   std::string activations = "a8";
   std::int64_t max_context = 0;
+  RandomZeros zeros;
+  bool sparse = true;
   int n_threads = 0;
 
   bool to_program() const { return out_path.ends_with(".pte"); }
@@ -65,7 +67,7 @@ std::vector<std::string> storage_names() {
 // How layers are stored: as asked for; else in the form that the recipe carries over as it is,
 // since that is several times as fast as quantizing; else as half floats.
 Result<StorageType> storage_type(const Arguments& arguments) {
-  if (!arguments.to_program()) return StorageType::kF16;
+  if (!arguments.to_program() || arguments.zeros.two_in_four) return StorageType::kF16;
   CRIA_ASSIGN_OR_RETURN(const Recipe recipe, Recipe::from_name(arguments.recipe));
   const Encoding wanted = recipe.encoding_for("blk.0.ffn_up.weight", StorageType::kF16);
   for (int i = 0; i < kStorageTypes; ++i) {
@@ -85,6 +87,7 @@ Status write_program(const Arguments& arguments, const RandomCheckpoint& checkpo
   request.max_context = arguments.max_context;
   request.activations = arguments.activations;
   request.n_threads = arguments.n_threads;
+  request.sparse = arguments.sparse;
   request.cria_version = kVersion;
   if (checkpoint.vocabulary() != nullptr) {
     CRIA_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::build(*checkpoint.vocabulary()));
@@ -104,8 +107,9 @@ Status make(const Arguments& arguments) {
     if (arguments.shape == known.name) shape = &known;
   }
   CRIA_ASSIGN_OR_RETURN(const StorageType type, storage_type(arguments));
-  CRIA_ASSIGN_OR_RETURN(const std::unique_ptr<RandomCheckpoint> checkpoint,
-                        RandomCheckpoint::create(*shape, type, arguments.tokenizer_path));
+  CRIA_ASSIGN_OR_RETURN(
+      const std::unique_ptr<RandomCheckpoint> checkpoint,
+      RandomCheckpoint::create(*shape, type, arguments.tokenizer_path, arguments.zeros));
   if (arguments.to_program()) return write_program(arguments, *checkpoint);
   return write_hf_folder(*shape, *checkpoint, arguments.out_path);
 }
@@ -119,6 +123,9 @@ void check_usage(Arguments& arguments) {
   if (!arguments.to_program() && compiles) {
     throw CLI::ValidationError("OUT", "a folder of half floats takes no flags; name a .pte");
   }
+  if (arguments.zeros.two_in_four && !arguments.store.empty()) {
+    throw CLI::ValidationError("--two-in-four", "not together with --store");
+  }
   if (arguments.recipe.empty()) arguments.recipe = "q4";
 }
 
@@ -131,6 +138,12 @@ void add_flags(CLI::App& app, Arguments& arguments) {
       ->check(CLI::IsMember(recipe_names()));
   app.add_option("--store", arguments.store, "layers as this storage type carries them: Q4_K, ...")
       ->check(CLI::IsMember(storage_names()));
+  app.add_option("--zeros", arguments.zeros.block_share,
+                 "share of the layers' blocks of 16 rows and 32 columns that are zero")
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_flag("!--no-sparse", arguments.sparse, "store zeros like all other weights");
+  app.add_flag("--two-in-four", arguments.zeros.two_in_four,
+               "two of four columns are zero; rounds half floats, which takes longer");
   app.add_option("--tokenizer", arguments.tokenizer_path,
                  "tokenizer file or folder to put in (at most the shape's vocabulary)");
   app.add_option("--act", arguments.activations, "activations: a8 or a16")

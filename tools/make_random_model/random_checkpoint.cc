@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <random>
 
 #include "model/expected_weights.h"
 #include "model/resolve.h"
@@ -84,7 +85,8 @@ void fill_block(const StorageSpec& spec, Random& random, std::byte* block) {
 }  // namespace
 
 Result<std::unique_ptr<RandomCheckpoint>> RandomCheckpoint::create(
-    const ModelShape& shape, StorageType type, const std::string& tokenizer_path) {
+    const ModelShape& shape, StorageType type, const std::string& tokenizer_path,
+    const RandomZeros& zeros) {
   std::unique_ptr<RandomCheckpoint> checkpoint(new RandomCheckpoint);
   CRIA_ASSIGN_OR_RETURN(checkpoint->config_, config_of(shape));
   const LlamaConfig& config = checkpoint->config_;
@@ -119,12 +121,46 @@ Result<std::unique_ptr<RandomCheckpoint>> RandomCheckpoint::create(
     } else {
       weight.type = weight.n_rows == config.n_vocab ? embedding_type : type;
       weight.bytes = checkpoint->window(weight.type, weight.n_rows, weight.n_cols);
+      if (zeros.any() && weight.n_rows != config.n_vocab) {
+        CRIA_ASSIGN_OR_RETURN(weight.bytes, checkpoint->with_zeros(weight, zeros));
+      }
     }
     checkpoint->weights_.push_back(std::move(weight));
   }
   checkpoint->description_ =
       fmt::format("random weights, shape {}, {}", shape.name, storage_spec(type).name);
   return checkpoint;
+}
+
+Result<std::span<const std::byte>> RandomCheckpoint::with_zeros(const StoredWeight& weight,
+                                                                const RandomZeros& zeros) {
+  const StorageSpec& spec = storage_spec(weight.type);
+  AlignedBuffer& memory = zeroed_[{weight.n_rows, weight.n_cols}];
+  if (memory.size_bytes() != 0) return std::span<const std::byte>(memory.bytes());
+  CRIA_ASSIGN_OR_RETURN(memory, AlignedBuffer::allocate(weight.bytes.size()));
+  std::memcpy(memory.data(), weight.bytes.data(), weight.bytes.size());
+  const auto group_bytes =
+      static_cast<std::size_t>(kColumnGroup / spec.block_elements * spec.block_bytes);
+  const std::size_t n_groups = static_cast<std::size_t>(weight.n_cols / kColumnGroup);
+  const std::size_t row_bytes = storage_row_bytes(weight.type, weight.n_cols);
+  const std::size_t element_bytes = static_cast<std::size_t>(spec.block_bytes);
+  std::mt19937 random(7);
+  std::vector<bool> is_zero(n_groups);
+  for (std::int64_t r = 0; r < weight.n_rows; ++r) {
+    std::byte* row = memory.data() + static_cast<std::size_t>(r) * row_bytes;
+    for (std::size_t g = 0; g < n_groups; ++g) {
+      if (r % kPanelRows == 0) is_zero[g] = random() % 1000 < 1000 * zeros.block_share;
+      if (is_zero[g]) std::memset(row + g * group_bytes, 0, group_bytes);
+    }
+    for (std::int64_t k = 0; zeros.two_in_four && k < weight.n_cols; k += 4) {
+      const auto keep = random() % 4;  // this one, and the next
+      for (std::size_t i = 0; i < 4; ++i) {
+        if (i == keep || i == (keep + 1) % 4) continue;
+        std::memset(row + (static_cast<std::size_t>(k) + i) * element_bytes, 0, element_bytes);
+      }
+    }
+  }
+  return std::span<const std::byte>(memory.bytes());
 }
 
 Status RandomCheckpoint::add_field(StorageType type, std::int64_t largest_elements) {

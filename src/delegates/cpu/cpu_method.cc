@@ -1,5 +1,7 @@
 #include "delegates/cpu/cpu_method.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <optional>
@@ -85,7 +87,9 @@ Status CpuMethod::bind_weights() {
     const int code = host_.get_named_data(host_.context, weight.key.c_str(), &data);
     if (code != 0) return bad_input("weight '{}' is not in the program", weight.key);
     const std::optional<std::size_t> expected = expected_bytes(weight);
-    if (!expected || data.size_bytes != *expected) {
+    const bool in_full = expected && data.size_bytes == *expected;
+    if (!in_full && !(weight.packed && expected && data.size_bytes < *expected &&
+                      can_drop_zero_blocks(weight.encoding, weight.n_cols))) {
       return bad_input("weight '{}', {} [{}, {}], has {} bytes, expected {}", weight.key,
                        encoding_spec(weight.encoding).name, weight.n_rows, weight.n_cols,
                        data.size_bytes, expected ? std::to_string(*expected) : "fewer rows");
@@ -96,6 +100,15 @@ Status CpuMethod::bind_weights() {
     }
     CpuWeight bound{weight.encoding, weight.n_rows, weight.n_cols};
     bound.bytes = {static_cast<const std::byte*>(data.data), data.size_bytes};
+    if (!in_full) {
+      Result<ZeroBlocksView> sparse =
+          ZeroBlocksView::open(weight.encoding, weight.n_rows, weight.n_cols, bound.bytes);
+      if (!sparse.ok()) {
+        return std::move(sparse).status().with_context(
+            fmt::format("weight '{}', of {} bytes in full", weight.key, *expected));
+      }
+      bound.sparse = *sparse;
+    }
     if (weight.packed) bound.panel_bytes = panel_layout(weight.encoding, weight.n_cols).size_bytes;
     weights_.push_back(bound);
   }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "cria/delegate.h"
 #include "format/plan/plan.h"
 #include "kernels/kernels.h"
+#include "tensor/zero_blocks.h"
 
 namespace cria {
 
@@ -26,7 +28,8 @@ struct CpuWeight {
   std::int64_t n_rows = 0;
   std::int64_t n_cols = 0;
   std::span<const std::byte> bytes;
-  std::size_t panel_bytes = 0;  // 0 for plain vectors
+  std::size_t panel_bytes = 0;           // 0 for plain vectors
+  std::optional<ZeroBlocksView> sparse;  // `bytes` are without the zero blocks
 
   const float* floats() const { return reinterpret_cast<const float*>(bytes.data()); }
 };

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "delegates/cpu/cpu_method.h"
+#include "delegates/cpu/sparse_linear.h"
 #include "tensor/packing.h"
 
 namespace cria {
@@ -67,6 +68,12 @@ void CpuMethod::run(const PlanOp& op, const CpuCall& call) {
 void CpuMethod::embed(const PlanOp& op, const CpuCall& call) {
   const CpuWeight& table = weights_[op.weights[0]];
   parallel_for(call.n_tokens(), [&](std::int64_t t) {
+    if (table.sparse) {
+      std::vector<std::byte> panel(table.panel_bytes);
+      table.sparse->fill_panel(call.tokens[t] / kPanelRows, panel);
+      return decode_packed_row(table.encoding, panel, table.n_cols, call.tokens[t] % kPanelRows,
+                               {row(op.out, call, t), static_cast<std::size_t>(table.n_cols)});
+    }
     decode_packed_row(table.encoding, table.bytes, table.n_cols, call.tokens[t],
                       {row(op.out, call, t), static_cast<std::size_t>(table.n_cols)});
   });
@@ -110,33 +117,39 @@ void CpuMethod::linear_rows(const PlanOp& op, const CpuCall& call, std::size_t w
   const CpuWeight& weight = weights_[op.weights[weight_slot]];
   std::int64_t column = op.column + first_panel * kPanelRows;
   for (std::size_t i = 0; i < weight_slot; ++i) column += weights_[op.weights[i]].n_rows;
-  const std::byte* panels =
-      weight.bytes.data() + static_cast<std::size_t>(first_panel) * weight.panel_bytes;
+  const std::byte* panels = nullptr;
+  if (!weight.sparse) {
+    panels = weight.bytes.data() + static_cast<std::size_t>(first_panel) * weight.panel_bytes;
+  }
   const std::int64_t n_out =
       std::min(n_panels * kPanelRows, weight.n_rows - first_panel * kPanelRows);
   float* out = row(op.out, call, 0) + column;
   if (quantizes(weight)) {
-    kernels_.linear_a8({.encoding = weight.encoding,
-                        .panels = panels,
-                        .n_rows = n_out,
-                        .n_cols = weight.n_cols,
-                        .codes = reinterpret_cast<const std::int8_t*>(codes_.data()),
-                        .blocks = reinterpret_cast<const A8Block*>(blocks_.data()),
-                        .n_tokens = n_rows(op.x, call),
-                        .out = out,
-                        .out_stride = plan_.buffers[op.out].width,
-                        .accumulate = op.accumulate});
+    const LinearA8Args args = {.encoding = weight.encoding,
+                               .panels = panels,
+                               .n_rows = n_out,
+                               .n_cols = weight.n_cols,
+                               .codes = reinterpret_cast<const std::int8_t*>(codes_.data()),
+                               .blocks = reinterpret_cast<const A8Block*>(blocks_.data()),
+                               .n_tokens = n_rows(op.x, call),
+                               .out = out,
+                               .out_stride = plan_.buffers[op.out].width,
+                               .accumulate = op.accumulate};
+    weight.sparse ? sparse_linear_a8(kernels_, *weight.sparse, first_panel, args)
+                  : kernels_.linear_a8(args);
   } else {
-    kernels_.linear_a16({.encoding = weight.encoding,
-                         .panels = panels,
-                         .n_rows = n_out,
-                         .n_cols = weight.n_cols,
-                         .x = row(op.x, call, 0),
-                         .x_stride = plan_.buffers[op.x].width,
-                         .n_tokens = n_rows(op.x, call),
-                         .out = out,
-                         .out_stride = plan_.buffers[op.out].width,
-                         .accumulate = op.accumulate});
+    const LinearA16Args args = {.encoding = weight.encoding,
+                                .panels = panels,
+                                .n_rows = n_out,
+                                .n_cols = weight.n_cols,
+                                .x = row(op.x, call, 0),
+                                .x_stride = plan_.buffers[op.x].width,
+                                .n_tokens = n_rows(op.x, call),
+                                .out = out,
+                                .out_stride = plan_.buffers[op.out].width,
+                                .accumulate = op.accumulate};
+    weight.sparse ? sparse_linear_a16(kernels_, *weight.sparse, first_panel, args)
+                  : kernels_.linear_a16(args);
   }
 }
 

@@ -29,6 +29,7 @@ class CpuTarget final : public Target {
   }
 
   Support supports(Encoding) const override { return {true, ""}; }
+  bool takes_sparse() const override { return true; }
 
   Result<CompiledMethod> compile(const ir::Graph& graph,
                                  const MethodRequest& request) const override {
