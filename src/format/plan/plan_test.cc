@@ -198,7 +198,7 @@ constexpr ByteRule kByteRules[] = {
     {"kv type", kKvTypesOffset, 2, "type of keys is 2, expected 0 to 1", ErrorCode::kBadInput},
     {"count", kWeightCountOffset, 0xffffffff, "weight count is 4294967295", ErrorCode::kBadInput},
     {"key", kWeightCountOffset + 4, 0xffffff00, "weight key", ErrorCode::kBadInput},
-    {"encoding", kWeightCountOffset + 8 + 5, 0x112, "has encoding 18", ErrorCode::kBadInput},
+    {"encoding", kWeightCountOffset + 8 + 5, 0x1ff, "has encoding 255", ErrorCode::kBadInput},
     {"flag", kWeightCountOffset + 8 + 5, 0x203, "weight packed is 2", ErrorCode::kBadInput},
 };
 
