@@ -1,4 +1,5 @@
-// attention with AVX-512 VNNI. Half floats are left to the code of AVX2; softmax goes by sixteens.
+// attention with AVX-512 VNNI. A register of keys as half floats is two positions of eight columns,
+// which keeps the order of the specification's eight sums.
 //
 // vpdpbusd takes int8 values as they lie in the cache: a register is 16 columns of 4 positions. It
 // wants the other factor unsigned, so the weights' 14 bits are cut into planes of 8 and 6:
@@ -142,9 +143,124 @@ inline void add_row_codes(Block& block, const float* scales, int r, std::int64_t
   add_codes<kRows>(panels, weights, d, &block.rows[r]);
 }
 
+// --- half floats ---------------------------------------------------------------------------------
+
+constexpr int kScorePairs = 4;  // of positions: 2 heads x 4 pairs = 8 sums
+
+inline __m512 twice(const float* at) {
+  const __m256i v = _mm256_castps_si256(_mm256_loadu_ps(at));
+  return _mm512_castsi512_ps(_mm512_inserti64x4(_mm512_castsi256_si512(v), v, 1));
+}
+
+// Eight columns of two positions.
+inline __m512 load_two(const std::uint16_t* first, const std::uint16_t* second) {
+  const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(first));
+  const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(second));
+  return _mm512_cvtph_ps(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1));
+}
+
+// As avx2::score_halves.
+template <int kHeads>
+inline void score_halves(const AttentionArgs& args, const float* q, std::int64_t p0, int n,
+                         float (*scores)[kTile]) {
+  const std::int64_t dim = args.head_dim;
+  const auto* keys = reinterpret_cast<const std::uint16_t*>(args.k);
+  const __m128 scale = _mm_set1_ps(args.scale);
+  for (int i = 0; i < n; i += 2 * kScorePairs) {
+    const std::uint16_t* k[2 * kScorePairs];
+    CRIA_UNROLL
+    for (int p = 0; p < 2 * kScorePairs; ++p) {  // past the end: the last again, not used
+      k[p] = keys + (p0 + (i + p < n ? i + p : n - 1)) * dim;
+    }
+    __m512 dot[kHeads][kScorePairs];
+    CRIA_UNROLL
+    for (int h = 0; h < kHeads; ++h) {
+      CRIA_UNROLL
+      for (int p = 0; p < kScorePairs; ++p) dot[h][p] = _mm512_setzero_ps();
+    }
+    for (std::int64_t d = 0; d < dim; d += 8) {
+      __m512 query[kHeads];
+      CRIA_UNROLL
+      for (int h = 0; h < kHeads; ++h) query[h] = twice(q + h * dim + d);
+      CRIA_UNROLL
+      for (int p = 0; p < kScorePairs; ++p) {
+        const __m512 key = load_two(k[2 * p] + d, k[2 * p + 1] + d);
+        CRIA_UNROLL
+        for (int h = 0; h < kHeads; ++h) dot[h][p] = _mm512_fmadd_ps(query[h], key, dot[h][p]);
+      }
+    }
+    CRIA_UNROLL
+    for (int h = 0; h < kHeads; ++h) {
+      CRIA_UNROLL
+      for (int p = 0; p < kScorePairs; p += 2) {
+        const __m128 sums = avx2::sums_of_lanes(low_half(dot[h][p]), high_half(dot[h][p]),
+                                                low_half(dot[h][p + 1]), high_half(dot[h][p + 1]));
+        _mm_storeu_ps(scores[h] + i + 2 * p, _mm_mul_ps(sums, scale));
+      }
+    }
+  }
+}
+
+// As avx2::add_halves, for kVectors times 16 columns.
+template <int kHeads, int kVectors>
+inline void add_halves(const AttentionArgs& args, const float (*weights)[kTile], std::int64_t p0,
+                       int n, std::int64_t d, Row* rows) {
+  __m512 acc[kHeads][kVectors];
+  CRIA_UNROLL
+  for (int h = 0; h < kHeads; ++h) {
+    CRIA_UNROLL
+    for (int j = 0; j < kVectors; ++j) acc[h][j] = _mm512_loadu_ps(rows[h].acc + d + 16 * j);
+  }
+  const auto* v = reinterpret_cast<const std::uint16_t*>(args.v) + p0 * args.head_dim + d;
+  for (int i = 0; i < n; ++i, v += args.head_dim) {
+    CRIA_UNROLL
+    for (int j = 0; j < kVectors; ++j) {
+      const __m512 value = load_halves(v + 16 * j);
+      CRIA_UNROLL
+      for (int h = 0; h < kHeads; ++h) {
+        acc[h][j] = _mm512_fmadd_ps(_mm512_set1_ps(weights[h][i]), value, acc[h][j]);
+      }
+    }
+  }
+  CRIA_UNROLL
+  for (int h = 0; h < kHeads; ++h) {
+    CRIA_UNROLL
+    for (int j = 0; j < kVectors; ++j) _mm512_storeu_ps(rows[h].acc + d + 16 * j, acc[h][j]);
+  }
+}
+
+template <int kHeads>
+inline void add_row_halves(Block& block, int r, std::int64_t p0) {
+  constexpr int kMost = 4;
+  const std::int64_t dim = block.args.head_dim;
+  const int n = block.rows[r].n_in_tile(p0);
+  std::int64_t d = 0;
+  for (; d + 16 * kMost <= dim; d += 16 * kMost) {
+    add_halves<kHeads, kMost>(block.args, block.scores + r, p0, n, d, &block.rows[r]);
+  }
+  for (; d + 16 <= dim; d += 16) {
+    add_halves<kHeads, 1>(block.args, block.scores + r, p0, n, d, &block.rows[r]);
+  }
+  for (; d < dim; d += 8) {
+    avx2::add_halves<kHeads, 1>(block.args, block.scores + r, p0, n, d, &block.rows[r]);
+  }
+}
+
 // What attention/block.h leaves open.
-struct Avx512Attention : avx2::HalfAttention {
+struct Avx512Attention {
+  static void quantize_a8(const QuantizeA8Args& args) { quantize_a8_avx2(args); }
   static void linear_a8(const LinearA8Args& args) { CRIA_AVX512VNNI_NAME(linear_a8)(args); }
+
+  template <int kHeads>
+  static void score_halves(const AttentionArgs& args, const float* q, std::int64_t p0, int n,
+                           float (*scores)[kTile]) {
+    avx512::score_halves<kHeads>(args, q, p0, n, scores);
+  }
+
+  template <int kHeads>
+  static void add_row_halves(Block& block, int r, std::int64_t p0) {
+    avx512::add_row_halves<kHeads>(block, r, p0);
+  }
 
   static void weigh_tile(float* scores, int n, std::int64_t dim, Row& row) {
     __m512 s[kVectors];
