@@ -17,9 +17,8 @@ namespace {
 constexpr std::int64_t kBlock = HessianFactor::kBlock;
 
 GptqColumns pick_columns() {
-#ifdef CRIA_HAVE_AVX2
-  const Isa isa = best_isa();
-  if (isa == Isa::kAvx2 || isa == Isa::kAvx512Vnni) return gptq_columns_avx2;
+#ifdef CRIA_HAVE_AVX2  // x86: each level includes those before it
+  if (best_isa() != Isa::kGeneric) return gptq_columns_avx2;
 #endif
   return gptq_columns_generic;
 }

@@ -11,11 +11,11 @@ using Matmul = void (*)(const MatmulArgs& args);
 
 Matmul pick_matmul() {
   [[maybe_unused]] const Isa isa = best_isa();
-#ifdef CRIA_HAVE_AVX512VNNI
-  if (isa == Isa::kAvx512Vnni) return matmul_avx512vnni;
+#ifdef CRIA_HAVE_AVX512VNNI  // x86: each level includes those before it
+  if (isa != Isa::kGeneric && isa != Isa::kAvx2) return matmul_avx512vnni;
 #endif
 #ifdef CRIA_HAVE_AVX2
-  if (isa == Isa::kAvx2 || isa == Isa::kAvx512Vnni) return matmul_avx2;
+  if (isa != Isa::kGeneric) return matmul_avx2;
 #endif
   return matmul_generic;
 }
