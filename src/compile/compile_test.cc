@@ -464,6 +464,68 @@ TEST_F(CompileTest, StatisticsAreGivenExactlyWhenTheRecipeUsesThem) {
   expect_error(checkpoint, ErrorCode::kInvalidArgument, "q4_0 has no use for --calibration");
 }
 
+// The same inputs for every linear: columns mix one source, so that errors can make up for each
+// other, and a few are large.
+class MixedInputs : public Statistics {
+ public:
+  MixedInputs(const MemoryCheckpoint& checkpoint, bool has_hessian)
+      : checkpoint_(checkpoint), has_hessian_(has_hessian) {}
+
+  Result<InputStatistics> input_of(std::string_view weight) const override {
+    CRIA_ASSIGN_OR_RETURN(const Matrix hessian, hessian_of(weight));
+    InputStatistics input{100, std::vector<float>(hessian.n_cols),
+                          std::vector<float>(hessian.n_cols, 1.0f), has_hessian_};
+    for (std::int64_t i = 0; i < hessian.n_cols; ++i) input.mean_square[i] = hessian.row(i)[i];
+    return input;
+  }
+  Result<Matrix> hessian_of(std::string_view weight) const override {
+    const std::string name(weight == "output.weight" ? "token_embd.weight" : weight);
+    CRIA_ASSIGN_OR_RETURN(const StoredWeight* stored, checkpoint_.weight(name));
+    Matrix hessian(stored->n_cols, stored->n_cols);
+    const auto size = [](std::int64_t i) { return i % 8 == 0 ? 3.0f : 0.5f; };
+    for (std::int64_t i = 0; i < hessian.n_rows; ++i) {
+      for (std::int64_t j = 0; j < hessian.n_cols; ++j) {
+        hessian.row(i)[j] = size(i) * size(j) * (i == j ? 1.0f : 0.8f);
+      }
+    }
+    return hessian;
+  }
+
+ private:
+  const MemoryCheckpoint& checkpoint_;
+  bool has_hessian_;
+};
+
+double output_error_of(const CompileSummary& summary, std::string_view name) {
+  for (const TensorReport& tensor : summary.tensors) {
+    if (tensor.name == name) return tensor.output_error.value_or(-1);
+  }
+  return -2;
+}
+
+TEST_F(CompileTest, LinearsAreRoundedWithStatistics) {
+  const MemoryCheckpoint checkpoint;
+  const MixedInputs statistics(checkpoint, true);
+  request_.statistics = &statistics;
+  for (const char* recipe : {"q4_0+importance", "iq4_xs+gptq", "q4_0+gptq+importance"}) {
+    request_.recipe = recipe;
+    const CompileSummary summary = must_compile(checkpoint);
+    for (const char* name : {"blk.0.attn_q.weight", "blk.0.ffn_down.weight"}) {
+      const double error = output_error_of(summary, name);
+      EXPECT_GT(error, 0) << recipe << ", " << name;
+      EXPECT_LT(error, 0.05) << recipe << ", " << name;
+    }
+  }
+}
+
+TEST_F(CompileTest, GptqNeedsAHessian) {
+  const MemoryCheckpoint checkpoint;
+  const MixedInputs statistics(checkpoint, false);
+  request_.statistics = &statistics;
+  request_.recipe = "q4_0+gptq";
+  expect_error(checkpoint, ErrorCode::kInvalidArgument, "needs the Hessian");
+}
+
 TEST_F(CompileTest, AnUnsupportedTargetSaysWhy) {
   const Result<CompileSummary> summary =
       compile_checkpoint(MemoryCheckpoint(), null_target(), request_);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "compile/convert_weight.h"
+#include "quantize/rounding.h"
 #include "tensor/packing.h"
 
 namespace cria {
@@ -29,6 +30,7 @@ class Rounding {
         panel_bytes_(panel_layout(rounding.encoding, stored.n_cols).size_bytes) {}
 
   Result<RoundingLoss> run() {
+    CRIA_RETURN_IF_ERROR(load_statistics());
     const std::int64_t unit =
         std::max<std::int64_t>(kPanelRows, row_granularity(model_.edits_of(stored_.name)));
     const std::int64_t step =
@@ -37,12 +39,53 @@ class Rounding {
       const std::int64_t n = std::min(step, stored_.n_rows - first);
       CRIA_ASSIGN_OR_RETURN(const Matrix rows, model_.rows(stored_, first, n));
       const bool dense = encoding_spec(rounding_.encoding).dense();
-      CRIA_RETURN_IF_ERROR(dense ? write_floats(rows, first) : write_codes(rows, first));
+      if (dense) {
+        CRIA_RETURN_IF_ERROR(write_floats(rows, first));
+      } else {
+        CRIA_RETURN_IF_ERROR(with_statistics_ ? write_weighed_codes(rows, first)
+                                              : write_codes(rows, first));
+      }
     }
+    if (output_sum_ > 0) loss_.output_error = output_error_ / output_sum_;
     return loss_;
   }
 
  private:
+  // The factor of the Hessian is made once for all rows; the Hessian itself is not kept.
+  Status load_statistics() {
+    with_statistics_ = !encoding_spec(rounding_.encoding).dense() && uses_statistics(rounding_) &&
+                       model_.has_input(stored_.name);
+    if (!with_statistics_) return Status();
+    if (rounding_.importance) {
+      CRIA_ASSIGN_OR_RETURN(const InputStatistics input, model_.input_of(stored_));
+      importance_ = input.mean_square;
+    }
+    if (rounding_.method != RoundingMethod::kGptq) return Status();
+    CRIA_ASSIGN_OR_RETURN(const Matrix hessian, model_.hessian_of(stored_));
+    Result<HessianFactor> factor = HessianFactor::create(hessian, RoundingRequest{}.damping,
+                                                         ColumnOrder::kByDiagonal, model_.pool());
+    if (!factor.ok()) return std::move(factor).status().with_context(stored_.file_name);
+    factor_ = std::move(*factor);
+    return Status();
+  }
+
+  Status write_weighed_codes(const Matrix& rows, std::int64_t first) {
+    RoundingRequest request;
+    request.method = rounding_.method;
+    request.encoding = rounding_.encoding;
+    request.importance = importance_;
+    request.factor = factor_ ? &*factor_ : nullptr;
+    Result<RoundedMatrix> rounded = round_matrix(rows, request, model_.pool());
+    if (!rounded.ok()) {
+      return std::move(rounded).status().with_context(
+          fmt::format("{}, from row {}", stored_.file_name, first));
+    }
+    loss_.error.add(rounded->error);
+    output_error_ += rounded->output_error;
+    output_sum_ += rounded->output_sum;
+    return write_rows(rounded->rows);
+  }
+
   Status write_codes(const Matrix& rows, std::int64_t first) {
     std::vector<RowCodes> codes(static_cast<std::size_t>(rows.n_rows),
                                 RowCodes(rounding_.encoding, rows.n_cols));
@@ -59,10 +102,15 @@ class Rounding {
     });
     for (Status& status : statuses) CRIA_RETURN_IF_ERROR(std::move(status));
     for (const QuantizeError& error : errors) loss_.error.add(error);
-    return write_panels(rows.n_rows, [&](std::int64_t row, std::int64_t n, auto panel) {
-      pack_panel(std::span(codes).subspan(row, n), panel);
-      return Status();
-    });
+    return write_rows(codes);
+  }
+
+  Status write_rows(std::span<const RowCodes> codes) {
+    return write_panels(static_cast<std::int64_t>(codes.size()),
+                        [&](std::int64_t row, std::int64_t n, auto panel) {
+                          pack_panel(codes.subspan(row, n), panel);
+                          return Status();
+                        });
   }
 
   Status write_floats(const Matrix& rows, std::int64_t first) {
@@ -105,6 +153,10 @@ class Rounding {
   std::size_t panel_bytes_;
   std::vector<std::byte> panels_;
   RoundingLoss loss_;
+  bool with_statistics_ = false;
+  std::vector<float> importance_;
+  std::optional<HessianFactor> factor_;
+  double output_error_ = 0, output_sum_ = 0;
 };
 
 }  // namespace
@@ -123,8 +175,13 @@ Status check_rounding(const EditedModel& model, const StoredWeight& stored,
   if (!spec.dense() && !can_quantize(rounding.encoding)) {
     return unsupported("{}: {} cannot be made from floats", stored.file_name, spec.name);
   }
-  if (!uses_statistics(rounding) || !model.has_input(stored.name)) return Status();
-  return unsupported("{}: rounding with statistics is not compiled yet", stored.name);
+  if (spec.dense() || !uses_statistics(rounding) || !model.has_input(stored.name)) return Status();
+  CRIA_ASSIGN_OR_RETURN(const InputStatistics input, model.input_of(stored));
+  if (rounding.method == RoundingMethod::kGptq && !input.has_hessian) {
+    return invalid_argument("{}: gptq needs the Hessian of its input, the statistics have none",
+                            stored.name);
+  }
+  return Status();
 }
 
 Result<RoundingLoss> round_weight(const EditedModel& model, const StoredWeight& stored,
