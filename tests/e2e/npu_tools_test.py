@@ -1,4 +1,4 @@
-"""What tells people about NPUs and power: `cria devices`, `cria bench --power-profile`."""
+"""What tells people about NPUs and power: `cria devices`, `cria plan`, `cria simulate`, `cria bench --power-profile`."""
 
 import json
 import pathlib
@@ -31,6 +31,32 @@ class Devices(unittest.TestCase):
             done = cria("devices", env={"CRIA_PROFILES": folder})
             self.assertIn("broken.toml: name: 5", done.stderr.decode())
             self.assertIn("sim:hexagon-v79", done.stdout.decode())
+
+
+class Plan(unittest.TestCase):
+    def test_a_plan_of_a_shape(self):
+        plan = json.loads(cria("plan", "1b", "--device", "sim:hexagon-v79", "--place", "linear=npu", "--json").stdout)
+        self.assertEqual({op["device"] for op in plan["ops"] if op["kind"] == "linear"}, {"npu"})
+        self.assertGreater(plan["handoffs_per_call"], 0)
+        free = json.loads(cria("plan", "1b", "--device", "sim:hexagon-v79", "--json").stdout)
+        self.assertGreaterEqual(free["decode_tokens_per_second"], plan["decode_tokens_per_second"])
+        # 4 bits with a scale a row: the published run of this model reads 621.9 MB a token.
+        self.assertAlmostEqual(plan["dram_bytes_per_token"] / 1e6, 622, delta=20)
+
+    def test_what_cannot_be_placed_is_named(self):
+        done = cria("plan", "1b", "--device", "sim:rk3588", "--place", "linear=npu", check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("no mode for weights in q4c", done.stderr.decode())
+        done = cria("plan", "1b", "--place", "softmax=npu", check=False)
+        self.assertIn("softmax", done.stderr.decode())
+
+    def test_simulate_heats_up(self):
+        with tempfile.TemporaryDirectory() as folder:
+            svg = pathlib.Path(folder, "run.svg")
+            run = json.loads(cria("simulate", "1b", "--minutes", 1, "--json", "--svg", svg).stdout)
+            self.assertEqual(len(run["points"]), 60)
+            self.assertGreater(run["points"][-1]["die_c"], run["points"][0]["die_c"])
+            self.assertTrue(svg.read_text().endswith("</svg>\n"))
 
 
 class Power(unittest.TestCase):

@@ -21,5 +21,7 @@ void add_eval(CLI::App& app, Command& selected);
 void add_bench(CLI::App& app, Command& selected);
 void add_profile(CLI::App& app, Command& selected);
 void add_devices(CLI::App& app, Command& selected);
+void add_plan(CLI::App& app, Command& selected);
+void add_simulate(CLI::App& app, Command& selected);
 
 }  // namespace cria::cli

@@ -61,6 +61,8 @@ int main(int argc, char** argv) {
   cria::cli::add_bench(app, selected);
   cria::cli::add_profile(app, selected);
   cria::cli::add_devices(app, selected);
+  cria::cli::add_plan(app, selected);
+  cria::cli::add_simulate(app, selected);
   const int parsed = parse(app, argc, argv);
   if (parsed >= 0) return parsed;
   try {

@@ -1,0 +1,92 @@
+// What a model would do on an NPU that is described by a profile, before anything is compiled for
+// it: where each op runs best, how fast, how hot, at how many joules a token. Figures are estimates
+// in closed form from the profile (docs/npu-profiles.md), one op after the other without prefetch
+// between them; they are not yet held against measurements.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cria/status.h"
+
+namespace cria {
+
+struct NpuModelOptions {
+  // A checkpoint of any kind, a program compiled for the CPU, or a shape without weights: "1b",
+  // "3b".
+  std::string model;
+  std::string device = "sim:hexagon-v79";  // "sim:" and the name or path of a profile
+  // Of checkpoints a recipe ("source": as stored, "q4"), of shapes an encoding for all matrices
+  // ("q4c": 4 bits, one scale a row; the default of shapes).
+  std::string quant;
+  std::int64_t n_context = 512;  // tokens in the cache when a token is decoded
+  std::int64_t n_prompt = 512;   // tokens of the prompt
+  std::int64_t n_generate =
+      128;  // tokens generated after it: how much decoding weighs beside the prompt
+  std::string power_profile = "high_performance";
+  // Ops that must run on a device, by kind or name: {"attention", "npu"}.
+  std::vector<std::pair<std::string, std::string>> pins;
+};
+
+// What an op costs on one device.
+struct NpuOpCost {
+  std::string device;  // "npu", "cpu"
+  bool possible = true;
+  double prefill_us = 0, decode_us = 0;  // of one call
+  std::string
+      bound;  // what a decode step of it waits for: "dma", "matrix", "vector", "host", "cpu"
+  std::string reason;  // why it is not possible
+};
+
+struct NpuPlannedOp {
+  std::string kind;  // "linear"
+  std::string name;  // "blk.3.qkv"
+  int layer = -1;
+  std::string device;
+  std::string
+      reason;  // "pinned", "only there", "cheapest", "cheaper there, but not with the handoffs"
+  std::vector<NpuOpCost> costs;  // of both devices
+};
+
+struct NpuPlanReport {
+  std::string model, device;
+  std::vector<NpuPlannedOp> ops;
+  double prefill_tokens_per_second = 0, decode_tokens_per_second = 0;
+  double first_token_ms = 0;        // of the prompt
+  double joules_per_token = 0;      // decoded: devices, memory, host; no display
+  double dram_bytes_per_token = 0;  // decoded
+  int handoffs_per_call = 0;        // between CPU and NPU
+  double handoff_bytes_per_token = 0;
+  double search_seconds = 0;
+};
+
+// kInvalidArgument, kNotFound: options. kUnsupported: an op that cannot be placed, and why.
+Result<NpuPlanReport> plan_on_npu(const NpuModelOptions& options);
+
+struct NpuSimulatePoint {
+  double seconds = 0, tokens_per_second = 0, die_c = 0, skin_c = 0, joules_per_token = 0, watts = 0;
+  std::string clock_state;
+};
+
+struct NpuSimulateReport {
+  std::string model, device;
+  double minutes = 0;
+  std::int64_t n_context = 0;
+  double tokens = 0;
+  double tokens_per_second = 0;        // over all
+  double first_tokens_per_second = 0;  // before it is warm
+  double last_tokens_per_second = 0;
+  double joules_per_token = 0;      // with the display and the rest of the chip
+  double npu_joules_per_token = 0;  // the NPU's own rail: multipliers, SRAM, static
+  double npu_watts = 0;             // of it, on average
+  double prefill_tokens_per_second = 0;
+  double first_token_ms = 0;
+  std::vector<NpuSimulatePoint> points;  // one a second
+};
+
+// Decodes on the NPU alone for `minutes`, each token with `n_context` before it.
+Result<NpuSimulateReport> simulate_on_npu(const NpuModelOptions& options, double minutes);
+
+}  // namespace cria

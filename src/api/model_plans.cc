@@ -1,0 +1,112 @@
+#include "api/model_plans.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "api/inspect.h"
+#include "base/mapped_file.h"
+#include "base/quote.h"
+#include "compile/methods.h"
+#include "format/pte/pte_reader.h"
+#include "model/checkpoint.h"
+#include "model/inflate.h"
+#include "model/resolve.h"
+#include "quantize/recipe.h"
+#include "runtime/program.h"
+#include "targets/cpu/cpu_target.h"
+
+namespace cria {
+namespace {
+
+constexpr std::int64_t kPrefillChunk = 256;
+
+Result<ModelPlans> plans_of(const LlamaConfig& config,
+                            const std::function<Encoding(const ir::Weight&)>& encoding_of,
+                            std::int64_t prefill_chunk) {
+  MethodsRequest request;
+  request.prefill_chunk = prefill_chunk;
+  request.activations = "a8";
+  request.encoding_of = encoding_of;
+  CRIA_ASSIGN_OR_RETURN(const ProgramMethods program,
+                        compile_methods(config, cpu_target(), request));
+  ModelPlans plans;
+  for (const ProgramMethod& method : program.methods) {
+    if (method.name == "verify") continue;
+    CRIA_ASSIGN_OR_RETURN(Plan plan, decode_plan(method.compiled.blob, method.name));
+    (method.name == "decode" ? plans.decode : plans.prefill) = std::move(plan);
+  }
+  return plans;
+}
+
+Result<Plan> plan_of_method(const Program& program, const char* method) {
+  CRIA_ASSIGN_OR_RETURN(const pte::ExecutionPlan* plan, program.plan(method));
+  if (plan->delegates.size() != 1)
+    return unsupported("{}: method {} has {} delegates, one is expected", program.path(), method,
+                       plan->delegates.size());
+  Result<Plan> decoded = decode_plan(program.pte().delegate_blob(plan->delegates[0]), method);
+  if (decoded.ok()) return decoded;
+  return unsupported("{}: method {} was compiled for {}, expected {}", program.path(), method,
+                     plan->delegates[0].id, kCpuDelegateId);
+}
+
+bool is_program(const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return false;
+  const Result<MappedFile> file = MappedFile::open(path);
+  return file.ok() && is_pte(file->bytes());
+}
+
+Result<ModelPlans> plans_of_program(const std::string& path, const std::string& quant) {
+  if (!quant.empty())
+    return invalid_argument("{}: already compiled, --quant {} needs the checkpoint", path, quant);
+  CRIA_ASSIGN_OR_RETURN(const std::shared_ptr<const Program> program, Program::load(path));
+  ModelPlans plans;
+  plans.description = path;
+  CRIA_ASSIGN_OR_RETURN(plans.decode, plan_of_method(*program, "decode"));
+  CRIA_ASSIGN_OR_RETURN(plans.prefill, plan_of_method(*program, "prefill"));
+  return plans;
+}
+
+Result<ModelPlans> plans_of_checkpoint(const std::string& path, const std::string& quant) {
+  CRIA_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, open_checkpoint(path));
+  CRIA_ASSIGN_OR_RETURN(const Recipe recipe, Recipe::from_name(quant.empty() ? "source" : quant));
+  const auto encoding_of = [&](const ir::Weight& weight) {
+    if (weight.n_rows == 1) return Encoding::kF32;
+    const Result<const StoredWeight*> stored = checkpoint->weight(weight.name);
+    return stored.ok() ? recipe.encoding_for(weight.name, (*stored)->type) : Encoding::kF32;
+  };
+  const std::int64_t chunk = std::min(kPrefillChunk, checkpoint->config().max_context);
+  CRIA_ASSIGN_OR_RETURN(ModelPlans plans, plans_of(checkpoint->config(), encoding_of, chunk));
+  plans.description = path + (quant.empty() ? "" : " " + quant);
+  return plans;
+}
+
+}  // namespace
+
+Result<ModelPlans> plans_of_shape(const LlamaConfig& config, Encoding encoding,
+                                  std::int64_t prefill_chunk) {
+  LlamaConfig whole = config;
+  whole.rope_inverse_frequencies = rope_inverse_frequencies(config.head_dim, RopeScaling());
+  return plans_of(
+      whole,
+      [&](const ir::Weight& weight) { return weight.n_rows == 1 ? Encoding::kF32 : encoding; },
+      prefill_chunk);
+}
+
+Result<ModelPlans> open_model_plans(const std::string& model, const std::string& quant) {
+  for (const NamedShape& shape : named_shapes()) {
+    if (model != shape.name) continue;
+    const std::string name = quant.empty() ? "q4c" : quant;
+    const std::optional<Encoding> encoding = encoding_from_name(name);
+    if (!encoding)
+      return invalid_argument("--quant {} of a shape: expected an encoding, as q4c, q4, q8",
+                              quote(name));
+    CRIA_ASSIGN_OR_RETURN(ModelPlans plans, plans_of_shape(shape.sizes, *encoding, kPrefillChunk));
+    plans.description = model + " " + name;
+    return plans;
+  }
+  CRIA_ASSIGN_OR_RETURN(const std::string path, resolve_model(model));
+  return is_program(path) ? plans_of_program(path, quant) : plans_of_checkpoint(path, quant);
+}
+
+}  // namespace cria

@@ -1,0 +1,26 @@
+// The plans of a model's methods, from a checkpoint, from a program or from a shape alone.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/result.h"
+#include "format/plan/plan.h"
+#include "model/config.h"
+#include "tensor/encoding.h"
+
+namespace cria {
+
+struct ModelPlans {
+  std::string description;  // "1b q4c"
+  Plan prefill, decode;
+};
+
+// `model`, `quant`: as NpuModelOptions says.
+Result<ModelPlans> open_model_plans(const std::string& model, const std::string& quant);
+
+// Of a shape whose matrices are all in one encoding.
+Result<ModelPlans> plans_of_shape(const LlamaConfig& config, Encoding encoding,
+                                  std::int64_t prefill_chunk);
+
+}  // namespace cria

@@ -1,0 +1,233 @@
+#include "npu_plan/place.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/quote.h"
+#include "format/plan/plan_cost.h"
+
+namespace cria {
+namespace {
+
+constexpr double kNever = std::numeric_limits<double>::infinity();
+constexpr std::uint8_t kOnCpu = 1, kOnNpu = 2;
+
+std::uint8_t bit_of(int device) { return device == 0 ? kOnCpu : kOnNpu; }
+
+// Where the last op ran, where the cache of the current layer is, and who has each live buffer (a
+// set of bits).
+struct State {
+  int device = 0;
+  int cache = 0;
+  std::vector<std::uint8_t> has;  // by live buffer, in the order of Search::live_
+  auto operator<=>(const State&) const = default;
+};
+
+// The best way to a state, and its parts.
+struct Way {
+  double cost = kNever;
+  double prefill = 0, decode = 0, bytes = 0;
+  int handoffs = 0;
+  std::size_t before = 0;  // index into the ways of the op before
+  PlaceDevice device = PlaceDevice::kCpu;
+};
+
+class Search {
+ public:
+  Search(const Plan& plan, const PlaceProblem& problem) : plan_(plan), problem_(problem) {}
+
+  Result<PlacedOps> run() {
+    CRIA_RETURN_IF_ERROR(apply_pins());
+    find_last_uses();
+    std::vector<std::pair<State, Way>> now = {{State{}, Way{0, 0, 0, 0, 0, 0, PlaceDevice::kCpu}}};
+    for (std::size_t i = 0; i < plan_.ops.size(); ++i) {
+      CRIA_ASSIGN_OR_RETURN(now, step(i, now));
+      ways_.push_back({});
+      for (const auto& [state, way] : now) ways_.back().push_back(way);
+    }
+    return finish(now);
+  }
+
+ private:
+  Status apply_pins() {
+    allowed_.assign(plan_.ops.size(), kOnCpu | kOnNpu);
+    pinned_.assign(plan_.ops.size(), false);
+    for (const auto& [name, device] : problem_.pins) {
+      bool found = false;
+      for (std::size_t i = 0; i < plan_.ops.size(); ++i) {
+        const PlanOp& op = plan_.ops[i];
+        if (name != plan_op_name(op.kind) && name != plan_op_label(plan_, op)) continue;
+        found = true;
+        pinned_[i] = true;
+        allowed_[i] = bit_of(static_cast<int>(device));
+      }
+      if (!found)
+        return invalid_argument(
+            "--place {}: no op of this kind or name; kinds are embed, rms_norm, linear, rope, "
+            "kv_append, attention, swiglu, add, mul, silu, last_row, output, hadamard",
+            quote(name));
+    }
+    return {};
+  }
+
+  void find_last_uses() {
+    last_use_.assign(plan_.buffers.size(), 0);
+    for (std::size_t i = 0; i < plan_.ops.size(); ++i) {
+      for (const std::uint32_t buffer : {plan_.ops[i].x, plan_.ops[i].y, plan_.ops[i].out})
+        if (buffer != kNoBuffer) last_use_[buffer] = i;
+    }
+  }
+
+  // Buffers that an op reads: kRope and a linear that accumulates read what they write.
+  static std::vector<std::uint32_t> reads(const PlanOp& op) {
+    std::vector<std::uint32_t> buffers;
+    for (const std::uint32_t buffer : {op.x, op.y}) {
+      if (buffer != kNoBuffer) buffers.push_back(buffer);
+    }
+    if (op.out != kNoBuffer && (op.kind == PlanOpKind::kRope || op.accumulate))
+      buffers.push_back(op.out);
+    return buffers;
+  }
+
+  std::size_t live_index(std::uint32_t buffer) const {
+    return static_cast<std::size_t>(std::ranges::find(live_, buffer) - live_.begin());
+  }
+
+  Result<std::vector<std::pair<State, Way>>> step(std::size_t i,
+                                                  const std::vector<std::pair<State, Way>>& from) {
+    const PlanOp& op = plan_.ops[i];
+    if (op.out != kNoBuffer && live_index(op.out) == live_.size()) {
+      live_.push_back(op.out);
+      fresh_ = true;
+    }
+    std::map<State, Way> best;
+    std::string why;
+    for (int device = 0; device < 2; ++device) {
+      const PlaceCost& cost = problem_.costs[device][i];
+      if (!cost.decode_seconds || !cost.prefill_seconds) {
+        why += fmt::format("{}{}: {}", why.empty() ? "" : "; ",
+                           place_device_name(static_cast<PlaceDevice>(device)), cost.reason);
+        continue;
+      }
+      if ((allowed_[i] & bit_of(device)) == 0) continue;
+      for (std::size_t w = 0; w < from.size(); ++w) extend(i, device, w, from[w], best);
+    }
+    if (best.empty()) {
+      return unsupported(
+          "{} {} cannot be placed: {}", plan_op_name(op.kind), plan_op_label(plan_, op),
+          why.empty() ? "its pins contradict each other (a layer's cache lies with one device)"
+                      : why);
+    }
+    fresh_ = false;
+    drop_dead(i, best);
+    return std::vector<std::pair<State, Way>>(best.begin(), best.end());
+  }
+
+  void extend(std::size_t i, int device, std::size_t w, const std::pair<State, Way>& from,
+              std::map<State, Way>& best) const {
+    const PlanOp& op = plan_.ops[i];
+    State state = from.first;
+    Way way = from.second;
+    if (op.kind == PlanOpKind::kAttention && state.cache != device) return;
+    if (op.kind == PlanOpKind::kKvAppend) state.cache = device;
+    if (fresh_) state.has.push_back(0);
+    const PlaceCost& cost = problem_.costs[device][i];
+    way.prefill += *cost.prefill_seconds;
+    way.decode += *cost.decode_seconds;
+    if (state.device != device) add_handoff(device, way);
+    for (const std::uint32_t buffer : reads(op)) {
+      std::uint8_t& has = state.has[live_index(buffer)];
+      if ((has & bit_of(device)) == 0) pass(buffer, way);
+      has |= bit_of(device);
+    }
+    if (op.out != kNoBuffer) state.has[live_index(op.out)] = bit_of(device);
+    state.device = device;
+    way.before = w;
+    way.device = static_cast<PlaceDevice>(device);
+    way.cost = problem_.n_prefill_calls * way.prefill + problem_.n_decode_steps * way.decode;
+    Way& known = best[state];
+    if (way.cost < known.cost) known = way;
+  }
+
+  void add_handoff(int to, Way& way) const {
+    way.prefill += problem_.handoff_seconds[to];
+    way.decode += problem_.handoff_seconds[to];
+    ++way.handoffs;
+  }
+
+  void pass(std::uint32_t buffer, Way& way) const {
+    const double row = static_cast<double>(plan_.buffers[buffer].width) * sizeof(float);
+    const double rows = plan_.buffers[buffer].single_row ? 1 : problem_.prefill_tokens;
+    way.decode += row / problem_.bytes_per_second;
+    way.prefill += row * rows / problem_.bytes_per_second;
+    way.bytes += row;
+  }
+
+  // Forgets who has the buffers that nothing needs any more: states that differ in them alone
+  // become one.
+  void drop_dead(std::size_t i, std::map<State, Way>& best) {
+    std::vector<std::size_t> dead;
+    for (std::size_t k = 0; k < live_.size(); ++k) {
+      if (last_use_[live_[k]] <= i) dead.push_back(k);
+    }
+    if (dead.empty()) return;
+    std::map<State, Way> merged;
+    for (const auto& [state, way] : best) {
+      State less = state;
+      for (auto k = dead.rbegin(); k != dead.rend(); ++k)
+        less.has.erase(less.has.begin() + static_cast<std::ptrdiff_t>(*k));
+      Way& known = merged[less];
+      if (way.cost < known.cost) known = way;
+    }
+    for (auto k = dead.rbegin(); k != dead.rend(); ++k)
+      live_.erase(live_.begin() + static_cast<std::ptrdiff_t>(*k));
+    best = std::move(merged);
+  }
+
+  PlacedOps finish(std::vector<std::pair<State, Way>>& ends) const {
+    std::size_t best = 0;
+    for (std::size_t e = 0; e < ends.size(); ++e) {
+      Way& way = ends[e].second;
+      if (ends[e].first.device == 1) {
+        add_handoff(0, way);
+        way.cost = problem_.n_prefill_calls * way.prefill + problem_.n_decode_steps * way.decode;
+      }
+      if (way.cost < ends[best].second.cost) best = e;
+    }
+    const Way& end = ends[best].second;
+    PlacedOps placed;
+    placed.pinned = pinned_;
+    placed.prefill_seconds = end.prefill;
+    placed.decode_seconds = end.decode;
+    placed.n_handoffs = end.handoffs;
+    placed.handoff_bytes = end.bytes;
+    placed.device.resize(plan_.ops.size());
+    for (std::size_t i = plan_.ops.size(); i-- > 0;) {
+      const Way& way = ways_[i][best];
+      placed.device[i] = way.device;
+      best = way.before;
+    }
+    return placed;
+  }
+
+  const Plan& plan_;
+  const PlaceProblem& problem_;
+  std::vector<std::uint8_t> allowed_;
+  std::vector<bool> pinned_;
+  std::vector<std::size_t> last_use_;   // by buffer: the op
+  std::vector<std::uint32_t> live_;     // buffers that are still needed
+  bool fresh_ = false;                  // the current op has made the last of them
+  std::vector<std::vector<Way>> ways_;  // by op
+};
+
+}  // namespace
+
+const char* place_device_name(PlaceDevice device) {
+  return device == PlaceDevice::kCpu ? "cpu" : "npu";
+}
+
+Result<PlacedOps> place_ops(const Plan& plan, const PlaceProblem& problem) {
+  return Search(plan, problem).run();
+}
+
+}  // namespace cria

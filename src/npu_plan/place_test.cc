@@ -1,0 +1,131 @@
+#include "npu_plan/place.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "format/plan/plan_cost.h"
+#include "format/plan/plan_example.h"
+
+namespace cria {
+namespace {
+
+using testing::HasSubstr;
+
+PlaceProblem random_problem(const Plan& plan, int seed) {
+  std::mt19937 random(static_cast<unsigned>(seed));
+  std::uniform_real_distribution<double> cost(1e-6, 1e-3);
+  PlaceProblem problem;
+  problem.n_prefill_calls = 2;
+  problem.n_decode_steps = 5;
+  problem.handoff_seconds[0] = cost(random) * 0.3;
+  problem.handoff_seconds[1] = cost(random) * 0.3;
+  problem.bytes_per_second = 1e6;
+  problem.prefill_tokens = 4;
+  for (auto& costs : problem.costs) {
+    for (std::size_t i = 0; i < plan.ops.size(); ++i) {
+      PlaceCost op;
+      op.prefill_seconds = cost(random);
+      op.decode_seconds = cost(random);
+      costs.push_back(op);
+    }
+  }
+  return problem;
+}
+
+// The cost of a given map, counted op by op without any search: nullopt if an append and its
+// attention part.
+std::optional<double> cost_of(const Plan& plan, const PlaceProblem& problem, unsigned map) {
+  std::vector<unsigned> has(plan.buffers.size(), 0);
+  double prefill = 0, decode = 0;
+  unsigned last = 0, cache = 0;
+  for (std::size_t i = 0; i < plan.ops.size(); ++i) {
+    const PlanOp& op = plan.ops[i];
+    const unsigned device = map >> i & 1u;
+    if (op.kind == PlanOpKind::kKvAppend) cache = device;
+    if (op.kind == PlanOpKind::kAttention && cache != device) return std::nullopt;
+    const auto handoff = device != last ? problem.handoff_seconds[device] : 0.0;
+    prefill += *problem.costs[device][i].prefill_seconds + handoff;
+    decode += *problem.costs[device][i].decode_seconds + handoff;
+    std::vector<std::uint32_t> reads = {op.x, op.y};
+    if (op.kind == PlanOpKind::kRope || op.accumulate) reads.push_back(op.out);
+    for (const std::uint32_t buffer : reads) {
+      if (buffer == kNoBuffer || (has[buffer] >> device & 1u) != 0) continue;
+      const double row =
+          4.0 * static_cast<double>(plan.buffers[buffer].width) / problem.bytes_per_second;
+      decode += row;
+      prefill += row * (plan.buffers[buffer].single_row ? 1 : problem.prefill_tokens);
+      has[buffer] |= 1u << device;
+    }
+    if (op.out != kNoBuffer) has[op.out] = 1u << device;
+    last = device;
+  }
+  if (last == 1) {
+    prefill += problem.handoff_seconds[0];
+    decode += problem.handoff_seconds[0];
+  }
+  return problem.n_prefill_calls * prefill + problem.n_decode_steps * decode;
+}
+
+// Exact: no map of all that there are is cheaper.
+TEST(PlaceOps, EqualsTheBestOfAllMaps) {
+  const Plan plan = example_plan();
+  ASSERT_LE(plan.ops.size(), 18u);
+  for (int seed = 0; seed < 8; ++seed) {
+    const PlaceProblem problem = random_problem(plan, seed);
+    double best = 1e9;
+    for (unsigned map = 0; map < 1u << plan.ops.size(); ++map)
+      best = std::min(best, cost_of(plan, problem, map).value_or(1e9));
+    const auto placed = place_ops(plan, problem);
+    ASSERT_TRUE(placed.ok()) << placed.status().message();
+    EXPECT_NEAR(problem.n_prefill_calls * placed->prefill_seconds +
+                    problem.n_decode_steps * placed->decode_seconds,
+                best, best * 1e-12)
+        << seed;
+    unsigned map = 0;
+    for (std::size_t i = 0; i < plan.ops.size(); ++i)
+      map |= static_cast<unsigned>(placed->device[i]) << i;
+    EXPECT_NEAR(*cost_of(plan, problem, map), best, best * 1e-12) << seed;
+  }
+}
+
+TEST(PlaceOps, PinsHold) {
+  const Plan plan = example_plan();
+  PlaceProblem problem = random_problem(plan, 1);
+  for (const PlaceDevice device : {PlaceDevice::kCpu, PlaceDevice::kNpu}) {
+    problem.pins = {{"linear", device}};
+    const auto placed = place_ops(plan, problem);
+    ASSERT_TRUE(placed.ok()) << placed.status().message();
+    for (std::size_t i = 0; i < plan.ops.size(); ++i) {
+      const bool linear = plan.ops[i].kind == PlanOpKind::kLinear;
+      EXPECT_EQ(placed->pinned[i], linear);
+      if (linear) {
+        EXPECT_EQ(placed->device[i], device);
+      }
+    }
+  }
+  problem.pins = {{"softmax", PlaceDevice::kCpu}};
+  const auto unknown = place_ops(plan, problem);
+  ASSERT_FALSE(unknown.ok());
+  EXPECT_EQ(unknown.status().code(), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(unknown.status().message(), HasSubstr("softmax"));
+}
+
+TEST(PlaceOps, AnOpThatOneDeviceLacksGoesToTheOther) {
+  const Plan plan = example_plan();
+  PlaceProblem problem = random_problem(plan, 2);
+  problem.costs[1][0] = {std::nullopt, std::nullopt, EstimateBound::kCpu, EstimateBound::kCpu,
+                         "no such engine"};
+  const auto placed = place_ops(plan, problem);
+  ASSERT_TRUE(placed.ok());
+  EXPECT_EQ(placed->device[0], PlaceDevice::kCpu);
+  problem.pins = {{plan_op_name(plan.ops[0].kind), PlaceDevice::kNpu}};
+  const auto refused = place_ops(plan, problem);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.status().code(), ErrorCode::kUnsupported);
+  EXPECT_THAT(refused.status().message(), HasSubstr("no such engine"));
+}
+
+}  // namespace
+}  // namespace cria

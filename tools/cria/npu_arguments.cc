@@ -1,0 +1,25 @@
+#include "npu_arguments.h"
+
+#include "model_arguments.h"
+
+namespace cria::cli {
+
+void add_npu_arguments(CLI::App& command, NpuModelOptions& options) {
+  const auto sizes = CLI::Range(std::int64_t{1}, std::int64_t{1} << 24);
+  command
+      .add_option("MODEL", options.model,
+                  "a checkpoint, a .pte for the CPU, or a shape without weights: 1b, 3b")
+      ->required();
+  command.add_option("--device", options.device,
+                     "sim:NAME or sim:PATH of a profile (cria devices)");
+  command.add_option("--quant", options.quant,
+                     "recipe of a checkpoint; encoding of a shape (default q4c)");
+  command.add_option("-c,--ctx", options.n_context, "tokens before one that is decoded")
+      ->check(sizes);
+  command.add_option("-p,--n-prompt", options.n_prompt, "tokens of the prompt")->check(sizes);
+  command.add_option("-n,--n-gen", options.n_generate, "tokens generated after it")->check(sizes);
+  command.add_option("--power-profile", options.power_profile, "clock states of the device")
+      ->check(power_profiles());
+}
+
+}  // namespace cria::cli

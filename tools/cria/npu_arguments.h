@@ -1,0 +1,13 @@
+// The flags that `cria plan` and `cria simulate` share.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include "cria/npu.h"
+
+namespace cria::cli {
+
+// MODEL, --device, --quant, --ctx, -p, -n, --power-profile.
+void add_npu_arguments(CLI::App& command, NpuModelOptions& options);
+
+}  // namespace cria::cli

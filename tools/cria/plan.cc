@@ -1,0 +1,123 @@
+// `cria plan MODEL --device sim:X`: where each op runs best, and what comes of it.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "commands.h"
+#include "cria/npu.h"
+#include "npu_arguments.h"
+#include "terminal.h"
+
+namespace cria::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string dump(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+Json op_json(const NpuPlannedOp& op) {
+  Json costs = Json::array();
+  for (const NpuOpCost& cost : op.costs) {
+    costs.push_back({{"device", cost.device},
+                     {"possible", cost.possible},
+                     {"prefill_us", cost.prefill_us},
+                     {"decode_us", cost.decode_us},
+                     {"bound", cost.bound},
+                     {"reason", cost.reason}});
+  }
+  return {{"kind", op.kind},     {"name", op.name},     {"layer", op.layer},
+          {"device", op.device}, {"reason", op.reason}, {"costs", costs}};
+}
+
+std::string json_text(const NpuPlanReport& report) {
+  Json ops = Json::array();
+  for (const NpuPlannedOp& op : report.ops) ops.push_back(op_json(op));
+  return dump({{"model", report.model},
+               {"device", report.device},
+               {"prefill_tokens_per_second", report.prefill_tokens_per_second},
+               {"decode_tokens_per_second", report.decode_tokens_per_second},
+               {"first_token_ms", report.first_token_ms},
+               {"joules_per_token", report.joules_per_token},
+               {"dram_bytes_per_token", report.dram_bytes_per_token},
+               {"handoffs_per_call", report.handoffs_per_call},
+               {"handoff_bytes_per_token", report.handoff_bytes_per_token},
+               {"search_seconds", report.search_seconds},
+               {"ops", ops}});
+}
+
+std::string cost_text(const NpuOpCost& cost) {
+  return cost.possible ? fmt::format("{:.1f}", cost.decode_us) : std::string("-");
+}
+
+std::string people_text(const NpuPlanReport& report) {
+  std::string text = fmt::format("{} on {} (estimates, microseconds of one decode step)\n\n",
+                                 report.model, report.device);
+  text += fmt::format("{:<10} {:<28} {:<4} {:>10} {:>10} {:<7} {}\n", "op", "", "on", "npu", "cpu",
+                      "bound", "why");
+  for (const NpuPlannedOp& op : report.ops) {
+    std::string bound;
+    for (const NpuOpCost& cost : op.costs) {
+      if (cost.device == op.device) bound = cost.bound;
+    }
+    text += fmt::format("{:<10} {:<28} {:<4} {:>10} {:>10} {:<7} {}\n", op.kind, op.name, op.device,
+                        cost_text(op.costs[0]), cost_text(op.costs[1]), bound, op.reason);
+  }
+  text += fmt::format("\nprefill {:.1f} tok/s, first token after {:.1f} ms; decode {:.2f} tok/s\n",
+                      report.prefill_tokens_per_second, report.first_token_ms,
+                      report.decode_tokens_per_second);
+  text += fmt::format(
+      "{:.1f} mJ and {} of DRAM traffic a token; {} handoffs a call, {} of activations a token\n",
+      1e3 * report.joules_per_token,
+      format_bytes(static_cast<std::uint64_t>(report.dram_bytes_per_token)),
+      report.handoffs_per_call,
+      format_bytes(static_cast<std::uint64_t>(report.handoff_bytes_per_token)));
+  return text;
+}
+
+struct Arguments {
+  NpuModelOptions options;
+  std::string place;  // "attention=npu,linear=cpu"
+  bool json = false;
+};
+
+// "attention=npu,linear=cpu".
+Status read_pins(Arguments& arguments) {
+  std::string_view rest = arguments.place;
+  while (!rest.empty()) {
+    const std::string_view pin = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(pin.size() + 1, rest.size()));
+    const std::size_t equals = pin.find('=');
+    if (equals == 0 || equals == std::string_view::npos)
+      return Status(ErrorCode::kInvalidArgument,
+                    fmt::format("--place {:?}: expected OP=DEVICE", pin));
+    arguments.options.pins.emplace_back(pin.substr(0, equals), pin.substr(equals + 1));
+  }
+  return {};
+}
+
+int run(Arguments& arguments) {
+  Status status = read_pins(arguments);
+  if (!status.ok()) return fail(status);
+  const Result<NpuPlanReport> report = plan_on_npu(arguments.options);
+  if (!report.ok()) return fail(report.status());
+  status = write_stdout(arguments.json ? json_text(*report) : people_text(*report));
+  return status.ok() ? 0 : fail(status);
+}
+
+}  // namespace
+
+void add_plan(CLI::App& app, Command& selected) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand(
+      "plan", "where each op runs best on a device with an NPU, and how fast that is");
+  add_npu_arguments(*command, arguments->options);
+  command->add_option(
+      "--place", arguments->place,
+      "ops that must run on a device, by kind or name: attention=npu,blk.0.qkv=cpu");
+  command->add_flag("--json", arguments->json, "as JSON");
+  command->callback([arguments, &selected] { selected = [arguments] { return run(*arguments); }; });
+}
+
+}  // namespace cria::cli
