@@ -17,16 +17,18 @@ constexpr std::int64_t kTileTokens = kA8TileTokens;
 class FullPanel {
  public:
   FullPanel(const ZeroBlocksView& matrix, std::size_t size_bytes)
-      : matrix_(matrix), bytes_(size_bytes + kVectorAlignment) {}
+      : matrix_(matrix), size_bytes_(size_bytes) {}
   const std::byte* fill(std::int64_t panel) {
+    bytes_.resize(size_bytes_ + kVectorAlignment);  // only where it is needed
     const auto at = reinterpret_cast<std::uintptr_t>(bytes_.data());
     std::byte* start = bytes_.data() + (align_up(at, kVectorAlignment) - at);
-    matrix_.fill_panel(panel, {start, bytes_.size() - kVectorAlignment});
+    matrix_.fill_panel(panel, {start, size_bytes_});
     return start;
   }
 
  private:
   const ZeroBlocksView& matrix_;
+  std::size_t size_bytes_;
   std::vector<std::byte> bytes_;
 };
 
