@@ -1,7 +1,7 @@
 // What a model would do on an NPU that is described by a profile, before anything is compiled for
 // it: where each op runs best, how fast, how hot, at how many joules a token. Figures are estimates
 // in closed form from the profile (docs/npu-profiles.md), one op after the other without prefetch
-// between them; they are not yet held against measurements.
+// between them; docs/npu-validation.md says how far they are from measurements.
 #pragma once
 
 #include <cstdint>
