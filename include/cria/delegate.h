@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define CRIA_DELEGATE_ABI_VERSION 2u
+#define CRIA_DELEGATE_ABI_VERSION 3u
 
 /* Bytes owned by someone else. */
 typedef struct cria_bytes {
@@ -56,6 +56,16 @@ typedef struct cria_op_record {
   uint64_t macs;         /* multiply-adds of matrices and attention */
 } cria_op_record;
 
+/* What one or several linears are about to read, for calibration. Need only live during the call.
+ */
+typedef struct cria_input_record {
+  const char* const* weights; /* keys of the named data of all linears that read these rows */
+  size_t n_weights;
+  const float* rows; /* [n_rows, n_cols], without gaps */
+  int64_t n_rows;    /* tokens of the call, in order; 1 where only the last one is used */
+  int64_t n_cols;
+} cria_input_record;
+
 /* What the runtime lends to a delegate. Valid from init() until destroy() returns. */
 typedef struct cria_host {
   void* context;
@@ -72,6 +82,10 @@ typedef struct cria_host {
   /* Called after every op, on the thread that called execute(). Null when nobody listens, which is
    * the rule: then a delegate must not even look at the clock. */
   void (*record_op)(void* context, const cria_op_record* record);
+  /* Called with the rows that linears read, once however many read them, before the first one runs,
+   * on the thread that called execute(). Null when nobody listens, which is the rule: then it must
+   * cost nothing. */
+  void (*observe_input)(void* context, const cria_input_record* record);
 } cria_host;
 
 typedef struct cria_delegate {

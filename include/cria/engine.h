@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "cria/observe.h"
 #include "cria/profile.h"
 #include "cria/status.h"
 #include "cria/tokenizer.h"
@@ -22,6 +23,7 @@ struct EngineOptions {
   std::string power_profile = "high_performance";
   std::string activations;  // "a8", "a16" or empty: what the program was compiled for
   OnOp on_op;               // hears of every op that runs; empty: nothing is timed
+  OnLinearInput on_input;   // sees what linears read; empty: nothing is shown
 };
 
 struct ModelInfo {

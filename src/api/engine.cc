@@ -59,6 +59,19 @@ OpListener listener_of(const OnOp& on_op) {
   };
 }
 
+InputListener listener_of(const OnLinearInput& on_input) {
+  if (!on_input) return {};
+  return [on_input](const InputEvent& event) {
+    const cria_input_record& record = event.record;
+    on_input({.method = event.method,
+              .delegate = event.delegate,
+              .weights = {record.weights, record.n_weights},
+              .rows = record.rows,
+              .n_rows = record.n_rows,
+              .n_cols = record.n_cols});
+  };
+}
+
 }  // namespace
 
 Result<Engine> Engine::load(const std::string& pte_path, const EngineOptions& options) {
@@ -68,6 +81,7 @@ Result<Engine> Engine::load(const std::string& pte_path, const EngineOptions& op
   executor_options.n_threads = options.n_threads == 0 ? power.n_threads : options.n_threads;
   executor_options.spin_us = power.spin_us;
   executor_options.on_op = listener_of(options.on_op);
+  executor_options.on_input = listener_of(options.on_input);
   if (!options.activations.empty())
     executor_options.options.push_back({"", "act", options.activations});
   auto impl = std::make_shared<Impl>();

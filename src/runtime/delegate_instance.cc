@@ -5,8 +5,8 @@
 namespace cria {
 
 DelegateInstance::DelegateInstance(const cria_delegate* delegate, const Program& program,
-                                   ThreadPool& pool, OnRecord on_record)
-    : delegate_(delegate), program_(program), pool_(pool), on_record_(std::move(on_record)) {
+                                   ThreadPool& pool, Listeners listeners)
+    : delegate_(delegate), program_(program), pool_(pool), listeners_(std::move(listeners)) {
   host_.context = this;
   host_.n_threads = pool.n_threads();
   host_.get_named_data = [](void* context, const char* key, cria_bytes* out) -> int {
@@ -28,14 +28,25 @@ DelegateInstance::DelegateInstance(const cria_delegate* delegate, const Program&
   host_.set_error = [](void* context, const char* message) {
     static_cast<DelegateInstance*>(context)->message_ = message == nullptr ? "" : message;
   };
-  if (!on_record_) return;
-  host_.record_op = [](void* context, const cria_op_record* record) {
-    cria_op_record checked = *record;
-    if (checked.op == nullptr) checked.op = "";
-    if (checked.name == nullptr) checked.name = "";
-    checked.end_ns = std::max(checked.start_ns, checked.end_ns);
-    static_cast<DelegateInstance*>(context)->on_record_(checked);
-  };
+  if (listeners_.on_record) host_.record_op = record_op;
+  if (listeners_.on_input) host_.observe_input = observe_input;
+}
+
+void DelegateInstance::record_op(void* context, const cria_op_record* record) {
+  cria_op_record checked = *record;
+  if (checked.op == nullptr) checked.op = "";
+  if (checked.name == nullptr) checked.name = "";
+  checked.end_ns = std::max(checked.start_ns, checked.end_ns);
+  static_cast<DelegateInstance*>(context)->listeners_.on_record(checked);
+}
+
+void DelegateInstance::observe_input(void* context, const cria_input_record* record) {
+  auto& self = *static_cast<DelegateInstance*>(context);
+  const std::span weights(record->weights, record->weights == nullptr ? 0 : record->n_weights);
+  const bool good = !weights.empty() && std::ranges::count(weights, nullptr) == 0 &&
+                    record->rows != nullptr && record->n_rows > 0 && record->n_cols > 0;
+  if (good) return self.listeners_.on_input(*record);
+  self.bad_input_record_ = true;
 }
 
 DelegateInstance::~DelegateInstance() {
@@ -54,12 +65,12 @@ Status DelegateInstance::status_of(int code) {
 
 Result<std::unique_ptr<DelegateInstance>> DelegateInstance::create(
     const cria_delegate* delegate, const Program& program, ThreadPool& pool,
-    std::span<const std::byte> blob, const Options& options, OnRecord on_record) {
+    std::span<const std::byte> blob, const Options& options, Listeners listeners) {
   if (delegate->is_available() != 1) {
     return unsupported("delegate {}: its device is not there", delegate->name);
   }
   std::unique_ptr<DelegateInstance> instance(
-      new DelegateInstance(delegate, program, pool, std::move(on_record)));
+      new DelegateInstance(delegate, program, pool, std::move(listeners)));
   std::vector<cria_option> table;
   for (const auto& [key, value] : options) table.push_back({key.c_str(), value.c_str()});
   const int code = delegate->init(&instance->host_, {blob.data(), blob.size()}, table.data(),
@@ -70,7 +81,10 @@ Result<std::unique_ptr<DelegateInstance>> DelegateInstance::create(
 }
 
 Status DelegateInstance::execute(std::span<cria_tensor> args) {
-  return status_of(delegate_->execute(handle_, args.data(), args.size()));
+  CRIA_RETURN_IF_ERROR(status_of(delegate_->execute(handle_, args.data(), args.size())));
+  if (!bad_input_record_) return {};
+  bad_input_record_ = false;
+  return internal_error("{}: observe_input was called without weights or rows", name());
 }
 
 }  // namespace cria

@@ -22,14 +22,19 @@ class DelegateInstance {
   using Options = std::vector<std::pair<std::string, std::string>>;  // key, value; later wins
 
   using OnRecord = std::function<void(const cria_op_record&)>;
+  using OnInput = std::function<void(const cria_input_record&)>;
+  // Empty ones: the delegate is not asked.
+  struct Listeners {
+    OnRecord on_record;  // called after every op
+    OnInput on_input;    // called with what linears read
+  };
 
-  // `on_record`: called after every op; empty: the delegate is not asked for records.
   // kUnsupported: the device is not there. Otherwise the delegate's own error.
   static Result<std::unique_ptr<DelegateInstance>> create(const cria_delegate* delegate,
                                                           const Program& program, ThreadPool& pool,
                                                           std::span<const std::byte> blob,
                                                           const Options& options,
-                                                          OnRecord on_record = {});
+                                                          Listeners listeners = {});
   ~DelegateInstance();
   DelegateInstance(const DelegateInstance&) = delete;
   DelegateInstance& operator=(const DelegateInstance&) = delete;
@@ -39,17 +44,20 @@ class DelegateInstance {
 
  private:
   DelegateInstance(const cria_delegate* delegate, const Program& program, ThreadPool& pool,
-                   OnRecord on_record);
+                   Listeners listeners);
   Status status_of(int code);
+  static void record_op(void* context, const cria_op_record* record);
+  static void observe_input(void* context, const cria_input_record* record);
 
   const cria_delegate* delegate_;
   const Program& program_;
   ThreadPool& pool_;
-  OnRecord on_record_;
+  Listeners listeners_;
   cria_host host_{};
   void* handle_ = nullptr;
   bool initialized_ = false;
-  std::string message_;  // the last host->set_error
+  bool bad_input_record_ = false;  // the delegate showed rows that are none
+  std::string message_;            // the last host->set_error
 };
 
 }  // namespace cria

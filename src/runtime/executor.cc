@@ -14,7 +14,7 @@ Result<std::unique_ptr<Executor>> Executor::create(std::shared_ptr<const Program
   const int n_threads = options.n_threads == 0 ? available_cores() : options.n_threads;
   std::unique_ptr<Executor> executor(new Executor(std::move(program), n_threads, options.spin_us));
   const MethodEnvironment environment{*executor->program_, executor->pool_, registry,
-                                      options.options, options.on_op};
+                                      options.options,     options.on_op,   options.on_input};
   std::uint64_t activation_bytes = 0;
   for (const std::string& name : names) {
     Result<std::unique_ptr<Method>> method = Method::load(name, environment);

@@ -24,7 +24,8 @@ struct ExecutorOptions {
   int n_threads = 0;                            // 0: all cores this process may use
   int spin_us = ThreadPool::kSpinMicroseconds;  // base/thread_pool.h
   std::vector<DelegateOption> options;
-  OpListener on_op;  // hears of every op of every run; empty: nothing is timed
+  OpListener on_op;        // hears of every op of every run; empty: nothing is timed
+  InputListener on_input;  // sees what linears read; empty: delegates are not asked
 };
 
 // One instance of a program: one activation arena, as large as its largest method needs, and one

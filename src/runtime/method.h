@@ -44,7 +44,8 @@ struct MethodEnvironment {
   ThreadPool& pool;
   const DelegateRegistry& registry;  // during load() only
   std::span<const DelegateOption> options;
-  const OpListener& on_op;  // may be empty; copied by load()
+  const OpListener& on_op;        // may be empty; copied by load()
+  const InputListener& on_input;  // the same
 };
 
 // What one run works on.

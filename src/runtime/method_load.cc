@@ -175,7 +175,7 @@ class Method::Loader {
         std::unique_ptr<DelegateInstance> instance,
         DelegateInstance::create(table, environment_.program, environment_.pool,
                                  environment_.program.pte().delegate_blob(described), options,
-                                 on_record_of(table->name)));
+                                 {on_record_of(table->name), on_input_of(table->name)}));
     method_->delegates_.push_back(std::move(instance));
     return delegate_of_plan_[plan_index] = method_->delegates_.size() - 1;
   }
@@ -184,6 +184,14 @@ class Method::Loader {
     if (!environment_.on_op) return {};
     return [listener = environment_.on_op, method = plan_.name,
             delegate](const cria_op_record& record) {
+      listener({method, delegate, record});
+    };
+  }
+
+  DelegateInstance::OnInput on_input_of(const char* delegate) const {
+    if (!environment_.on_input) return {};
+    return [listener = environment_.on_input, method = plan_.name,
+            delegate](const cria_input_record& record) {
       listener({method, delegate, record});
     };
   }

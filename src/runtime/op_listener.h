@@ -1,4 +1,4 @@
-// Who wants to know what every op of a run took.
+// Who wants to know what every op of a run took, and what linears read.
 #pragma once
 
 #include <functional>
@@ -17,5 +17,15 @@ struct OpEvent {
 
 // Called on the thread that runs the method, between two ops: what it takes, the run takes longer.
 using OpListener = std::function<void(const OpEvent&)>;
+
+// Valid during the call.
+struct InputEvent {
+  std::string_view method;
+  std::string_view delegate;
+  const cria_input_record& record;  // checked: weights and rows are there
+};
+
+// Called on the thread that runs the method, before the linears.
+using InputListener = std::function<void(const InputEvent&)>;
 
 }  // namespace cria

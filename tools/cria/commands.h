@@ -18,6 +18,7 @@ void add_inspect(CLI::App& app, Command& selected);
 void add_tokenize(CLI::App& app, Command& selected);
 void add_logits(CLI::App& app, Command& selected);
 void add_eval(CLI::App& app, Command& selected);
+void add_calibrate(CLI::App& app, Command& selected);
 void add_bench(CLI::App& app, Command& selected);
 void add_profile(CLI::App& app, Command& selected);
 void add_devices(CLI::App& app, Command& selected);

@@ -58,6 +58,7 @@ int main(int argc, char** argv) {
   cria::cli::add_tokenize(app, selected);
   cria::cli::add_logits(app, selected);
   cria::cli::add_eval(app, selected);
+  cria::cli::add_calibrate(app, selected);
   cria::cli::add_bench(app, selected);
   cria::cli::add_profile(app, selected);
   cria::cli::add_devices(app, selected);

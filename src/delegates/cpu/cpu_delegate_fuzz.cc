@@ -29,6 +29,7 @@ void try_plan(std::span<const std::byte> blob, const char* act) {
     arguments.position = 1;
     delegate->execute(handle, arguments.args.data(), arguments.args.size());
     host->records.clear();
+    host->shown.clear();
   }
   delegate->destroy(handle);
 }

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "delegates/cpu/shared_inputs.h"
 #include "format/plan/plan_cost.h"
 
 namespace cria {
@@ -76,6 +77,7 @@ Result<std::unique_ptr<CpuMethod>> CpuMethod::create(const cria_host& host,
   std::unique_ptr<CpuMethod> method(new CpuMethod(host, std::move(plan), options));
   CRIA_RETURN_IF_ERROR(method->bind_weights());
   CRIA_RETURN_IF_ERROR(method->allocate_scratch());
+  if (host.observe_input != nullptr) method->listen_to_inputs();
   const PlanOp& output = method->plan_.ops.back();
   method->n_output_rows_ = method->plan_.buffers[output.x].single_row ? 1 : 0;
   return method;
@@ -139,6 +141,27 @@ Status CpuMethod::allocate_scratch() {
     CRIA_ASSIGN_OR_RETURN(angles_, AlignedBuffer::allocate(n * sizeof(float)));
   }
   return {};
+}
+
+void CpuMethod::listen_to_inputs() {
+  for (const std::vector<std::uint32_t>& weights : shared_inputs(plan_)) {
+    shown_weights_.emplace_back();
+    for (const std::uint32_t weight : weights) {
+      shown_weights_.back().push_back(plan_.weights[weight].key.c_str());
+    }
+  }
+}
+
+void CpuMethod::show_input(std::size_t op, const CpuCall& call) const {
+  const std::vector<const char*>& weights = shown_weights_[op];
+  if (weights.empty()) return;
+  const std::uint32_t x = plan_.ops[op].x;
+  const cria_input_record record{.weights = weights.data(),
+                                 .n_weights = weights.size(),
+                                 .rows = row(x, call, 0),
+                                 .n_rows = n_rows(x, call),
+                                 .n_cols = plan_.buffers[x].width};
+  host_.observe_input(host_.context, &record);
 }
 
 Status CpuMethod::check_positions(const cria_tensor& kv_cache, CpuCall& call) const {
@@ -217,7 +240,9 @@ void CpuMethod::run_recorded(const PlanOp& op, const CpuCall& call) {
 Status CpuMethod::execute(std::span<cria_tensor> args) {
   CRIA_ASSIGN_OR_RETURN(const CpuCall call, check_arguments(args));
   angles_weight_ = kNoBuffer;
-  for (const PlanOp& op : plan_.ops) {
+  for (std::size_t i = 0; i < plan_.ops.size(); ++i) {
+    const PlanOp& op = plan_.ops[i];
+    if (!shown_weights_.empty()) show_input(i, call);
     host_.record_op == nullptr ? run(op, call) : run_recorded(op, call);
   }
   const std::int64_t n_rows = n_output_rows_ == 1 ? 1 : call.n_tokens();

@@ -63,6 +63,7 @@ class CpuMethod {
   CpuMethod(const cria_host& host, Plan plan, const CpuOptions& options);
   Status bind_weights();
   Status allocate_scratch();
+  void listen_to_inputs();
 
   Result<CpuCall> check_arguments(std::span<const cria_tensor> args) const;
   Status check_positions(const cria_tensor& kv_cache, CpuCall& call) const;
@@ -71,6 +72,7 @@ class CpuMethod {
   // cpu_ops.cc
   void run(const PlanOp& op, const CpuCall& call);
   void run_recorded(const PlanOp& op, const CpuCall& call);
+  void show_input(std::size_t op, const CpuCall& call) const;
   void embed(const PlanOp& op, const CpuCall& call);
   void rms_norm(const PlanOp& op, const CpuCall& call);
   void linear(const PlanOp& op, const CpuCall& call);
@@ -109,6 +111,9 @@ class CpuMethod {
   const Kernels& kernels_;
   std::vector<CpuWeight> weights_;  // as Plan::weights
   std::int64_t n_output_rows_ = 0;  // 1, or 0: as many as tokens
+
+  // For each op, the keys of the linears whose rows it shows; empty when nobody listens.
+  std::vector<std::vector<const char*>> shown_weights_;
 
   AlignedBuffer codes_;                      // a8: the input of the linear op that runs
   AlignedBuffer blocks_;                     // a8: A8Block

@@ -59,14 +59,27 @@ class FakeHost {
   }
 
   const cria_host* table() const { return &host_; }
-  // Keeps the records of what runs from the next init on.
+  // Keeps the records of what runs, and what linears read, from the next init on.
   void listen() {
+    host_.observe_input = [](void* context, const cria_input_record* record) {
+      ShownInput shown{{}, record->n_rows, record->n_cols, {}};
+      for (std::size_t i = 0; i < record->n_weights; ++i)
+        shown.weights.emplace_back(record->weights[i]);
+      shown.rows.assign(record->rows, record->rows + record->n_rows * record->n_cols);
+      static_cast<FakeHost*>(context)->shown.push_back(std::move(shown));
+    };
     host_.record_op = [](void* context, const cria_op_record* record) {
       static_cast<FakeHost*>(context)->records.push_back(*record);
     };
   }
+  struct ShownInput {
+    std::vector<std::string> weights;
+    std::int64_t n_rows = 0, n_cols = 0;
+    std::vector<float> rows;
+  };
   std::vector<cria_op_record> records;  // their texts live as long as the method
-  std::string message;                  // the last error
+  std::vector<ShownInput> shown;
+  std::string message;  // the last error
 
  private:
   struct Data {

@@ -220,8 +220,8 @@ Status check_statistics_header(const StatisticsHeader& header, std::string_view 
   return check_inputs(header.inputs, what);
 }
 
-Result<StatisticsHeader> decode_statistics_header(std::span<const std::byte> bytes,
-                                                  std::string_view what) {
+Result<StatisticsHeader> decode_statistics_head(std::span<const std::byte> bytes,
+                                                std::string_view what) {
   ByteReader reader(bytes, what);
   CRIA_ASSIGN_OR_RETURN(const auto magic, reader.read<std::uint64_t>("the magic"));
   if (magic != kStatisticsMagic) {
@@ -248,11 +248,18 @@ Result<StatisticsHeader> decode_statistics_header(std::span<const std::byte> byt
   CRIA_RETURN_IF_ERROR(read_inputs(reader, n_inputs, header));
   CRIA_RETURN_IF_ERROR(check_statistics_header(header, what));
   const std::uint64_t expected = layout_of(header).file_bytes;
-  if (file_bytes != expected || bytes.size() != expected) {
-    return bad_input("{}: not a whole file of statistics: {} bytes, it says {} and needs {}", what,
-                     bytes.size(), file_bytes, expected);
-  }
-  return header;
+  if (file_bytes == expected) return header;
+  return bad_input("{}: it says that it has {} bytes, its inputs need {}", what, file_bytes,
+                   expected);
+}
+
+Result<StatisticsHeader> decode_statistics_header(std::span<const std::byte> bytes,
+                                                  std::string_view what) {
+  CRIA_ASSIGN_OR_RETURN(StatisticsHeader header, decode_statistics_head(bytes, what));
+  const std::uint64_t expected = layout_of(header).file_bytes;
+  if (bytes.size() == expected) return header;
+  return bad_input("{}: not a whole file of statistics: {} bytes, it needs {}", what, bytes.size(),
+                   expected);
 }
 
 Result<std::vector<TextRange>> join_ranges(std::vector<TextRange> ranges) {

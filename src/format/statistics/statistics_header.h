@@ -86,6 +86,9 @@ std::vector<std::byte> encode_statistics_header(const StatisticsHeader& header);
 // the file in errors. kBadInput, kUnsupported (another version).
 Result<StatisticsHeader> decode_statistics_header(std::span<const std::byte> bytes,
                                                   std::string_view what);
+// The same without the number of bytes: for the beginning of a file.
+Result<StatisticsHeader> decode_statistics_head(std::span<const std::byte> bytes,
+                                                std::string_view what);
 Status check_statistics_header(const StatisticsHeader& header, std::string_view what);
 
 // Sorts ranges and joins those that touch. kBadInput names a window that is in two of them.
