@@ -295,9 +295,36 @@ TEST_F(ExecutorTest, OpsAreRecordedForWhoeverListens) {
   EXPECT_THAT(heard, ElementsAre("run Fake linear ''", "run Fake  ''"));
 }
 
+TEST_F(ExecutorTest, InputsAreShownToWhoeverListens) {
+  std::vector<std::string> heard;
+  ExecutorOptions options;
+  options.on_input = [&heard](const InputEvent& event) {
+    const cria_input_record& record = event.record;
+    heard.push_back(fmt::format("{} {} {} [{}, {}] {}", event.method, event.delegate,
+                                record.weights[record.n_weights - 1], record.n_rows, record.n_cols,
+                                record.rows[3]));
+  };
+  ASSERT_TRUE(load({method_spec("run")}, options).ok());
+  EXPECT_EQ(fake.host.record_op, nullptr);
+  const char* const weights[] = {"a", "b"};
+  const float rows[] = {1, 2, 3, 4};
+  cria_input_record record{weights, 2, rows, 2, 2};
+  fake.execute = [&record](cria_tensor*) {
+    fake.host.observe_input(fake.host.context, &record);
+    return 0;
+  };
+  ASSERT_TRUE(run().ok());
+  EXPECT_THAT(heard, ElementsAre("run Fake b [2, 2] 4"));
+  record.rows = nullptr;  // a plug-in may show anything
+  const Status refused = run();
+  EXPECT_EQ(refused.code(), ErrorCode::kInternal);
+  EXPECT_EQ(heard.size(), 1U);
+}
+
 TEST_F(ExecutorTest, WithoutAListenerNothingIsRecorded) {
   ASSERT_TRUE(load({method_spec("run")}).ok());
   EXPECT_EQ(fake.host.record_op, nullptr);
+  EXPECT_EQ(fake.host.observe_input, nullptr);
 }
 
 TEST_F(ExecutorTest, MethodsShareOneArenaAsLargeAsTheLargestNeeds) {

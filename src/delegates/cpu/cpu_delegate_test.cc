@@ -98,6 +98,34 @@ TEST_F(CpuDelegateTest, EveryCutOfThePlanIsRefused) {
   }
 }
 
+TEST_F(CpuDelegateTest, ShowsWhatLinearsReadOnceForAllReaders) {
+  // The second reader of buffer 0, before it is written again.
+  plan_.buffers.push_back({"again", 192, false, plan_.scratch_bytes});
+  plan_.scratch_bytes += 8 * 192 * 4;
+  plan_.ops.insert(plan_.ops.begin() + 8,
+                   {.kind = PlanOpKind::kLinear, .x = 0, .out = 11, .weights = {6}});
+  ASSERT_TRUE(verify_plan(plan_).ok());
+  for (const char* act : {"a8", "a16"}) {
+    host_.listen();
+    ASSERT_EQ(init({{"act", act}}), ErrorCode::kOk) << host_.message;
+    host_.shown.clear();
+    FakeArguments arguments(plan_, 3, kContext);
+    arguments.tokens = {5, 6, 7};
+    ASSERT_EQ(execute(arguments), ErrorCode::kOk) << host_.message;
+    std::vector<std::string> shown;
+    for (const FakeHost::ShownInput& input : host_.shown) {
+      shown.push_back(
+          fmt::format("{} [{}, {}]", fmt::join(input.weights, " "), input.n_rows, input.n_cols));
+    }
+    EXPECT_THAT(shown, testing::ElementsAre("q kv [3, 64]", "o [3, 64]", "gate_up gate_up [3, 64]",
+                                            "down [3, 96]", "embed [1, 64]"));
+    // The first one is read where the plan says that it is.
+    const auto* normed =
+        reinterpret_cast<const float*>(arguments.scratch.data() + plan_.buffers[1].offset_bytes);
+    EXPECT_TRUE(std::equal(host_.shown[0].rows.begin(), host_.shown[0].rows.end(), normed));
+  }
+}
+
 TEST_F(CpuDelegateTest, WeightsMustBeThereInTheRightSizeAndPlace) {
   for (const char* key : {"q", "norm"}) {
     host_.remove(key);
