@@ -55,12 +55,12 @@ class Calibrate(unittest.TestCase):
     def test_shards_merge_to_the_bytes_of_one_run(self):
         self.calibrate("whole", "--chunks", 12)
         rng = random.Random(7)
-        for trial in range(3):
-            cuts = [0] + sorted(rng.sample(range(1, 12), 2)) + [12]
+        for trial in range(2):
+            cuts = [0, 1] + sorted(rng.sample(range(2, 12), 2)) + [12]
             parts = []
             for first, end in zip(cuts, cuts[1:]):
                 parts.append(self.root / f"part{trial}-{first}")
-                isa = {"CRIA_ISA": rng.choice(["generic", "avx2"])} if os.uname().machine == "x86_64" else {}
+                isa = {"CRIA_ISA": "generic"} if first == 0 and trial == 0 else {}  # slow: one window
                 cria("calibrate", TINY, "--text", STORIES, "-o", parts[-1], "-c", 128, "--from-chunk", first, "--chunks",
                      end - first, "-t", rng.choice([1, 3]), cache=self.cache, env=isa)
             rng.shuffle(parts)
