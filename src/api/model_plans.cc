@@ -73,7 +73,8 @@ Result<ModelPlans> plans_of_checkpoint(const std::string& path, const std::strin
   const auto encoding_of = [&](const ir::Weight& weight) {
     if (weight.n_rows == 1) return Encoding::kF32;
     const Result<const StoredWeight*> stored = checkpoint->weight(weight.name);
-    return stored.ok() ? recipe.encoding_for(weight.name, (*stored)->type) : Encoding::kF32;
+    return stored.ok() ? recipe.encoding_for(weight.name, (*stored)->native_encoding())
+                       : Encoding::kF32;
   };
   const std::int64_t chunk = std::min(kPrefillChunk, checkpoint->config().max_context);
   CRIA_ASSIGN_OR_RETURN(ModelPlans plans, plans_of(checkpoint->config(), encoding_of, chunk));

@@ -152,8 +152,8 @@ class Compilation {
     // A weight that is missing is reported when it is looked up below.
     const Result<const StoredWeight*> stored = checkpoint_.weight(name);
     if (!stored.ok()) return Encoding::kF32;
-    Encoding encoding = recipe_->encoding_for(name, (*stored)->type);
-    const WeightRounding rounding = recipe_->rounding_for(name, (*stored)->type);
+    Encoding encoding = recipe_->encoding_for(name, (*stored)->native_encoding());
+    const WeightRounding rounding = recipe_->rounding_for(name, (*stored)->native_encoding());
     if (leaves_zeros_out() && pairs_encoding(encoding) != encoding &&
         !carries_codes(**stored, encoding) && !needs_rounding(model_, **stored, rounding) &&
         check_stored(**stored).ok() && has_two_in_four(pool_, **stored)) {
@@ -208,7 +208,7 @@ class Compilation {
       return bad_input("{}: {} x {}, expected {} x {}", weight.stored->file_name,
                        weight.stored->n_rows, weight.stored->n_cols, target.n_rows, target.n_cols);
     }
-    weight.rounding = recipe_->rounding_for(target.name, weight.stored->type);
+    weight.rounding = recipe_->rounding_for(target.name, weight.stored->native_encoding());
     if (needs_rounding(model_, *weight.stored, weight.rounding)) {
       CRIA_RETURN_IF_ERROR(check_rounding(model_, *weight.stored, weight.rounding));
     } else {

@@ -59,11 +59,6 @@ float rounded_to(Encoding encoding, float value) {
   }
 }
 
-// Whether every value of the storage type has itself in the encoding.
-bool is_exact(StorageType stored, Encoding encoding) {
-  return encoding == Encoding::kF32 || storage_spec(stored).encoding == encoding;
-}
-
 }  // namespace
 
 struct WeightConverter::Scratch {
@@ -88,7 +83,7 @@ Result<WeightConverter> WeightConverter::create(const StoredWeight& stored, Enco
     way = Way::kCarryCodes;
   } else if (!can_quantize(encoding) && encoding_spec(encoding).codebook != Codebook::kPairs) {
     return unsupported("{}: {} cannot be made from {}", stored.file_name,
-                       encoding_spec(encoding).name, storage_spec(stored.type).name);
+                       encoding_spec(encoding).name, stored.type_name());
   }
   return WeightConverter(stored, encoding, way);
 }
@@ -120,11 +115,11 @@ Status WeightConverter::convert_panel(std::int64_t panel, std::span<std::byte> o
   for (int i = 0; i < n_rows; ++i) {
     RowCodes& codes = scratch.rows[i];
     if (way_ == Way::kCarryCodes) {
-      split_stored_row(stored_->type, stored_->row(first + i), codes);
+      stored_->split_row(first + i, codes);
       CRIA_RETURN_IF_ERROR(in_row(first + i, check_scales(codes)));
       continue;
     }
-    decode_stored_row(stored_->type, stored_->row(first + i), scratch.floats);
+    stored_->decode_row(first + i, scratch.floats);
     Result<QuantizeError> row_error = quantize(scratch, codes);
     if (!row_error.ok()) return in_row(first + i, std::move(row_error).status());
     error.add(*row_error);
@@ -154,7 +149,7 @@ Status WeightConverter::round_floats(std::int64_t first, int n_rows, std::span<s
     CRIA_RETURN_IF_ERROR(decode_finite_row(*stored_, first + i, row));
   }
   const auto rows = std::span(scratch.floats).first(n_rows * n_cols);
-  if (!is_exact(stored_->type, encoding_)) {
+  if (!stored_->is_exact(encoding_)) {
     CRIA_RETURN_IF_ERROR(measure_dense_rows(*stored_, encoding_, rows, first, error));
   }
   pack_dense_panel(encoding_, rows, n_cols, out);
@@ -166,6 +161,7 @@ Status WeightConverter::in_row(std::int64_t row, Status status) const {
 }
 
 Status check_stored(const StoredWeight& stored) {
+  if (stored.source) return Status();  // was checked when it was made
   const StorageSpec& spec = storage_spec(stored.type);
   if (stored.n_rows <= 0 || stored.n_cols <= 0 || stored.n_cols % spec.block_elements != 0) {
     return bad_input("{}: {} x {} of {}, expected rows of a multiple of {}", stored.file_name,
@@ -181,11 +177,12 @@ Status check_stored(const StoredWeight& stored) {
 }
 
 bool carries_codes(const StoredWeight& stored, Encoding encoding) {
-  return !encoding_spec(encoding).dense() && storage_spec(stored.type).encoding == encoding;
+  return !encoding_spec(encoding).dense() && encoding == stored.native_encoding() &&
+         stored.is_exact(encoding);
 }
 
 Status decode_finite_row(const StoredWeight& stored, std::int64_t row, std::span<float> out) {
-  decode_stored_row(stored.type, stored.row(row), out);
+  stored.decode_row(row, out);
   return in_row(stored, row, check_finite(out));
 }
 
@@ -215,7 +212,7 @@ Result<std::vector<float>> convert_vector(const StoredWeight& stored) {
     return bad_input("{}: {} rows, expected a vector", stored.file_name, stored.n_rows);
   }
   std::vector<float> floats(stored.n_cols);
-  decode_stored_row(stored.type, stored.row(0), floats);
+  stored.decode_row(0, floats);
   CRIA_RETURN_IF_ERROR(check_finite(floats).with_context(stored.file_name));
   return floats;
 }

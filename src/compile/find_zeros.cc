@@ -37,7 +37,7 @@ KeptBlocks find_kept_blocks(ThreadPool& pool, const StoredWeight& stored) {
     const std::int64_t end = std::min(stored.n_rows, (p + 1) * kPanelRows);
     // As soon as nothing can be zero any more, the other rows need not be read.
     for (std::int64_t r = p * kPanelRows; r < end && std::ranges::count(kept, 0) > 0; ++r) {
-      decode_stored_row(stored.type, stored.row(r), row);
+      stored.decode_row(r, row);
       for (std::int64_t g = 0; g < blocks.n_groups; ++g) {
         if (kept[g] == 0 && !is_zero(row, g)) kept[g] = 1;
       }
@@ -54,7 +54,7 @@ bool has_two_in_four(ThreadPool& pool, const StoredWeight& stored) {
     std::vector<float> row(static_cast<std::size_t>(stored.n_cols));
     const std::int64_t end = std::min(stored.n_rows, (p + 1) * kPanelRows);
     for (std::int64_t r = p * kPanelRows; r < end; ++r) {
-      decode_stored_row(stored.type, stored.row(r), row);
+      stored.decode_row(r, row);
       if (!two_in_four(row)) return holds.store(false, std::memory_order_relaxed);
     }
   });

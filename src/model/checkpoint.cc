@@ -31,7 +31,7 @@ bool is_json(std::span<const std::byte> bytes) {
 }  // namespace
 
 std::span<const std::byte> StoredWeight::row(std::int64_t row) const {
-  assert(row >= 0 && row < n_rows);
+  assert(row >= 0 && row < n_rows && !source);
   std::int64_t in_file = row;
   if (interleaved_heads > 0) {
     // Half-split keeps all first members of a head's pairs, then all second ones; interleaved
@@ -43,6 +43,35 @@ std::span<const std::byte> StoredWeight::row(std::int64_t row) const {
   }
   const std::size_t row_bytes = storage_row_bytes(type, n_cols);
   return bytes.subspan(static_cast<std::size_t>(in_file) * row_bytes, row_bytes);
+}
+
+void StoredWeight::decode_row(std::int64_t row, std::span<float> out) const {
+  if (source) return source->decode_row(row, out);
+  decode_stored_row(type, this->row(row), out);
+}
+
+Encoding StoredWeight::native_encoding() const {
+  return source ? source->encoding() : storage_spec(type).encoding;
+}
+
+bool StoredWeight::is_exact(Encoding encoding) const {
+  // Floats hold the product of any stored scale and code.
+  if (encoding == Encoding::kF32) return true;
+  return encoding == native_encoding() && (!source || source->why_inexact().empty());
+}
+
+void StoredWeight::split_row(std::int64_t row, RowCodes& out) const {
+  assert(is_exact(native_encoding()));
+  if (source) return source->split_row(row, out);
+  split_stored_row(type, this->row(row), out);
+}
+
+std::string StoredWeight::type_name() const {
+  return source ? source->description() : storage_spec(type).name;
+}
+
+std::uint64_t StoredWeight::stored_bytes() const {
+  return source ? source->stored_bytes() : bytes.size();
 }
 
 Result<const StoredWeight*> Checkpoint::weight(std::string_view canonical_name) const {

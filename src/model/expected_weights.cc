@@ -1,7 +1,7 @@
 #include "model/expected_weights.h"
 
 #include <algorithm>
-#include <array>
+#include <map>
 #include <unordered_set>
 
 #include "base/quote.h"
@@ -101,13 +101,12 @@ Status refuse_unknown_tensors(const LlamaConfig& config, const WeightSource& sou
   return {};
 }
 
-const char* main_storage_type(std::span<const StoredWeight> weights) {
-  std::array<std::size_t, static_cast<std::size_t>(StorageType::kMXFP4) + 1> n_bytes{};
-  for (const StoredWeight& weight : weights) {
-    n_bytes[static_cast<std::size_t>(weight.type)] += weight.bytes.size();
-  }
-  const auto most = std::ranges::max_element(n_bytes) - n_bytes.begin();
-  return storage_spec(static_cast<StorageType>(most)).name;
+std::string main_storage_type(std::span<const StoredWeight> weights) {
+  std::map<std::string, std::uint64_t> n_bytes;
+  for (const StoredWeight& weight : weights) n_bytes[weight.type_name()] += weight.stored_bytes();
+  const auto most =
+      std::ranges::max_element(n_bytes, {}, [](const auto& item) { return item.second; });
+  return most == n_bytes.end() ? "" : most->first;
 }
 
 }  // namespace cria

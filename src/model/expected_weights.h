@@ -56,6 +56,6 @@ Status refuse_unknown_tensors(const LlamaConfig& config, const WeightSource& sou
                               const std::function<bool(std::string_view)>& ignorable);
 
 // The type that most bytes of the weights have, for descriptions.
-const char* main_storage_type(std::span<const StoredWeight> weights);
+std::string main_storage_type(std::span<const StoredWeight> weights);
 
 }  // namespace cria

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/json/json.h"
+#include "base/quote.h"
 #include "format/safetensors/safetensors_writer.h"
 #include "model/checkpoint.h"
 #include "model/expected_weights.h"
@@ -152,7 +153,7 @@ class Inflation {
   Status write_norm(SafetensorsWriter& writer, const ExpectedWeight& weight) {
     CRIA_ASSIGN_OR_RETURN(const StoredWeight* source, source_of(weight));
     std::vector<float> small(source->n_cols);
-    decode_stored_row(source->type, source->row(0), small);
+    source->decode_row(0, small);
     std::vector<float> row(weight.shape.back(), 0.0F);
     std::size_t at = 0;
     for (const double factor : placement_.norm(weight.name).factors) {
@@ -262,6 +263,11 @@ Result<InflateSummary> inflate_checkpoint(const InflateRequest& request) {
   std::error_code error;
   if (!fs::exists(fs::path(request.source) / kConfig, error)) {
     return unsupported("{}: only Hugging Face folders are inflated", request.source);
+  }
+  for (const StoredWeight& weight : checkpoint->weights()) {
+    if (!weight.source) continue;
+    return unsupported("{}: {} is quantized ({}); only folders of f32, f16 and bf16 are inflated",
+                       request.source, quote(weight.file_name), weight.type_name());
   }
   Result<Placement> placement = Placement::create(checkpoint->config(), request.sizes);
   if (!placement.ok()) return std::move(placement).status().with_context(request.source);

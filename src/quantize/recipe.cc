@@ -163,9 +163,9 @@ Result<Recipe> Recipe::from_name(std::string_view name) {
   return recipe;
 }
 
-WeightRounding Recipe::rounding_for(std::string_view canonical_name, StorageType stored) const {
+WeightRounding Recipe::rounding_for(std::string_view canonical_name, Encoding native) const {
   if (const auto own = overrides.find(canonical_name); own != overrides.end()) return own->second;
-  if (keep_source) return {.encoding = storage_spec(stored).encoding};
+  if (keep_source) return {.encoding = native};
   return weight_role(canonical_name) == WeightRole::kLinear ? linear : embedding;
 }
 

@@ -10,7 +10,6 @@
 #include "base/result.h"
 #include "quantize/rounding.h"
 #include "tensor/encoding.h"
-#include "tensor/storage_type.h"
 
 namespace cria {
 
@@ -46,16 +45,17 @@ struct Recipe {
   static Result<Recipe> from_name(std::string_view name);
 
   std::string name;
-  bool keep_source = false;  // each tensor in the native encoding of its storage type, without loss
+  bool keep_source = false;  // each tensor in the encoding that holds it without loss
   WeightRounding linear;
   WeightRounding embedding;  // also of an untied head
   // Of single matrices, by canonical name; before `linear` and `embedding`, whatever keep_source.
   std::map<std::string, WeightRounding, std::less<>> overrides;
   ModelTransforms transforms;
 
-  WeightRounding rounding_for(std::string_view canonical_name, StorageType stored) const;
-  Encoding encoding_for(std::string_view canonical_name, StorageType stored) const {
-    return rounding_for(canonical_name, stored).encoding;
+  // `native`: the encoding that holds the weight as its checkpoint stores it.
+  WeightRounding rounding_for(std::string_view canonical_name, Encoding native) const;
+  Encoding encoding_for(std::string_view canonical_name, Encoding native) const {
+    return rounding_for(canonical_name, native).encoding;
   }
 
   // Whether a matrix or a transformation asks for statistics (of any kind, or Hessians): a compile

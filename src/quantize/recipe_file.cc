@@ -242,7 +242,7 @@ Result<Recipe> recipe_for(const RecipeFile& file, std::span<const std::string> m
         return bad_input("{}, rule {}: {} keeps its source encoding, expected an encoding", what,
                          i + 1, name);
       }
-      WeightRounding rounding = recipe.rounding_for(name, StorageType::kF32);
+      WeightRounding rounding = recipe.rounding_for(name, Encoding::kF32);
       if (rule.encoding) rounding.encoding = *rule.encoding;
       if (rule.method) rounding.method = *rule.method;
       if (rule.importance) rounding.importance = *rule.importance;

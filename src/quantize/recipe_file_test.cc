@@ -21,7 +21,7 @@ Result<Recipe> recipe_of(std::string_view text, int n_layers = 12) {
 }
 
 Encoding encoding(const Recipe& recipe, const char* name) {
-  return recipe.encoding_for(name, StorageType::kF16);
+  return recipe.encoding_for(name, Encoding::kF16);
 }
 
 TEST(RecipeFile, LaterRulesWin) {

@@ -1,4 +1,4 @@
-// Any name: a recipe that answers for every storage type, or an error.
+// Any name: a recipe that answers for every native encoding, or an error.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -15,8 +15,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return 0;
   }
   const std::string_view weight = end == text.npos ? std::string_view() : text.substr(end + 1);
-  for (int type = 0; type <= static_cast<int>(cria::StorageType::kMXFP4); ++type) {
-    const auto encoding = recipe->encoding_for(weight, static_cast<cria::StorageType>(type));
+  for (int native = 0; native < cria::kEncodingCount; ++native) {
+    const auto encoding = recipe->encoding_for(weight, static_cast<cria::Encoding>(native));
     if (static_cast<int>(encoding) >= cria::kEncodingCount) std::abort();
   }
   return 0;

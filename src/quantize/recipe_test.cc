@@ -17,17 +17,17 @@ TEST(Recipe, EveryNameInTheSummariesExists) {
 TEST(Recipe, SourceKeepsTheNativeEncoding) {
   const Result<Recipe> recipe = Recipe::from_name("source");
   ASSERT_TRUE(recipe.ok());
-  EXPECT_EQ(recipe->encoding_for("blk.0.attn_q.weight", StorageType::kQ4_K), Encoding::kQ4KMin);
-  EXPECT_EQ(recipe->encoding_for("token_embd.weight", StorageType::kQ6_K), Encoding::kQ6K);
-  EXPECT_EQ(recipe->encoding_for("output.weight", StorageType::kBF16), Encoding::kBF16);
+  EXPECT_EQ(recipe->encoding_for("blk.0.attn_q.weight", Encoding::kQ4KMin), Encoding::kQ4KMin);
+  EXPECT_EQ(recipe->encoding_for("token_embd.weight", Encoding::kQ6K), Encoding::kQ6K);
+  EXPECT_EQ(recipe->encoding_for("output.weight", Encoding::kBF16), Encoding::kBF16);
 }
 
 TEST(Recipe, Q4KeepsEmbeddingAndHeadIn8Bits) {
   const Result<Recipe> recipe = Recipe::from_name("q4");
   ASSERT_TRUE(recipe.ok());
-  EXPECT_EQ(recipe->encoding_for("blk.0.attn_q.weight", StorageType::kF16), Encoding::kQ4Nl);
-  EXPECT_EQ(recipe->encoding_for("token_embd.weight", StorageType::kF16), Encoding::kQ8);
-  EXPECT_EQ(recipe->encoding_for("output.weight", StorageType::kF16), Encoding::kQ8);
+  EXPECT_EQ(recipe->encoding_for("blk.0.attn_q.weight", Encoding::kF16), Encoding::kQ4Nl);
+  EXPECT_EQ(recipe->encoding_for("token_embd.weight", Encoding::kF16), Encoding::kQ8);
+  EXPECT_EQ(recipe->encoding_for("output.weight", Encoding::kF16), Encoding::kQ8);
 }
 
 TEST(Recipe, TwoLevelRecipesKeepEmbeddingAndHeadIn6Bits) {
@@ -37,8 +37,8 @@ TEST(Recipe, TwoLevelRecipesKeepEmbeddingAndHeadIn6Bits) {
                                      {"q2_k", Encoding::kQ2KMin}}) {
     const Result<Recipe> recipe = Recipe::from_name(name);
     ASSERT_TRUE(recipe.ok()) << name;
-    EXPECT_EQ(recipe->encoding_for("blk.0.ffn_up.weight", StorageType::kF16), linear) << name;
-    EXPECT_EQ(recipe->encoding_for("output.weight", StorageType::kF16), Encoding::kQ6K) << name;
+    EXPECT_EQ(recipe->encoding_for("blk.0.ffn_up.weight", Encoding::kF16), linear) << name;
+    EXPECT_EQ(recipe->encoding_for("output.weight", Encoding::kF16), Encoding::kQ6K) << name;
   }
 }
 
@@ -54,9 +54,9 @@ TEST(Recipe, MethodsFollowTheName) {
   const Result<Recipe> recipe = Recipe::from_name("q4_0+rotate+gptq");
   ASSERT_TRUE(recipe.ok()) << recipe.status().message();
   EXPECT_EQ(recipe->name, "q4_0+rotate+gptq");
-  EXPECT_EQ(recipe->rounding_for("blk.0.attn_q.weight", StorageType::kF16),
+  EXPECT_EQ(recipe->rounding_for("blk.0.attn_q.weight", Encoding::kF16),
             (WeightRounding{Encoding::kQ4, RoundingMethod::kGptq, false}));
-  EXPECT_EQ(recipe->rounding_for("token_embd.weight", StorageType::kF16),
+  EXPECT_EQ(recipe->rounding_for("token_embd.weight", Encoding::kF16),
             (WeightRounding{.encoding = Encoding::kQ8}));
   EXPECT_EQ(recipe->transforms, (ModelTransforms{.rotate = true}));
   EXPECT_TRUE(recipe->uses_statistics());
@@ -85,8 +85,8 @@ TEST(Recipe, SingleMatricesMayDiffer) {
   ASSERT_TRUE(recipe.ok());
   const WeightRounding own{Encoding::kQ8, RoundingMethod::kGptq, true};
   recipe->overrides["blk.1.ffn_down.weight"] = own;
-  EXPECT_EQ(recipe->rounding_for("blk.1.ffn_down.weight", StorageType::kF16), own);
-  EXPECT_EQ(recipe->encoding_for("blk.0.ffn_down.weight", StorageType::kF16), Encoding::kF16);
+  EXPECT_EQ(recipe->rounding_for("blk.1.ffn_down.weight", Encoding::kF16), own);
+  EXPECT_EQ(recipe->encoding_for("blk.0.ffn_down.weight", Encoding::kF16), Encoding::kF16);
   EXPECT_TRUE(recipe->uses_hessians());
 }
 

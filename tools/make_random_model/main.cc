@@ -69,7 +69,7 @@ std::vector<std::string> storage_names() {
 Result<StorageType> storage_type(const Arguments& arguments) {
   if (!arguments.to_program() || arguments.zeros.two_in_four) return StorageType::kF16;
   CRIA_ASSIGN_OR_RETURN(const Recipe recipe, Recipe::from_name(arguments.recipe));
-  const Encoding wanted = recipe.encoding_for("blk.0.ffn_up.weight", StorageType::kF16);
+  const Encoding wanted = recipe.encoding_for("blk.0.ffn_up.weight", Encoding::kF16);
   for (int i = 0; i < kStorageTypes; ++i) {
     const auto type = static_cast<StorageType>(i);
     const StorageSpec& spec = storage_spec(type);
