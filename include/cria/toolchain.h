@@ -41,6 +41,8 @@ struct CompiledTensor {
   std::string method;
   // |(w - q(w)) x|^2 / |w x|^2 over the calibration text; none where no statistics were used.
   std::optional<double> output_error;
+  // With recipe "source": why no encoding holds the tensor as the checkpoint has it; else empty.
+  std::string note;
 };
 
 struct CompileReport {

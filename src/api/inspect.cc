@@ -59,7 +59,7 @@ Json safetensors_list(const SafetensorsFile& file) {
   Json tensors = Json::array();
   for (const SafetensorsTensor& tensor : file.tensors()) {
     tensors.push_back({{"name", tensor.name},
-                       {"type", storage_spec(tensor.type).name},
+                       {"type", safetensors_dtype_name(tensor.dtype)},
                        {"shape", tensor.shape},
                        {"bytes", tensor.bytes.size()},
                        {"offset", tensor.offset}});

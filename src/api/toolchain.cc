@@ -30,7 +30,7 @@ CompileReport to_report(const CompileSummary& summary) {
   for (const TensorReport& tensor : summary.tensors) {
     report.tensors.push_back({tensor.name, encoding_spec(tensor.encoding).name, tensor.n_rows,
                               tensor.n_cols, tensor.size_bytes, tensor.relative_mse, tensor.method,
-                              tensor.output_error});
+                              tensor.output_error, tensor.note});
   }
   return report;
 }

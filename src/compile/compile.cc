@@ -356,6 +356,10 @@ class Compilation {
       report.largest_error = weight.loss.error.largest;
       report.method = method_of(weight);
       report.output_error = weight.loss.output_error;
+      const StoredWeight& stored = *weight.stored;
+      if (stored.source && recipe_->keep_source && report.encoding == stored.native_encoding()) {
+        report.note = stored.source->why_inexact();
+      }
     }
     summary_.tensors.push_back(std::move(report));
   }

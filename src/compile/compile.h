@@ -49,6 +49,7 @@ struct TensorReport {
   std::string method;  // "carried", "floats", "nearest", "nearest+importance", "gptq", ...
   // |(w - q(w)) x|^2 / |w x|^2 on the calibration text; none where no statistics were used.
   std::optional<double> output_error;
+  std::string note;  // why recipe "source" could not keep the tensor as it is; else empty
 };
 
 struct CompileSummary {

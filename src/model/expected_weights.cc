@@ -64,7 +64,7 @@ Result<std::vector<StoredWeight>> collect_weights(const LlamaConfig& config,
   std::vector<StoredWeight> weights;
   for (const ExpectedWeight& expected : expected_weights(config)) {
     const std::string& file_name = expected.*source.name;
-    const std::optional<FoundTensor> found = source.find(file_name);
+    CRIA_ASSIGN_OR_RETURN(const std::optional<FoundTensor> found, source.find(expected));
     if (!found) {
       return bad_input("{}: tensor {} is missing, expected with shape {}", source.what,
                        quote(file_name), shape_to_string(expected.shape));
@@ -80,6 +80,7 @@ Result<std::vector<StoredWeight>> collect_weights(const LlamaConfig& config,
     weight.n_rows = expected.shape.size() == 1 ? 1 : expected.shape[0];
     weight.n_cols = expected.shape.back();
     weight.bytes = found->bytes;
+    weight.source = found->source;
     weight.interleaved_heads = source.interleaved ? expected.rotary_heads : 0;
     weights.push_back(std::move(weight));
   }

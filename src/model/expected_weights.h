@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -29,11 +30,12 @@ struct ExpectedWeight {
 // validate_config's limits.
 std::vector<ExpectedWeight> expected_weights(const LlamaConfig& config);
 
-// A tensor as a reader found it, in place.
+// A weight as a reader found it, in place.
 struct FoundTensor {
   StorageType type = StorageType::kF32;
   std::vector<std::int64_t> shape;  // outermost first
   std::span<const std::byte> bytes;
+  std::shared_ptr<const RowSource> source;  // as in StoredWeight: then there are no bytes
 };
 
 // Where the weights of one checkpoint come from.
@@ -41,7 +43,7 @@ struct WeightSource {
   std::string what;                   // the file or folder, for errors
   std::string ExpectedWeight::*name;  // which of the names the format uses
   bool interleaved = false;           // the row order of Q and K in the file
-  std::function<std::optional<FoundTensor>(const std::string&)> find;
+  std::function<Result<std::optional<FoundTensor>>(const ExpectedWeight&)> find;
 };
 
 // Every expected weight, or kBadInput naming (as the file calls it) one that is missing or has

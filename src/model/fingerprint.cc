@@ -30,7 +30,7 @@ std::uint64_t add_weight(std::uint64_t hash, const StoredWeight& weight) {
   hash = mix(hash, static_cast<std::uint64_t>(weight.n_cols));
   std::vector<float> row(static_cast<std::size_t>(weight.n_cols));
   for (const std::int64_t r : {std::int64_t{0}, weight.n_rows / 2, weight.n_rows - 1}) {
-    decode_stored_row(weight.type, weight.row(r), row);
+    weight.decode_row(r, row);
     for (const float value : row) hash = mix(hash, std::bit_cast<std::uint32_t>(value));
   }
   return hash;

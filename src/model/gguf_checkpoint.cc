@@ -75,16 +75,11 @@ class GgufCheckpoint : public Checkpoint {
   }
 
   Status load_weights() {
-    WeightSource source{.what = head().what(),
-                        .name = &ExpectedWeight::name,
-                        .interleaved = true,
-                        .find = [this](const std::string& name) -> std::optional<FoundTensor> {
-                          const GgufTensor* tensor = find(name);
-                          if (tensor == nullptr) return std::nullopt;
-                          return FoundTensor{tensor->type,
-                                             {tensor->dims.rbegin(), tensor->dims.rend()},
-                                             tensor->bytes};
-                        }};
+    WeightSource source{
+        .what = head().what(),
+        .name = &ExpectedWeight::name,
+        .interleaved = true,
+        .find = [this](const ExpectedWeight& weight) { return found(weight.name); }};
     CRIA_ASSIGN_OR_RETURN(weights_, collect_weights(config_, source));
     std::vector<std::string_view> names;
     for (const GgufPart& part : parts_) {
@@ -92,6 +87,16 @@ class GgufCheckpoint : public Checkpoint {
     }
     return refuse_unknown_tensors(config_, source, names,
                                   [](std::string_view name) { return name == kRopeFactors; });
+  }
+
+  std::optional<FoundTensor> found(const std::string& name) const {
+    const GgufTensor* tensor = find(name);
+    if (tensor == nullptr) return std::nullopt;
+    return FoundTensor{
+        .type = tensor->type,
+        .shape = {tensor->dims.rbegin(), tensor->dims.rend()},
+        .bytes = tensor->bytes,
+    };
   }
 
   Status load_vocabulary(const OpenOptions& options) {

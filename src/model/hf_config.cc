@@ -80,12 +80,7 @@ Status check_plain(const Members& members) {
     return unsupported("{}: partial_rotary_factor is {}; only whole heads are rotated",
                        members.what(), rotated);
   }
-  const Json* quantization = members.find("quantization_config");
-  if (quantization == nullptr) return {};
-  CRIA_ASSIGN_OR_RETURN(const std::string method,
-                        Members(*quantization, members.what()).text("quant_method", "unnamed"));
-  return unsupported("{}: the weights are quantized by {}; only f32, f16 and bf16 are supported",
-                     members.what(), quote(method));
+  return {};
 }
 
 Status read_sizes(const Members& members, LlamaConfig& config) {
@@ -168,6 +163,9 @@ Result<HfConfig> read_hf_config(std::string_view text, std::string_view what) {
   CRIA_RETURN_IF_ERROR(check_model_type(members));
   CRIA_RETURN_IF_ERROR(check_plain(members));
   HfConfig result;
+  if (const Json* quantization = members.find("quantization_config")) {
+    CRIA_ASSIGN_OR_RETURN(result.quantization, read_hf_quantization(*quantization, what));
+  }
   CRIA_RETURN_IF_ERROR(read_sizes(members, result.config));
   CRIA_ASSIGN_OR_RETURN(const RopeScaling rope, read_rope(members));
   result.config.rope_inverse_frequencies = rope_inverse_frequencies(result.config.head_dim, rope);

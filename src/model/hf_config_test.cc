@@ -114,8 +114,8 @@ TEST(HfConfig, RefusesOtherModelsByName) {
   EXPECT_THAT(error_with(R"({"mlp_bias": true})"), HasSubstr("mlp_bias is true"));
   EXPECT_THAT(error_with(R"({"partial_rotary_factor": 0.5})"),
               HasSubstr("partial_rotary_factor is 0.5"));
-  EXPECT_THAT(error_with(R"({"quantization_config": {"quant_method": "awq", "bits": 4}})"),
-              HasSubstr("quantized by \"awq\""));
+  EXPECT_THAT(error_with(R"({"quantization_config": {"quant_method": "hqq", "bits": 4}})"),
+              HasSubstr("quantized by \"hqq\"; only gptq, awq and exl2 are supported"));
   EXPECT_THAT(error_with(R"({"quantization_config": {}})"), HasSubstr("quantized by \"unnamed\""));
   EXPECT_THAT(error_with(R"({"rope_scaling": {"rope_type": "yarn", "factor": 2}})"),
               HasSubstr("the rotary scaling is \"yarn\""));

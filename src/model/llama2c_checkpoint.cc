@@ -46,10 +46,11 @@ class Llama2cCheckpoint : public Checkpoint {
   }
 
   Status load_weights() {
-    const WeightSource source{.what = file_.path(),
-                              .name = &ExpectedWeight::llama2c_name,
-                              .interleaved = true,
-                              .find = [this](const std::string& name) { return find(name); }};
+    const WeightSource source{
+        .what = file_.path(),
+        .name = &ExpectedWeight::llama2c_name,
+        .interleaved = true,
+        .find = [this](const ExpectedWeight& w) { return find(w.llama2c_name); }};
     CRIA_ASSIGN_OR_RETURN(weights_, collect_weights(config_, source));
     return {};
   }
@@ -57,7 +58,7 @@ class Llama2cCheckpoint : public Checkpoint {
   std::optional<FoundTensor> find(const std::string& name) const {
     const Llama2cTensor* tensor = contents_.find_tensor(name);
     if (tensor == nullptr) return std::nullopt;
-    FoundTensor found{StorageType::kF32, {tensor->n_rows, tensor->n_cols}, tensor->bytes};
+    FoundTensor found{.shape = {tensor->n_rows, tensor->n_cols}, .bytes = tensor->bytes};
     if (name.starts_with("rms_")) found.shape.erase(found.shape.begin());
     return found;
   }

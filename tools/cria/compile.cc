@@ -29,12 +29,37 @@ nlohmann::ordered_json report_json(const CompileArguments& arguments, const Comp
                        {"method", tensor.method},
                        {"relative_mse", tensor.relative_mse}});
     if (tensor.output_error) tensors.back()["output_error"] = *tensor.output_error;
+    if (!tensor.note.empty()) tensors.back()["note"] = tensor.note;
   }
   return {{"source", arguments.options.source}, {"source_description", report.source_description},
           {"out", arguments.out_path},          {"recipe", arguments.options.recipe},
           {"file_bytes", report.file_bytes},    {"weight_bytes", report.weight_bytes},
           {"parameters", report.n_parameters},  {"bits_per_weight", report.bits_per_weight},
           {"seconds", report.seconds},          {"tensors", tensors}};
+}
+
+// One line for each reason why tensors could not be kept as they are: how many, and what that cost.
+void print_notes(const CompileReport& report) {
+  struct Group {
+    int n_tensors = 0;
+    double sum_mse = 0;
+    const CompiledTensor* worst = nullptr;
+  };
+  std::map<std::string, Group> groups;
+  for (const CompiledTensor& tensor : report.tensors) {
+    if (tensor.note.empty()) continue;
+    Group& group = groups[tensor.note];
+    ++group.n_tensors;
+    group.sum_mse += tensor.relative_mse;
+    if (!group.worst || tensor.relative_mse > group.worst->relative_mse) group.worst = &tensor;
+  }
+  for (const auto& [note, group] : groups) {
+    fmt::print(
+        stderr,
+        "  {} tensors were rounded anew: {}; relative error {:.5f} % (worst: {}, {:.5f} %)\n",
+        group.n_tensors, note, 100 * group.sum_mse / group.n_tensors, group.worst->name,
+        100 * group.worst->relative_mse);
+  }
 }
 
 // One line an encoding: how many tensors, bytes, and the error where something was lost.
@@ -62,6 +87,7 @@ void print_summary(const CompileArguments& arguments, const CompileReport& repor
       fmt::print(stderr, "  worst relative error {:.3f} %", 100 * group.worst_mse);
     fmt::print(stderr, "\n");
   }
+  print_notes(report);
   if (!arguments.verbose) return;
   for (const CompiledTensor& tensor : report.tensors) {
     fmt::print(stderr, "  {:<28} {:<7} {:>6} x {:<6} {:>10}  {:<18} error {:.4f} %", tensor.name,

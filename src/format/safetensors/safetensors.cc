@@ -19,12 +19,21 @@ constexpr std::uint64_t kMaxHeaderBytes = 16 << 20;
 constexpr std::size_t kMaxDims = 8;
 constexpr const char* kMetadataKey = "__metadata__";
 
-struct Dtype {
+struct DtypeSpec {
+  SafetensorsDtype dtype;
   const char* name;
-  StorageType type;
+  int element_bytes;
+  std::optional<StorageType> storage;
 };
-constexpr Dtype kDtypes[] = {
-    {"F32", StorageType::kF32}, {"F16", StorageType::kF16}, {"BF16", StorageType::kBF16}};
+constexpr DtypeSpec kDtypes[] = {{SafetensorsDtype::kF32, "F32", 4, StorageType::kF32},
+                                 {SafetensorsDtype::kF16, "F16", 2, StorageType::kF16},
+                                 {SafetensorsDtype::kBF16, "BF16", 2, StorageType::kBF16},
+                                 {SafetensorsDtype::kI32, "I32", 4, std::nullopt},
+                                 {SafetensorsDtype::kI16, "I16", 2, std::nullopt}};
+
+const DtypeSpec& dtype_spec(SafetensorsDtype dtype) {
+  return kDtypes[static_cast<std::size_t>(dtype)];
+}
 
 // One tensor of the header, with what is needed to check it and to complain about it.
 class TensorReader {
@@ -54,13 +63,13 @@ class TensorReader {
     const Json* dtype = json_member(info_, "dtype");
     if (dtype == nullptr || !dtype->is_string()) return malformed("has no dtype");
     const auto& name = dtype->get_ref<const std::string&>();
-    for (const Dtype& known : kDtypes) {
+    for (const DtypeSpec& known : kDtypes) {
       if (name == known.name) {
-        tensor_.type = known.type;
+        tensor_.dtype = known.dtype;
         return {};
       }
     }
-    return unsupported("{}: tensor {} has dtype {}; supported are F32, F16, BF16", what_,
+    return unsupported("{}: tensor {} has dtype {}; supported are F32, F16, BF16, I32, I16", what_,
                        quote(tensor_.name), quote(name));
   }
 
@@ -71,7 +80,7 @@ class TensorReader {
     if (shape->size() > kMaxDims) {
       return malformed("has {} dimensions, expected at most {}", shape->size(), kMaxDims);
     }
-    auto size = static_cast<std::int64_t>(storage_spec(tensor_.type).block_bytes);
+    auto size = std::int64_t{dtype_spec(tensor_.dtype).element_bytes};
     for (const Json& dim : *shape) {
       if (!dim.is_number_unsigned() ||
           __builtin_mul_overflow(size, dim.get<std::uint64_t>(), &size)) {
@@ -96,7 +105,7 @@ class TensorReader {
     }
     if (end - begin != size) {
       return malformed("has {} bytes, its shape [{}] in {} needs {}", end - begin,
-                       fmt::join(tensor_.shape, ", "), storage_spec(tensor_.type).name, size);
+                       fmt::join(tensor_.shape, ", "), dtype_spec(tensor_.dtype).name, size);
     }
     tensor_.offset = data_start + begin;
     tensor_.bytes = data.subspan(begin, size);
@@ -134,6 +143,12 @@ Result<std::map<std::string, std::string>> read_metadata(const Json& metadata,
 }
 
 }  // namespace
+
+const char* safetensors_dtype_name(SafetensorsDtype dtype) { return dtype_spec(dtype).name; }
+
+std::optional<StorageType> float_storage_type(SafetensorsDtype dtype) {
+  return dtype_spec(dtype).storage;
+}
 
 Result<SafetensorsFile> SafetensorsFile::parse(std::span<const std::byte> bytes,
                                                std::string_view what) {

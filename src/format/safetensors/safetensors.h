@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,12 +19,19 @@
 
 namespace cria {
 
+// The dtypes that are read: those of weights, and the integers that quantized weights are packed
+// in.
+enum class SafetensorsDtype : std::uint8_t { kF32, kF16, kBF16, kI32, kI16 };
+
+const char* safetensors_dtype_name(SafetensorsDtype dtype);             // "BF16"
+std::optional<StorageType> float_storage_type(SafetensorsDtype dtype);  // none for integers
+
 struct SafetensorsTensor {
   std::string name;
-  StorageType type = StorageType::kF32;  // kF32, kF16 or kBF16
-  std::vector<std::int64_t> shape;       // outermost first; empty for a scalar
-  std::uint64_t offset = 0;              // from the start of the file
-  std::span<const std::byte> bytes;      // in place
+  SafetensorsDtype dtype = SafetensorsDtype::kF32;
+  std::vector<std::int64_t> shape;   // outermost first; empty for a scalar
+  std::uint64_t offset = 0;          // from the start of the file
+  std::span<const std::byte> bytes;  // in place
 };
 
 class SafetensorsFile {

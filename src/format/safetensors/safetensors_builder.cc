@@ -16,6 +16,12 @@ SafetensorsBuilder& SafetensorsBuilder::erase_tensor(std::string_view name) {
   return *this;
 }
 
+std::vector<std::string> SafetensorsBuilder::names() const {
+  std::vector<std::string> names;
+  for (const Tensor& tensor : tensors_) names.push_back(tensor.name);
+  return names;
+}
+
 std::string SafetensorsBuilder::build() const {
   nlohmann::json header = {{"__metadata__", {{"format", "pt"}}}};
   std::string data;

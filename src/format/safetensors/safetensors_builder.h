@@ -15,6 +15,7 @@ class SafetensorsBuilder {
   SafetensorsBuilder& tensor(std::string_view name, std::string_view dtype,
                              const std::vector<std::int64_t>& shape, std::string_view data);
   SafetensorsBuilder& erase_tensor(std::string_view name);
+  std::vector<std::string> names() const;
 
   std::string build() const;
 

@@ -10,6 +10,7 @@ const std::string& valid_file() {
   static const std::string file = cria::SafetensorsBuilder()
                                       .tensor("a", "F32", {2, 3}, std::string(24, 'a'))
                                       .tensor("b", "BF16", {4}, std::string(8, 'b'))
+                                      .tensor("c", "I16", {3}, std::string(6, 'c'))
                                       .build();
   return file;
 }

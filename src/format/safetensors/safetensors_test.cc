@@ -33,25 +33,30 @@ TEST(Safetensors, GivesTensorsInPlace) {
                                .tensor("a", "BF16", {5}, std::string(10, 'a'))
                                .tensor("m", "F16", {}, "mm")
                                .tensor("empty", "F32", {0, 7}, "")
+                               .tensor("words", "I32", {2}, "12345678")
+                               .tensor("shorts", "I16", {3}, "123456")
                                .build();
   EXPECT_TRUE(SafetensorsFile::recognizes(as_bytes(file)));
   auto parsed = SafetensorsFile::parse(as_bytes(file), "m.safetensors");
   ASSERT_TRUE(parsed.ok()) << parsed.status().message();
-  EXPECT_EQ(parsed->tensors().size(), 4U);
+  EXPECT_EQ(parsed->tensors().size(), 6U);
   EXPECT_EQ(parsed->metadata().at("format"), "pt");
   const SafetensorsTensor* z = parsed->find_tensor("z");
   ASSERT_NE(z, nullptr);
-  EXPECT_EQ(z->type, StorageType::kF32);
+  EXPECT_EQ(z->dtype, SafetensorsDtype::kF32);
   EXPECT_THAT(z->shape, ElementsAre(2, 3));
   EXPECT_EQ(z->bytes.size(), 24U);
   EXPECT_EQ(z->bytes.data(), as_bytes(file).data() + z->offset);
   EXPECT_EQ(z->bytes.front(), std::byte{'z'});
   EXPECT_EQ(z->bytes.back(), std::byte{'z'});
-  EXPECT_EQ(parsed->find_tensor("a")->type, StorageType::kBF16);
+  EXPECT_EQ(parsed->find_tensor("a")->dtype, SafetensorsDtype::kBF16);
   EXPECT_EQ(parsed->find_tensor("a")->bytes.back(), std::byte{'a'});
   EXPECT_THAT(parsed->find_tensor("m")->shape, IsEmpty());
   EXPECT_THAT(parsed->find_tensor("empty")->bytes, IsEmpty());
   EXPECT_EQ(parsed->find_tensor("b"), nullptr);
+  EXPECT_EQ(float_storage_type(z->dtype), StorageType::kF32);
+  EXPECT_EQ(float_storage_type(parsed->find_tensor("words")->dtype), std::nullopt);
+  EXPECT_STREQ(safetensors_dtype_name(parsed->find_tensor("shorts")->dtype), "I16");
 }
 
 TEST(Safetensors, EveryTruncationIsAnError) {
@@ -84,7 +89,7 @@ TEST(Safetensors, RefusesOtherDtypesByName) {
   EXPECT_EQ(parsed.status().code(), ErrorCode::kUnsupported);
   EXPECT_THAT(parsed.status().message(),
               AllOf(HasSubstr("\"model.norm.weight\" has dtype \"F8_E4M3\""),
-                    HasSubstr("supported are F32, F16, BF16")));
+                    HasSubstr("supported are F32, F16, BF16, I32, I16")));
   EXPECT_THAT(error_of_tensor(R"({"shape":[2],"data_offsets":[0,8]})"), HasSubstr("has no dtype"));
   EXPECT_THAT(error_of_tensor("7"), HasSubstr("\"w\" is not an object"));
 }

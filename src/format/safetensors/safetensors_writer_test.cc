@@ -59,7 +59,7 @@ TEST_F(SafetensorsWriterTest, WritesWhatTheReaderReadsInWhateverPieces) {
     ASSERT_TRUE(parsed.ok()) << parsed.status().message();
     ASSERT_EQ(parsed->tensors().size(), 4U);
     EXPECT_THAT(parsed->find_tensor("large")->shape, ElementsAre(700, 1000));
-    EXPECT_EQ(parsed->find_tensor("z")->type, StorageType::kBF16);
+    EXPECT_EQ(parsed->find_tensor("z")->dtype, SafetensorsDtype::kBF16);
     EXPECT_TRUE(std::ranges::equal(parsed->find_tensor("large")->bytes,
                                    std::span(data).subspan(30, 2800000)));
     EXPECT_TRUE(std::ranges::equal(parsed->find_tensor("a")->bytes, std::span(data).last(14)));
