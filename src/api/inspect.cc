@@ -9,7 +9,9 @@
 #include "format/safetensors/safetensors.h"
 #include "model/checkpoint.h"
 #include "model/config_json.h"
+#include "model/hf_config.h"
 #include "model/resolve.h"
+#include "model/vocabulary_files.h"
 
 namespace cria {
 namespace {
@@ -25,6 +27,25 @@ Json checkpoint_json(const std::string& path) {
   Json json = {{"importable", true}, {"description", (*checkpoint)->description()}};
   json.update(config_json((*checkpoint)->config()));
   json["has_tokenizer"] = (*checkpoint)->vocabulary() != nullptr;
+  return json;
+}
+
+// How the folder's weights are quantized, null if they are not. The folder opened, so its
+// config.json is good.
+Json quantization_json(const std::string& folder) {
+  const std::string path = fs::path(folder) / "config.json";
+  const Result<std::string> text = read_text_if_exists(path);
+  if (!text.ok()) return nullptr;
+  const Result<HfConfig> config = read_hf_config(*text, path);
+  if (!config.ok() || !config->quantization) return nullptr;
+  const HfQuantization& quantization = *config->quantization;
+  Json json = {{"method", quantization.method_name()}};
+  if (quantization.method == HfQuantMethod::kGptq) {
+    json["version"] = quantization.zeros_less_one ? 1 : 2;
+  }
+  json["bits"] = quantization.bits;
+  if (quantization.method != HfQuantMethod::kExl2) json["group_size"] = quantization.group_size;
+  if (quantization.method == HfQuantMethod::kGptq) json["act_order"] = quantization.act_order;
   return json;
 }
 
@@ -75,10 +96,13 @@ Result<std::string> inspect_folder(const std::string& path) {
     files.push_back({{"path", shard.file.path()}, {"bytes", shard.file.bytes().size()}});
     for (Json& tensor : safetensors_list(shard.contents)) tensors.push_back(std::move(tensor));
   }
-  const Json json = {{"kind", "safetensors"},
-                     {"files", files},
-                     {"llama", checkpoint_json(path)},
-                     {"tensors", tensors}};
+  Json llama = checkpoint_json(path);
+  if (llama["importable"] == true) {
+    Json quantization = quantization_json(path);
+    if (!quantization.is_null()) llama["quantization"] = std::move(quantization);
+  }
+  const Json json = {
+      {"kind", "safetensors"}, {"files", files}, {"llama", llama}, {"tensors", tensors}};
   return json_text(json);
 }
 
