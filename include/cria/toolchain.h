@@ -15,9 +15,13 @@ struct CompileOptions {
   // A GGUF file, a Hugging Face folder, a llama2.c `.bin`, or a model id in the local Hugging Face
   // cache.
   std::string source;
-  std::string tokenizer_path;     // overrides the checkpoint's own tokenizer; empty: its own
-  std::string recipe = "source";  // which encoding each tensor gets: see quantization_recipes()
-  std::int64_t max_context = 0;   // positions; 0: what the checkpoint was made for
+  std::string tokenizer_path;  // overrides the checkpoint's own tokenizer; empty: its own
+  // Which encoding each tensor gets: see quantization_recipes(), or the path of a recipe file
+  // (docs/recipes.md), which ends in ".toml".
+  std::string recipe = "source";
+  // Statistics that `cria calibrate` wrote of this model, for recipes that use them. Empty: none.
+  std::string calibration_path;
+  std::int64_t max_context = 0;  // positions; 0: what the checkpoint was made for
   std::string activations =
       "a8";  // default of the program: "a8" (int8 blocks of 32) or "a16" (float)
   // Elements of the KV cache, keys and values: "f16" or "q8_0" (int8 blocks of 32, half the memory;
@@ -67,7 +71,8 @@ struct RecipeInfo {
 };
 std::vector<RecipeInfo> quantization_recipes();
 std::vector<RecipeInfo> quantization_methods();
-// Whether a recipe is one. kInvalidArgument says what is wrong with it.
+// Whether a recipe is one. kInvalidArgument says what is wrong with it. Recipe files are looked at
+// when they are used, since whether they fit depends on the model.
 Status check_recipe(const std::string& recipe);
 
 // The path of a compiled program for any model: a `.pte` is itself; anything else is compiled once

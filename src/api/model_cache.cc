@@ -10,6 +10,7 @@
 
 #include "cria/version.h"
 #include "format/plan/plan.h"
+#include "quantize/recipe_file.h"
 
 namespace cria {
 namespace {
@@ -69,6 +70,11 @@ Result<std::vector<fs::path>> source_files(const std::string& path) {
   return files;
 }
 
+// The recipe, where it is a file.
+std::string recipe_path(const CompileOptions& options) {
+  return is_recipe_file(options.recipe) ? options.recipe : "";
+}
+
 }  // namespace
 
 Result<std::string> open_cache_dir(const std::string& wanted) {
@@ -94,6 +100,11 @@ Result<std::string> source_fingerprint(const std::string& path, const CompileOpt
     CRIA_ASSIGN_OR_RETURN(const std::string one, file_fingerprint(options.tokenizer_path));
     text += "tokenizer " + one;
   }
+  for (const std::string& input : {recipe_path(options), options.calibration_path}) {
+    if (input.empty()) continue;
+    CRIA_ASSIGN_OR_RETURN(const std::string one, file_fingerprint(input));
+    text += "with " + one;
+  }
   return text;
 }
 
@@ -102,7 +113,8 @@ std::string cache_file_name(const std::string& path, const CompileOptions& optio
   const fs::path clean = fs::path(path).lexically_normal();
   const std::string name =
       clean.has_filename() ? clean.filename().string() : clean.parent_path().filename().string();
-  return fmt::format("{}-{}-{:016x}.pte", name, options.recipe, hash(fingerprint));
+  return fmt::format("{}-{}-{:016x}.pte", name, fs::path(options.recipe).filename().string(),
+                     hash(fingerprint));
 }
 
 }  // namespace cria

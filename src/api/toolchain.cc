@@ -11,8 +11,11 @@
 #include "compile/compile.h"
 #include "cria/version.h"
 #include "model/checkpoint.h"
+#include "model/fingerprint.h"
 #include "model/resolve.h"
+#include "quantize/calibrated_statistics.h"
 #include "quantize/recipe.h"
+#include "quantize/recipe_file.h"
 #include "targets/cpu/cpu_target.h"
 #include "tokenizer/tokenizer.h"
 
@@ -35,6 +38,19 @@ CompileReport to_report(const CompileSummary& summary) {
   return report;
 }
 
+// A recipe file, applied to the matrices of the checkpoint.
+Result<Recipe> read_recipe(const std::string& path, const Checkpoint& checkpoint) {
+  CRIA_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::open(path));
+  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()),
+                              file.bytes().size());
+  CRIA_ASSIGN_OR_RETURN(const RecipeFile recipe_file, parse_recipe_file(text, path));
+  std::vector<std::string> matrices;
+  for (const StoredWeight& weight : checkpoint.weights()) {
+    if (weight.n_rows > 1) matrices.push_back(weight.name);
+  }
+  return recipe_for(recipe_file, matrices, checkpoint.config().n_layers, path);
+}
+
 // `path`: resolved, so that an id is looked up once.
 Result<CompileReport> compile_path(const std::string& path, const CompileOptions& options,
                                    const std::string& out_path) {
@@ -43,6 +59,15 @@ Result<CompileReport> compile_path(const std::string& path, const CompileOptions
   CompileRequest request;
   request.out_path = out_path;
   request.recipe = options.recipe;
+  if (is_recipe_file(options.recipe)) {
+    CRIA_ASSIGN_OR_RETURN(request.own_recipe, read_recipe(options.recipe, *checkpoint));
+  }
+  std::unique_ptr<Statistics> statistics;
+  if (!options.calibration_path.empty()) {
+    CRIA_ASSIGN_OR_RETURN(statistics,
+                          open_statistics(options.calibration_path, fingerprint_of(*checkpoint)));
+    request.statistics = statistics.get();
+  }
   request.max_context = options.max_context;
   request.activations = options.activations;
   request.sparse = options.sparse;
@@ -99,7 +124,10 @@ std::vector<RecipeInfo> quantization_recipes() { return to_infos(recipe_summarie
 
 std::vector<RecipeInfo> quantization_methods() { return to_infos(recipe_methods()); }
 
-Status check_recipe(const std::string& recipe) { return Recipe::from_name(recipe).status(); }
+Status check_recipe(const std::string& recipe) {
+  if (is_recipe_file(recipe)) return Status();
+  return Recipe::from_name(recipe).status();
+}
 
 Result<PreparedModel> prepare_model(const CompileOptions& options, const std::string& cache_dir) {
   CRIA_ASSIGN_OR_RETURN(const std::string path, resolve_model(options.source));

@@ -96,7 +96,11 @@ class Compilation {
     }
     CRIA_ASSIGN_OR_RETURN(k_type_, kv_type_from_name(request_.cache_type_k));
     CRIA_ASSIGN_OR_RETURN(v_type_, kv_type_from_name(request_.cache_type_v));
-    CRIA_ASSIGN_OR_RETURN(recipe_, Recipe::from_name(request_.recipe));
+    if (request_.own_recipe) {
+      recipe_ = request_.own_recipe;
+    } else {
+      CRIA_ASSIGN_OR_RETURN(recipe_, Recipe::from_name(request_.recipe));
+    }
     return check_recipe();
   }
 

@@ -12,6 +12,7 @@
 #include "compile/lower.h"
 #include "cria/progress.h"
 #include "model/checkpoint.h"
+#include "quantize/recipe.h"
 #include "quantize/statistics.h"
 #include "targets/target.h"
 #include "tensor/encoding.h"
@@ -20,7 +21,8 @@ namespace cria {
 
 struct CompileRequest {
   std::string out_path;
-  std::string recipe = "source";  // quantize/recipe.h
+  std::string recipe = "source";     // quantize/recipe.h
+  std::optional<Recipe> own_recipe;  // in place of the one named `recipe`
   // What calibration said about this checkpoint; null: nothing. Given exactly when the recipe uses
   // it. Must outlive the call.
   const Statistics* statistics = nullptr;

@@ -48,6 +48,30 @@ class Recipes(unittest.TestCase):
             self.assertIn("rotation.residual.signs", names)
             self.assertEqual("rotation.ffn_input.signs" in names, act == "a8")
 
+    def test_a_recipe_file_gives_layers_their_own_encodings(self):
+        recipe = self.root / "mixed.toml"
+        recipe.write_text('base = "q4_0"\n[[rule]]\ntensors = "ffn_*"\nlayers = [0, -1]\nencoding = "q8"\n'
+                          '[[rule]]\ntensors = "token_embd"\nencoding = "q6k"\n')
+        _, report = self.compile(recipe, name="mixed")
+        encodings = {t["name"]: t["encoding"] for t in report["tensors"]}
+        self.assertEqual(encodings["blk.0.ffn_up.weight"], "q8")
+        self.assertEqual(encodings["blk.1.ffn_up.weight"], "q4")
+        self.assertEqual(encodings["blk.3.ffn_down.weight"], "q8")
+        self.assertEqual(encodings["blk.0.attn_q.weight"], "q4")
+        self.assertEqual(encodings["token_embd.weight"], "q6k")
+
+    def test_recipe_files_that_do_not_fit_are_refused(self):
+        recipe = self.root / "bad.toml"
+        for text, expected in [('base = "q4_0"\n[[rule]]\ntensors = "mlp*"\nencoding = "q8"\n', b"names no tensor"),
+                               ('base = "q4_0"\n[[rule]]\nlayers = [0]\nencoding = "q8"\n', b"'tensors' is missing"),
+                               ("base = ", b"line 1")]:
+            recipe.write_text(text)
+            done = cria("compile", TINY, "-o", self.root / "x.pte", "--quant", recipe, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(expected, done.stderr)
+            self.assertIn(b"bad.toml", done.stderr)
+            self.assertFalse((self.root / "x.pte").exists())
+
     def test_methods_that_need_statistics_say_so(self):
         for recipe in ["q4_0+gptq", "q4_0+importance", "q4_0+awq"]:
             done = cria("compile", TINY, "-o", self.root / "x.pte", "--quant", recipe, check=False)

@@ -125,6 +125,8 @@ void add_compile(CLI::App& app, Command& selected) {
       ->required();
   command->add_option("-o,--output", arguments->out_path, "the .pte to write")->required();
   add_quant(*command, options.recipe);
+  command->add_option("--calibration", options.calibration_path,
+                      "statistics of `cria calibrate`, for methods that use them");
   command
       ->add_option("--ctx", options.max_context,
                    "positions a cache may have at most (0: the checkpoint's)")
