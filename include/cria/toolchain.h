@@ -24,6 +24,11 @@ struct CompileOptions {
   std::int64_t max_context = 0;  // positions; 0: what the checkpoint was made for
   std::string activations =
       "a8";  // default of the program: "a8" (int8 blocks of 32) or "a16" (float)
+  // What the program runs on: "cpu", or "sim:" and the name of a profile of an NPU, or the path of
+  // one
+  // ("sim:hexagon-v79", "sim:mine.toml").
+  std::string device = "cpu";
+  std::int64_t prefill_chunk = 0;  // most tokens a call of `prefill` brings; 0: 256, on an NPU 64
   // Elements of the KV cache, keys and values: "f16" or "q8_0" (int8 blocks of 32, half the memory;
   // head sizes that are multiples of 32). Empty: "f16", or what a compiled program has.
   std::string cache_type_k;

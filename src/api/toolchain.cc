@@ -17,6 +17,7 @@
 #include "quantize/recipe.h"
 #include "quantize/recipe_file.h"
 #include "targets/cpu/cpu_target.h"
+#include "targets/sim_npu/sim_npu_target.h"
 #include "tokenizer/tokenizer.h"
 
 namespace cria {
@@ -51,6 +52,17 @@ Result<Recipe> read_recipe(const std::string& path, const Checkpoint& checkpoint
   return recipe_for(recipe_file, matrices, checkpoint.config().n_layers, path);
 }
 
+// The target of "sim:PROFILE"; null for "cpu".
+Result<std::unique_ptr<Target>> npu_of(const std::string& device) {
+  constexpr std::string_view kSim = "sim:";
+  if (device == "cpu") return std::unique_ptr<Target>();
+  if (!device.starts_with(kSim)) {
+    return invalid_argument("device '{}', expected cpu or sim:PROFILE", device);
+  }
+  CRIA_ASSIGN_OR_RETURN(NpuProfileFile profile, load_npu_profile(device.substr(kSim.size())));
+  return sim_npu_target(std::move(profile));
+}
+
 // `path`: resolved, so that an id is looked up once.
 Result<CompileReport> compile_path(const std::string& path, const CompileOptions& options,
                                    const std::string& out_path) {
@@ -81,8 +93,13 @@ Result<CompileReport> compile_path(const std::string& path, const CompileOptions
     if (!tokenizer.ok()) return std::move(tokenizer).status().with_context(path + ": tokenizer");
     request.tokenizer = tokenizer->serialize();
   }
-  CRIA_ASSIGN_OR_RETURN(const CompileSummary summary,
-                        compile_checkpoint(*checkpoint, cpu_target(), request));
+  CRIA_ASSIGN_OR_RETURN(const std::unique_ptr<Target> npu, npu_of(options.device));
+  // An NPU's prefill should fill its matrix tiles and leave room in its SRAM.
+  if (npu != nullptr) request.prefill_chunk = 64;
+  if (options.prefill_chunk > 0) request.prefill_chunk = options.prefill_chunk;
+  CRIA_ASSIGN_OR_RETURN(
+      const CompileSummary summary,
+      compile_checkpoint(*checkpoint, npu != nullptr ? *npu : cpu_target(), request));
   return to_report(summary);
 }
 

@@ -15,6 +15,7 @@
 #include "compile/methods.h"
 #include "compile/rotate_model.h"
 #include "compile/round_weight.h"
+#include "compile/strip_writer.h"
 #include "format/pte/llm_method.h"
 #include "format/pte/program_builder.h"
 #include "model/graph.h"
@@ -139,6 +140,7 @@ class Compilation {
     request.activations = request_.activations;
     request.k_type = k_type_;
     request.v_type = v_type_;
+    request.max_context = max_context_;
     request.encoding_of = encoding_of;
     request.transforms = passes_;
     request.trace = request_.trace;
@@ -302,14 +304,19 @@ class Compilation {
   }
 
   Status write_matrix(pte::PteWriter& writer, std::uint32_t segment, PlannedWeight& weight) {
-    const auto write_panels = [&](std::span<const std::byte> panels) -> Status {
-      CRIA_RETURN_IF_ERROR(writer.append(segment, panels));
-      return report_progress(panels.size());
-    };
-    if (weight.converter) return convert_matrix(weight, write_panels);
-    CRIA_ASSIGN_OR_RETURN(weight.loss,
-                          round_weight(model_, *weight.stored, weight.rounding, write_panels));
-    return Status();
+    StripWriter strips(weight.target.tiles, weight.target.encoding, weight.target.n_cols,
+                       [&](std::span<const std::byte> bytes) -> Status {
+                         CRIA_RETURN_IF_ERROR(writer.append(segment, bytes));
+                         return report_progress(bytes.size());
+                       });
+    const auto write_panels = [&](std::span<const std::byte> panels) { return strips.add(panels); };
+    if (weight.converter) {
+      CRIA_RETURN_IF_ERROR(convert_matrix(weight, write_panels));
+    } else {
+      CRIA_ASSIGN_OR_RETURN(weight.loss,
+                            round_weight(model_, *weight.stored, weight.rounding, write_panels));
+    }
+    return strips.finish();
   }
 
   Status convert_matrix(PlannedWeight& weight, const PanelSink& write_panels) {

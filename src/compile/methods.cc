@@ -24,6 +24,7 @@ Result<ProgramMethod> compile_method(const LlamaConfig& config, const Target& ta
   }
   MethodRequest wanted;
   wanted.max_tokens = method.max_tokens;
+  wanted.max_context = request.max_context;
   wanted.activations = request.activations;
   wanted.k_type = request.k_type;
   wanted.v_type = request.v_type;

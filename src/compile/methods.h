@@ -28,6 +28,7 @@ struct ProgramMethods {
 struct MethodsRequest {
   std::int64_t prefill_chunk = 1;
   std::int64_t verify_chunk = 1;
+  std::int64_t max_context = 0;  // positions
   std::string activations;
   KvType k_type = KvType::kF16;
   KvType v_type = KvType::kF16;

@@ -42,6 +42,8 @@ VectorCost vector_cost(const NpuCommand& c, const NpuCache& cache, const VectorC
       return {elements, v.reduce + v.mul + v.add, 0, 0};
     case NpuCommandKind::kRmsNorm:
       return {elements, 3 * v.mul + v.reduce, rows, v.rsqrt};
+    case NpuCommandKind::kHadamard:  // log2(block) passes of sums
+      return {elements, v.mul + v.add * std::log2(double(c.n_out)), 0, 0};
     case NpuCommandKind::kRopeAngles:
       return {2 * elements, v.exp, 0, 0};
     case NpuCommandKind::kRope:

@@ -13,6 +13,7 @@
 
 #include "base/result.h"
 #include "ir/graph.h"
+#include "tensor/device_tiles.h"
 #include "tensor/encoding.h"
 #include "tensor/kv_layout.h"
 
@@ -37,6 +38,7 @@ struct TargetWeight {
   bool packed = true;  // panels (tensor/encoding.h); else a plain float32 vector
   std::int64_t n_rows = 0;
   std::int64_t n_cols = 0;
+  DeviceTiles tiles;  // the order of packed panels; the default: as they are
   bool operator==(const TargetWeight&) const = default;
 };
 
@@ -59,6 +61,7 @@ struct CompiledMethod {
 
 struct MethodRequest {
   std::int64_t max_tokens = 1;     // tokens a call may bring
+  std::int64_t max_context = 0;    // positions that a cache may have; 0: not known
   std::string activations = "a8";  // "a8" or "a16"
   KvType k_type = KvType::kF16;
   KvType v_type = KvType::kF16;

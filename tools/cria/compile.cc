@@ -134,6 +134,12 @@ void add_compile(CLI::App& app, Command& selected) {
   command->add_option("--act", options.activations, "default activations: a8 or a16")
       ->check(CLI::IsMember({"a8", "a16"}));
   command->add_flag("!--no-sparse", options.sparse, "store zeros like all other weights");
+  command->add_option("--device", options.device,
+                      "cpu, or sim:PROFILE, a simulated NPU (cria devices lists the profiles)");
+  command
+      ->add_option("--prefill-chunk", options.prefill_chunk,
+                   "most tokens a call of prefill brings (0: 256; on an NPU 64)")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{4096}));
   command->add_option("--tokenizer", options.tokenizer_path,
                       "tokenizer file, in place of the checkpoint's own");
   add_cache_types(*command, options.cache_type_k, options.cache_type_v);

@@ -146,6 +146,7 @@ class Collector {
         flat(c_.out, npu_code_bytes(c_.n_rows, c_.n_cols), true);
         return flat(c_.y, npu_block_bytes(c_.n_rows, c_.n_cols), true);
       case NpuCommandKind::kRmsNorm:
+      case NpuCommandKind::kHadamard:
         rows(c_.x, c_.n_cols, c_.n_rows, false);
         rows(c_.y, c_.n_cols, 1, false);
         return rows(c_.out, c_.n_cols, c_.n_rows, true);

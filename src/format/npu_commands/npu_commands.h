@@ -97,8 +97,10 @@ enum class NpuCommandKind : std::uint8_t {
   kAttendEnd = 23,    // out rows[heads of q] = x (state): mixed values / sum
   // Control.
   kSwitchContext = 24,  // waits for all before it; what follows maps context `first_panel`
+  kHadamard = 25,  // vector; out = x rows[n_cols] turned in blocks of n_out, y: the signs (kernels
+                   // hadamard)
 };
-inline constexpr int kNpuCommandKinds = 25;
+inline constexpr int kNpuCommandKinds = 26;
 
 // A named weight of the program and how it lies there.
 struct NpuWeight {
@@ -146,6 +148,7 @@ struct NpuCommand {
   bool float_input = false;  // kMatmul: x is float
   bool is_value = false;     // cache commands: values, else keys
   bool last_row = false;     // kLoad
+  bool inverse = false;      // kHadamard
   bool to_result = false;    // kStore: to the logits, else to scratch
   std::uint32_t op = 0;      // index into ops
   std::uint32_t first_row = 0;

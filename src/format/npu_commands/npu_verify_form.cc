@@ -1,5 +1,6 @@
 // Each command by itself: what its kind needs, sizes that agree, and that it stays where it may.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -46,6 +47,7 @@ constexpr Form kForms[kNpuCommandKinds] = {
     {true, true, false, false, false, true, true, false},    // kSoftmax
     {true, false, false, true, false, true, false, false},   // kAttendEnd
     {false, false, false, false, false, false, false, false},  // kSwitchContext
+    {true, true, false, true, false, false, false, true},      // kHadamard
 };
 
 bool engine_fits(NpuCommandKind kind, NpuEngine engine) {
@@ -116,6 +118,11 @@ class FormVerifier {
       return bad_input("of op {}, there are {}", c_.op, all_.ops.size());
     if (form.columns != (c_.n_cols != 0) || c_.n_cols > kMaxColumns)
       return bad_input("{} columns", c_.n_cols);
+    const bool turns = c_.kind == NpuCommandKind::kHadamard;
+    if (turns && (!std::has_single_bit(c_.n_out) || c_.n_cols % c_.n_out != 0)) {
+      return bad_input("blocks of {} columns of {}", c_.n_out, c_.n_cols);
+    }
+    if (c_.inverse && !turns) return bad_input("is inverse, which only hadamard can be");
     if (!std::isfinite(c_.scale)) return bad_input("scale {}, expected a finite number", c_.scale);
     if (c_.kind == NpuCommandKind::kRmsNorm && c_.scale < 0)
       return bad_input("epsilon {} is negative", c_.scale);

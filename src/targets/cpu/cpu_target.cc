@@ -1,7 +1,7 @@
 #include "targets/cpu/cpu_target.h"
 
 #include "format/plan/plan.h"
-#include "targets/cpu/lower_to_plan.h"
+#include "targets/lower_to_plan.h"
 
 namespace cria {
 namespace {

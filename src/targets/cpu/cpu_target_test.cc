@@ -7,7 +7,7 @@
 #include "format/plan/plan.h"
 #include "ir/evaluate_for_test.h"
 #include "ir/text.h"
-#include "targets/cpu/lower_to_plan.h"
+#include "targets/lower_to_plan.h"
 #include "targets/null/null_target.h"
 
 namespace cria {

@@ -1,11 +1,11 @@
-#include "targets/cpu/lower_to_plan.h"
+#include "targets/lower_to_plan.h"
 
 #include <algorithm>
 #include <limits>
 #include <optional>
 
 #include "ir/rewrite.h"
-#include "targets/cpu/memory_planner.h"
+#include "targets/memory_planner.h"
 
 namespace cria {
 namespace {

@@ -1,4 +1,4 @@
-#include "targets/cpu/memory_planner.h"
+#include "targets/memory_planner.h"
 
 #include <gtest/gtest.h>
 

@@ -1,0 +1,129 @@
+// The simulated NPU computes what the cpu delegate computes, bit for bit, whatever its SRAM leaves
+// room for.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "delegates/cpu/cpu_delegate.h"
+#include "delegates/sim_npu/sim_npu_delegate.h"
+#include "llm/program_model.h"
+#include "runtime/test_program.h"
+#include "targets/sim_npu/lower_to_npu.h"
+#include "tiny_decoder.h"
+
+namespace cria {
+namespace {
+
+// Four layers' worth of widths, and groups of 16 as well, which no profile that ships takes.
+NpuProfileFile device_with_sram(std::uint64_t sram_bytes) {
+  Result<NpuProfileFile> file = load_npu_profile("hexagon-v79");
+  EXPECT_TRUE(file.ok()) << file.status().message();
+  const auto replace = [&file](const std::string& from, const std::string& to) {
+    const std::size_t at = file->text.find(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    file->text.replace(at, from.size(), to);
+  };
+  replace("bytes = { value = 8388608", "bytes = { value = " + std::to_string(sram_bytes));
+  replace("[0, 32, 64, 128]", "[0, 16, 32, 64, 128, 256]");
+  Result<NpuProfile> profile = parse_npu_profile(file->text, "test");
+  EXPECT_TRUE(profile.ok()) << profile.status().message();
+  if (profile.ok()) file->profile = *profile;
+  return *file;
+}
+
+struct Case {
+  std::uint64_t sram_bytes;
+  bool a8;
+  KvType kv_type;
+};
+
+std::vector<float> logits_of(const std::string& path, const cria_delegate* delegate, const Case& c,
+                             const std::vector<std::int32_t>& ids) {
+  DelegateRegistry registry;
+  EXPECT_TRUE(registry.add(delegate).ok());
+  ExecutorOptions options;
+  options.n_threads = 2;
+  options.options = {{"", "act", c.a8 ? "a8" : "a16"}};
+  Result<std::shared_ptr<const Program>> program = Program::load(path);
+  EXPECT_TRUE(program.ok());
+  Result<std::unique_ptr<ProgramModel>> model = ProgramModel::create(*program, registry, options);
+  EXPECT_TRUE(model.ok()) << model.status().message();
+  if (!model.ok()) return {};
+  KvCache cache = *KvCache::allocate(*kv_cache_bytes((*model)->info(), kContext));
+  std::vector<float> all;
+  std::span<const std::int32_t> rest = ids;
+  for (const std::size_t n : {std::size_t{11}, std::size_t{1}, std::size_t{1}}) {
+    std::vector<float> logits(static_cast<std::size_t>((*model)->info().n_vocab));
+    const Status status = (*model)->forward(rest.first(n), cache, LogitRows::kLast, logits);
+    EXPECT_TRUE(status.ok()) << status.message();
+    all.insert(all.end(), logits.begin(), logits.end());
+    rest = rest.subspan(n);
+  }
+  std::vector<float> logits(5 * static_cast<std::size_t>((*model)->info().n_vocab));
+  EXPECT_TRUE((*model)->forward(rest.first(5), cache, LogitRows::kAll, logits).ok());
+  all.insert(all.end(), logits.begin(), logits.end());
+  return all;
+}
+
+// The program of decoder_spec with each plan lowered, and its weights in the order of the device.
+Status write_lowered(const std::string& path, const DecoderShape& shape, WeightBytes weights,
+                     const NpuProfileFile& device, bool a8) {
+  pte::ProgramSpec spec = decoder_spec(shape, sim_npu_delegate()->name);
+  NpuLoweringOptions options;
+  options.a8 = a8;
+  options.max_context = kContext;
+  for (pte::MethodSpec& method : spec.methods) {
+    CRIA_ASSIGN_OR_RETURN(const Plan plan, decode_plan(method.blob, "plan"));
+    CRIA_ASSIGN_OR_RETURN(NpuCommands commands, lower_to_npu(plan, device.profile, options));
+    commands.profile_text = device.text;
+    method.blob = encode_npu_commands(commands);
+    if (method.name != "verify") continue;
+    for (const NpuWeight& w : commands.weights) {
+      if (!w.packed) continue;
+      std::vector<std::byte>& panels = weights[w.key];
+      std::vector<std::byte> strips(panels.size());
+      const std::size_t strip =
+          w.tiles.strip_panels * panel_layout(w.encoding, w.n_cols).size_bytes;
+      for (std::size_t at = 0; at < panels.size(); at += strip) {
+        const std::size_t n = std::min(strip, panels.size() - at);
+        to_device_strip(w.tiles, w.encoding, w.n_cols, std::span(panels).subspan(at, n),
+                        std::span(strips).subspan(at, n));
+      }
+      panels = std::move(strips);
+    }
+  }
+  return write_program(path, std::move(spec), weights);
+}
+
+class SimNpu : public ::testing::TestWithParam<Case> {};
+
+TEST_P(SimNpu, EqualsTheCpuBitForBit) {
+  const Case& c = GetParam();
+  const NpuProfileFile device = device_with_sram(c.sram_bytes);
+  for (int first_encoding = 0; first_encoding < kEncodingCount; first_encoding += 5) {
+    DecoderShape shape{288, 320, 67, 6, 2, 64};
+    shape.first_encoding = first_encoding;
+    shape.kv_type = c.kv_type;
+    const WeightBytes weights = random_weights(decoder_plan(shape, MethodKind::kVerify), 3);
+    TemporaryFile cpu, npu;
+    ASSERT_TRUE(write_decoder(cpu.path(), shape, weights, cpu_delegate()->name).ok());
+    const Status written = write_lowered(npu.path(), shape, weights, device, c.a8);
+    ASSERT_TRUE(written.ok()) << written.message();
+    std::mt19937 random(5);
+    std::vector<std::int32_t> ids(18);
+    for (std::int32_t& id : ids) id = static_cast<std::int32_t>(random() % 67);
+    EXPECT_EQ(logits_of(npu.path(), sim_npu_delegate(), c, ids),
+              logits_of(cpu.path(), cpu_delegate(), c, ids))
+        << "encodings from " << first_encoding;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, SimNpu,
+                         ::testing::Values(Case{8 << 20, true, KvType::kF16},
+                                           Case{8 << 20, false, KvType::kF16},
+                                           Case{8 << 20, true, KvType::kQ8},
+                                           Case{384 << 10, true, KvType::kF16},
+                                           Case{384 << 10, false, KvType::kQ8}));
+
+}  // namespace
+}  // namespace cria
