@@ -63,7 +63,7 @@ constexpr MethodRow kMethods[] = {
      [](Recipe& r) { r.linear.importance = r.embedding.importance = true; }},
     {{"gptq", "errors are pushed into columns not yet rounded (needs --calibration)"},
      [](Recipe& r) { r.linear.method = RoundingMethod::kGptq; }},
-    {{"awq", "inputs that matter are scaled up before rounding (needs --calibration)"},
+    {{"awq", "inputs that matter are scaled up before rounding (refused: not compiled yet)"},
      [](Recipe& r) { r.transforms.awq = true; }},
     {{"fold", "the gains of norms go into the linears behind them"},
      [](Recipe& r) { r.transforms.fold_norms = true; }},
