@@ -59,12 +59,12 @@ template <typename Entry>
 inline QuadPair look_up(const Entry* table, const std::uint8_t* numbers) {
   const auto two = [&](int row) {
     const auto entry = [&](int r) {
-      return reinterpret_cast<const double*>(table[numbers[4 * r]]);
+      return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(table[numbers[4 * r]]));
     };
-    return _mm_loadh_pd(_mm_load_sd(entry(row)), entry(row + 1));
+    return _mm_unpacklo_epi64(entry(row), entry(row + 1));
   };
-  const __m256 even = _mm256_castpd_ps(_mm256_set_m128d(two(4), two(0)));
-  const __m256 odd = _mm256_castpd_ps(_mm256_set_m128d(two(6), two(2)));
+  const __m256 even = _mm256_castsi256_ps(_mm256_set_m128i(two(4), two(0)));
+  const __m256 odd = _mm256_castsi256_ps(_mm256_set_m128i(two(6), two(2)));
   return {{_mm256_castps_si256(_mm256_shuffle_ps(even, odd, 0x88)),
            _mm256_castps_si256(_mm256_shuffle_ps(even, odd, 0xdd))}};
 }
