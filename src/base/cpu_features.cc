@@ -95,6 +95,13 @@ bool cpu_has_bf16_dot() {
 #endif
 }
 
+std::optional<Isa> isa_from_name(std::string_view name) {
+  for (Isa isa : kAllIsas) {
+    if (name == isa_name(isa)) return isa;
+  }
+  return std::nullopt;
+}
+
 Isa best_isa() {
   const char* wanted = std::getenv("CRIA_ISA");
   Isa best = Isa::kGeneric;

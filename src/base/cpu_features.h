@@ -1,7 +1,9 @@
 // What this processor can do, asked once.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <string_view>
 
 namespace cria {
 
@@ -20,9 +22,10 @@ inline constexpr Isa kAllIsas[] = {Isa::kGeneric, Isa::kAvx2,        Isa::kAvx51
                                    Isa::kAmxInt8, Isa::kNeonDotprod, Isa::kNeonI8mm};
 
 const char* isa_name(Isa isa);  // "generic", "avx2", ...
-bool cpu_supports(Isa isa);     // on this processor, in this operating system
-Isa best_isa();                 // the best supported; CRIA_ISA=name lowers it, for tests
-bool cpu_has_bf16_dot();        // beside the levels: AVX512_BF16, or FEAT_BF16 of Arm
-std::string cpu_model_name();   // as /proc/cpuinfo tells it, else "unknown"
+std::optional<Isa> isa_from_name(std::string_view name);
+bool cpu_supports(Isa isa);    // on this processor, in this operating system
+Isa best_isa();                // the best supported; CRIA_ISA=name lowers it, for tests
+bool cpu_has_bf16_dot();       // beside the levels: AVX512_BF16, or FEAT_BF16 of Arm
+std::string cpu_model_name();  // as /proc/cpuinfo tells it, else "unknown"
 
 }  // namespace cria

@@ -31,13 +31,6 @@ int guarded(const cria_host& host, Function&& function) {
   }
 }
 
-std::optional<Isa> isa_from_name(std::string_view name) {
-  for (Isa isa : kAllIsas) {
-    if (name == isa_name(isa)) return isa;
-  }
-  return std::nullopt;
-}
-
 Status read_option(std::string_view key, std::string_view value, CpuOptions& options) {
   if (key == "act") {
     if (value != "a8" && value != "a16") {

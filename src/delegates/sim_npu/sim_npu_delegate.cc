@@ -47,15 +47,10 @@ Status read_options(const cria_option* options, std::size_t n_options, SimNpuOpt
       }
       parsed.device = value;
     } else if (key == "isa") {
-      bool known = false;
-      for (const Isa isa :
-           {Isa::kGeneric, Isa::kAvx2, Isa::kAvx512Vnni, Isa::kNeonDotprod, Isa::kNeonI8mm}) {
-        if (value != isa_name(isa)) continue;
-        known = true;
-        if (!cpu_supports(isa)) return unsupported("this processor has no {}", value);
-        parsed.isa = isa;
-      }
-      if (!known) return invalid_argument("option isa is '{}', which is no instruction set", value);
+      const std::optional<Isa> isa = isa_from_name(value);
+      if (!isa) return invalid_argument("option isa is '{}', which is no instruction set", value);
+      if (!cpu_supports(*isa)) return unsupported("this processor has no {}", value);
+      parsed.isa = *isa;
     } else {
       return invalid_argument("option '{}' is not known, there are: act, device, isa", key);
     }
