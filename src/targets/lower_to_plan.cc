@@ -318,6 +318,39 @@ class PlanLowering {
 
 }  // namespace
 
+Support plan_supports(const ir::Graph& graph, const ir::Op& op) {
+  if (op.kind == OpKind::kRmsNormalize) return {false, "only as a part of rms_norm"};
+  if (op.kind == OpKind::kMul && !op.weights.empty()) return {false, "only as a part of rms_norm"};
+  const bool has_heads = op.attributes.head_dim != 0;
+  if (has_heads && op.attributes.head_dim % 2 != 0) return {false, "odd head_dim"};
+  if (has_heads && graph.type(op.inputs[0]).shape[0] != ir::kTokens) {
+    return {false, "heads of a single row"};
+  }
+  return {true, ""};
+}
+
+Status check_method(const Target& target, const ir::Graph& graph, const MethodRequest& request) {
+  const std::int64_t most = target.limits().max_tokens;
+  if (request.max_tokens < 1 || request.max_tokens > most) {
+    return unsupported("{}: method {} with {} tokens a call, expected 1 to {}", target.name(),
+                       graph.name, request.max_tokens, most);
+  }
+  const bool takes_call = graph.inputs.size() == 2 &&
+                          graph.type(graph.inputs[0]) == ir::Type{ir::DType::kI64, {ir::kTokens}} &&
+                          graph.type(graph.inputs[1]) == ir::Type{ir::DType::kI64, {1}};
+  if (!takes_call) {
+    return unsupported("{}: method {} must take tokens i64[S] and position i64[1]", target.name(),
+                       graph.name);
+  }
+  for (const ir::Op& op : graph.ops) {
+    if (const Support support = target.supports(graph, op); !support.supported) {
+      return unsupported("{}: {} of method {}: {}", target.name(), ir::op_spec(op.kind).name,
+                         graph.name, support.reason);
+    }
+  }
+  return Status();
+}
+
 Result<Plan> lower_to_plan(const ir::Graph& graph, const MethodRequest& request) {
   return PlanLowering(graph, request).run();
 }

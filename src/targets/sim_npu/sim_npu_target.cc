@@ -8,7 +8,7 @@
 namespace cria {
 namespace {
 
-using ir::OpKind;
+constexpr std::int64_t kMostHeadDim = 256;  // that the delegate's attention takes
 
 class SimNpuTarget final : public Target {
  public:
@@ -21,15 +21,8 @@ class SimNpuTarget final : public Target {
   }
 
   Support supports(const ir::Graph& graph, const ir::Op& op) const override {
-    if (op.kind == OpKind::kRmsNormalize) return {false, "only as a part of rms_norm"};
-    if (op.kind == OpKind::kMul && !op.weights.empty())
-      return {false, "only as a part of rms_norm"};
-    const bool has_heads = op.attributes.head_dim != 0;
-    if (has_heads && op.attributes.head_dim % 2 != 0) return {false, "odd head_dim"};
-    if (has_heads && op.attributes.head_dim > 256) return {false, "heads wider than 256"};
-    if (has_heads && graph.type(op.inputs[0]).shape[0] != ir::kTokens)
-      return {false, "heads of a single row"};
-    return {true, ""};
+    if (op.attributes.head_dim > kMostHeadDim) return {false, "heads wider than 256"};
+    return plan_supports(graph, op);
   }
 
   Support supports(Encoding encoding) const override {
@@ -39,7 +32,7 @@ class SimNpuTarget final : public Target {
 
   Result<CompiledMethod> compile(const ir::Graph& graph,
                                  const MethodRequest& request) const override {
-    CRIA_RETURN_IF_ERROR(check(graph, request));
+    CRIA_RETURN_IF_ERROR(check_method(*this, graph, request));
     CRIA_ASSIGN_OR_RETURN(const Plan plan, lower_to_plan(graph, request));
     NpuLoweringOptions options;
     options.a8 = request.activations == "a8";
@@ -64,28 +57,6 @@ class SimNpuTarget final : public Target {
   }
 
  private:
-  Status check(const ir::Graph& graph, const MethodRequest& request) const {
-    if (request.max_tokens < 1 || request.max_tokens > limits().max_tokens) {
-      return unsupported("sim_npu: method {} with {} tokens a call, expected 1 to {}", graph.name,
-                         request.max_tokens, limits().max_tokens);
-    }
-    const bool takes_call =
-        graph.inputs.size() == 2 &&
-        graph.type(graph.inputs[0]) == ir::Type{ir::DType::kI64, {ir::kTokens}} &&
-        graph.type(graph.inputs[1]) == ir::Type{ir::DType::kI64, {1}};
-    if (!takes_call) {
-      return unsupported("sim_npu: method {} must take tokens i64[S] and position i64[1]",
-                         graph.name);
-    }
-    for (const ir::Op& op : graph.ops) {
-      if (const Support support = supports(graph, op); !support.supported) {
-        return unsupported("sim_npu: {} of method {}: {}", ir::op_spec(op.kind).name, graph.name,
-                           support.reason);
-      }
-    }
-    return Status();
-  }
-
   NpuProfileFile file_;
 };
 
