@@ -253,7 +253,7 @@ class Simulation {
     }
     const auto host_ps = static_cast<double>(
         static_cast<Picoseconds>(n_submissions_) * timing_.submit_ps + timing_.complete_ps);
-    timing_.work.joules.host = profile_.cpu.active_mw * 1e-3 * host_ps * 1e-12;
+    timing_.work.joules.host = profile_.host.active_mw * 1e-3 * host_ps * 1e-12;
     timing_.work.joules.fixed += profile_.energy.static_mw * 1e-3 * scale *
                                  static_cast<double>(timing_.submit_ps + timing_.complete_ps) *
                                  1e-12;
