@@ -14,6 +14,9 @@ namespace cria {
 // Whether the bytes begin as an ExecuTorch program does.
 bool is_pte(std::span<const std::byte> bytes);
 
+// Whether there is a file at `path` that begins so.
+bool is_program_file(const std::string& path);
+
 // {"kind": "pte", ...} as text.
 Result<std::string> inspect_pte(const MappedFile& file);
 

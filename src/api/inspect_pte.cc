@@ -1,4 +1,5 @@
 #include <cstring>
+#include <filesystem>
 #include <map>
 #include <variant>
 
@@ -147,6 +148,13 @@ Json metadata_json(const pte::PteFile& file) {
 
 bool is_pte(std::span<const std::byte> bytes) {
   return bytes.size() >= 8 && std::memcmp(bytes.data() + 4, "ET", 2) == 0;
+}
+
+bool is_program_file(const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return false;
+  Result<MappedFile> file = MappedFile::open(path);
+  return file.ok() && is_pte(file->bytes());
 }
 
 Result<std::string> inspect_pte(const MappedFile& mapped) {

@@ -1,17 +1,15 @@
 #include "api/model_plans.h"
 
 #include <algorithm>
-#include <filesystem>
 
 #include "api/inspect.h"
-#include "base/mapped_file.h"
+#include "api/open_recipe.h"
 #include "base/quote.h"
 #include "compile/methods.h"
 #include "format/pte/pte_reader.h"
 #include "model/checkpoint.h"
 #include "model/inflate.h"
 #include "model/resolve.h"
-#include "quantize/recipe.h"
 #include "runtime/program.h"
 #include "targets/cpu/cpu_target.h"
 
@@ -49,13 +47,6 @@ Result<Plan> plan_of_method(const Program& program, const char* method) {
                      plan->delegates[0].id, kCpuDelegateId);
 }
 
-bool is_program(const std::string& path) {
-  std::error_code error;
-  if (!std::filesystem::is_regular_file(path, error)) return false;
-  const Result<MappedFile> file = MappedFile::open(path);
-  return file.ok() && is_pte(file->bytes());
-}
-
 Result<ModelPlans> plans_of_program(const std::string& path, const std::string& quant) {
   if (!quant.empty())
     return invalid_argument("{}: already compiled, --quant {} needs the checkpoint", path, quant);
@@ -69,7 +60,8 @@ Result<ModelPlans> plans_of_program(const std::string& path, const std::string& 
 
 Result<ModelPlans> plans_of_checkpoint(const std::string& path, const std::string& quant) {
   CRIA_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, open_checkpoint(path));
-  CRIA_ASSIGN_OR_RETURN(const Recipe recipe, Recipe::from_name(quant.empty() ? "source" : quant));
+  CRIA_ASSIGN_OR_RETURN(const Recipe recipe,
+                        open_recipe(quant.empty() ? "source" : quant, *checkpoint));
   const auto encoding_of = [&](const ir::Weight& weight) {
     if (weight.n_rows == 1) return Encoding::kF32;
     const Result<const StoredWeight*> stored = checkpoint->weight(weight.name);
@@ -107,7 +99,7 @@ Result<ModelPlans> open_model_plans(const std::string& model, const std::string&
     return plans;
   }
   CRIA_ASSIGN_OR_RETURN(const std::string path, resolve_model(model));
-  return is_program(path) ? plans_of_program(path, quant) : plans_of_checkpoint(path, quant);
+  return is_program_file(path) ? plans_of_program(path, quant) : plans_of_checkpoint(path, quant);
 }
 
 }  // namespace cria

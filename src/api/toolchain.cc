@@ -6,6 +6,7 @@
 
 #include "api/inspect.h"
 #include "api/model_cache.h"
+#include "api/open_recipe.h"
 #include "api/program_metadata.h"
 #include "base/result.h"
 #include "compile/compile.h"
@@ -39,19 +40,6 @@ CompileReport to_report(const CompileSummary& summary) {
   return report;
 }
 
-// A recipe file, applied to the matrices of the checkpoint.
-Result<Recipe> read_recipe(const std::string& path, const Checkpoint& checkpoint) {
-  CRIA_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::open(path));
-  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()),
-                              file.bytes().size());
-  CRIA_ASSIGN_OR_RETURN(const RecipeFile recipe_file, parse_recipe_file(text, path));
-  std::vector<std::string> matrices;
-  for (const StoredWeight& weight : checkpoint.weights()) {
-    if (weight.n_rows > 1) matrices.push_back(weight.name);
-  }
-  return recipe_for(recipe_file, matrices, checkpoint.config().n_layers, path);
-}
-
 // The target of "sim:PROFILE"; null for "cpu".
 Result<std::unique_ptr<Target>> npu_of(const std::string& device) {
   constexpr std::string_view kSim = "sim:";
@@ -70,10 +58,7 @@ Result<CompileReport> compile_path(const std::string& path, const CompileOptions
                         open_checkpoint(path, {.tokenizer_path = options.tokenizer_path}));
   CompileRequest request;
   request.out_path = out_path;
-  request.recipe = options.recipe;
-  if (is_recipe_file(options.recipe)) {
-    CRIA_ASSIGN_OR_RETURN(request.own_recipe, read_recipe(options.recipe, *checkpoint));
-  }
+  CRIA_ASSIGN_OR_RETURN(request.own_recipe, open_recipe(options.recipe, *checkpoint));
   std::unique_ptr<Statistics> statistics;
   if (!options.calibration_path.empty()) {
     CRIA_ASSIGN_OR_RETURN(statistics,
@@ -121,13 +106,6 @@ std::vector<RecipeInfo> to_infos(const std::vector<RecipeSummary>& summaries) {
   std::vector<RecipeInfo> infos;
   for (const RecipeSummary& row : summaries) infos.push_back({row.name, row.summary});
   return infos;
-}
-
-bool is_program_file(const std::string& path) {
-  std::error_code error;
-  if (!std::filesystem::is_regular_file(path, error)) return false;
-  Result<MappedFile> file = MappedFile::open(path);
-  return file.ok() && is_pte(file->bytes());
 }
 
 }  // namespace
