@@ -222,7 +222,10 @@ Result<CpuCall> CpuMethod::check_arguments(std::span<const cria_tensor> args) co
 }
 
 void CpuMethod::run_recorded(const PlanOp& op, const CpuCall& call) {
-  const PlanCost cost = plan_op_cost(plan_, op, call.n_tokens(), call.position);
+  const auto stored_bytes = [this](const PlanWeight& weight) -> std::uint64_t {
+    return weights_[static_cast<std::size_t>(&weight - plan_.weights.data())].bytes.size();
+  };
+  const PlanCost cost = plan_op_cost(plan_, op, call.n_tokens(), call.position, stored_bytes);
   cria_op_record record{};
   record.op = plan_op_name(op.kind);
   record.name = plan_op_label(plan_, op).c_str();

@@ -5,7 +5,8 @@
 namespace cria {
 namespace {
 
-std::uint64_t weight_bytes(const PlanWeight& weight) {
+std::uint64_t weight_bytes(const PlanWeight& weight, const StoredBytes& stored_bytes) {
+  if (stored_bytes) return stored_bytes(weight);
   if (!weight.packed) return static_cast<std::uint64_t>(weight.n_cols) * sizeof(float);
   return packed_size_bytes(weight.encoding, weight.n_rows, weight.n_cols).value_or(0);
 }
@@ -22,7 +23,7 @@ std::uint64_t seen_positions(std::uint64_t n_tokens, std::uint64_t position) {
 }  // namespace
 
 PlanCost plan_op_cost(const Plan& plan, const PlanOp& op, std::int64_t n_tokens,
-                      std::int64_t position) {
+                      std::int64_t position, const StoredBytes& stored_bytes) {
   const auto n = static_cast<std::uint64_t>(n_tokens);
   const auto first = static_cast<std::uint64_t>(position);
   const auto layer_bytes = [&plan](std::uint64_t n_positions) {  // in one layer's part of the cache
@@ -33,12 +34,13 @@ PlanCost plan_op_cost(const Plan& plan, const PlanOp& op, std::int64_t n_tokens,
   switch (op.kind) {
     case PlanOpKind::kEmbed: {  // one row a token
       const PlanWeight& table = plan.weights[op.weights[0]];
-      cost.weight_bytes = n * (weight_bytes(table) / static_cast<std::uint64_t>(table.n_rows));
+      cost.weight_bytes =
+          n * (weight_bytes(table, stored_bytes) / static_cast<std::uint64_t>(table.n_rows));
       return cost;
     }
     case PlanOpKind::kLinear:
       for (std::uint32_t weight : op.weights) {
-        cost.weight_bytes += weight_bytes(plan.weights[weight]);
+        cost.weight_bytes += weight_bytes(plan.weights[weight], stored_bytes);
         cost.linear_macs +=
             (plan.buffers[op.x].single_row ? 1 : n) * elements(plan.weights[weight]);
       }
@@ -53,7 +55,7 @@ PlanCost plan_op_cost(const Plan& plan, const PlanOp& op, std::int64_t n_tokens,
       return cost;
     default:
       for (std::uint32_t weight : op.weights)
-        cost.weight_bytes += weight_bytes(plan.weights[weight]);
+        cost.weight_bytes += weight_bytes(plan.weights[weight], stored_bytes);
       return cost;
   }
 }
@@ -74,9 +76,11 @@ std::int32_t plan_op_layer(const Plan& plan, const PlanOp& op) {
   return error == std::errc() && at != end && *at == '.' && layer >= 0 ? layer : -1;
 }
 
-PlanCost plan_cost(const Plan& plan, std::int64_t n_tokens, std::int64_t position) {
+PlanCost plan_cost(const Plan& plan, std::int64_t n_tokens, std::int64_t position,
+                   const StoredBytes& stored_bytes) {
   PlanCost cost;
-  for (const PlanOp& op : plan.ops) cost.add(plan_op_cost(plan, op, n_tokens, position));
+  for (const PlanOp& op : plan.ops)
+    cost.add(plan_op_cost(plan, op, n_tokens, position, stored_bytes));
   return cost;
 }
 

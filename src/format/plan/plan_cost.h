@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "format/plan/plan.h"
 
@@ -26,10 +27,15 @@ struct PlanCost {
   }
 };
 
+// Bytes of a weight as the program has it, which is less than its packed size where zero blocks are
+// left out (tensor/zero_blocks.h). Empty: the packed size. Multiply-adds are those of the full
+// matrix.
+using StoredBytes = std::function<std::uint64_t(const PlanWeight&)>;
+
 // `op`: of `plan`, which passed verify_plan. A call of `n_tokens` whose first one stands at
 // `position`; both within what a cache may have.
 PlanCost plan_op_cost(const Plan& plan, const PlanOp& op, std::int64_t n_tokens,
-                      std::int64_t position);
+                      std::int64_t position, const StoredBytes& stored_bytes = {});
 
 // What an op is called in a profile: by the value that it makes ("blk.3.qkv"), or by its weight
 // when it adds to one that is there. Lives as long as the plan.
@@ -39,6 +45,7 @@ const std::string& plan_op_label(const Plan& plan, const PlanOp& op);
 std::int32_t plan_op_layer(const Plan& plan, const PlanOp& op);
 
 // The whole call.
-PlanCost plan_cost(const Plan& plan, std::int64_t n_tokens, std::int64_t position);
+PlanCost plan_cost(const Plan& plan, std::int64_t n_tokens, std::int64_t position,
+                   const StoredBytes& stored_bytes = {});
 
 }  // namespace cria

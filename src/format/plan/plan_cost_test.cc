@@ -34,6 +34,21 @@ TEST(PlanCost, LinearsReadTheirWeightsOnceACall) {
   }
 }
 
+TEST(PlanCost, BytesAreThoseThatAreStored) {
+  const Plan plan = example_plan();
+  const auto half = [](const PlanWeight& weight) -> std::uint64_t {
+    return weight.packed ? packed(weight.encoding, weight.n_rows, weight.n_cols) / 2
+                         : static_cast<std::uint64_t>(weight.n_cols) * sizeof(float);
+  };
+  for (const PlanOp& op : plan.ops) {
+    if (op.kind != PlanOpKind::kLinear) continue;
+    const PlanCost full = plan_op_cost(plan, op, 3, 0), stored = plan_op_cost(plan, op, 3, 0, half);
+    EXPECT_EQ(2 * stored.weight_bytes, full.weight_bytes);
+    EXPECT_EQ(stored.linear_macs, full.linear_macs);
+  }
+  EXPECT_LT(plan_cost(plan, 3, 0, half).weight_bytes, plan_cost(plan, 3, 0).weight_bytes);
+}
+
 TEST(PlanCost, AnEmbeddingIsReadByRows) {
   const Plan plan = example_plan();
   const PlanCost cost = cost_of(plan, PlanOpKind::kEmbed, 3, 0);
