@@ -85,7 +85,7 @@ class Recipes(unittest.TestCase):
             self.assertEqual("gptq" in {t["method"] for t in report["tensors"]}, "gptq" in recipe)
             again, _ = self.compile(recipe, *calibration, "-t", 1, name="again")
             self.assertEqual(pte.read_bytes(), again.read_bytes(), recipe)
-        # On the whole held-out text GPTQ more than halves it (docs/recipes.md); four windows are noisier.
+        # On the whole held-out text GPTQ more than halves it (docs/quality.md); four windows are noisier.
         self.assertLess(kl["q3+gptq"], kl["q3"])
         self.assertLess(kl["q3+rotate+gptq"], kl["q3+rotate"])
 
