@@ -34,7 +34,9 @@ Result<NpuCommands> lower_to_npu(const Plan& plan, const NpuProfile& profile,
 // The order of packed weights on a device.
 DeviceTiles device_tiles(const NpuProfile& profile);
 
-// Whether groups of an encoding fill the device's tiles; if not, why, and what would.
+// Whether the device takes groups of this encoding's size (its profile lists those that fill its
+// tiles). kUnsupported: the size, those that there are, and the encoding with the same codes that
+// fits: the widest narrower groups, which lose least, else the narrowest wider ones.
 Status check_groups(const NpuProfile& profile, Encoding encoding);
 
 }  // namespace cria

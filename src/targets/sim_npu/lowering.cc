@@ -20,15 +20,6 @@ const MatrixShape* storage_shape(const NpuProfile& profile) {
   return nullptr;
 }
 
-std::string sizes_text(const std::vector<std::uint32_t>& sizes) {
-  std::string text;
-  for (const std::uint32_t size : sizes) {
-    text += fmt::format("{}{}", text.empty() ? "" : ", ",
-                        size == 0 ? "a whole row" : std::to_string(size));
-  }
-  return text;
-}
-
 }  // namespace
 
 DeviceTiles device_tiles(const NpuProfile& profile) {
@@ -40,24 +31,6 @@ DeviceTiles device_tiles(const NpuProfile& profile) {
       std::clamp<std::uint32_t>((shape->tile_k + kColumnGroup - 1) / kColumnGroup, 1, 64) *
       kColumnGroup;
   return tiles;
-}
-
-Status check_groups(const NpuProfile& profile, Encoding encoding) {
-  const EncodingSpec spec = encoding_spec(encoding);
-  if (spec.dense()) return {};
-  const std::vector<std::uint32_t>& sizes = profile.limits.group_sizes;
-  const std::uint32_t group =
-      spec.block == kPerChannel ? 0 : static_cast<std::uint32_t>(spec.block);
-  if (std::ranges::find(sizes, group) != sizes.end()) return {};
-  const MatrixShape* shape = storage_shape(profile);
-  const auto depth = shape == nullptr ? 0 : shape->tile_k;
-  const std::string waste =
-      spec.block < static_cast<int>(depth)
-          ? fmt::format(" (its tiles are {} deep: {} of {} lanes would idle)", depth,
-                        depth - static_cast<std::uint32_t>(spec.block), depth)
-          : "";
-  return unsupported("{} has groups of {} columns; {} takes groups of {}{}", spec.name, spec.block,
-                     profile.name, sizes_text(sizes), waste);
 }
 
 NpuLowering::NpuLowering(const Plan& plan, const NpuProfile& profile,
