@@ -113,7 +113,7 @@ class Compilation {
     }
     if (given && !recipe_->uses_statistics()) {
       return invalid_argument("recipe {} has no use for --calibration, expected one with {}",
-                              recipe_->name, "+importance, +gptq or +awq");
+                              recipe_->name, "+importance or +gptq");
     }
     return Status();
   }
@@ -121,7 +121,6 @@ class Compilation {
   // What is exact: the weights' edits, and the passes of the graphs that belong to them.
   Status transform_model() {
     const ModelTransforms& transforms = recipe_->transforms;
-    if (transforms.awq) return unsupported("recipe {}: awq is not compiled yet", recipe_->name);
     if (transforms.fold_norms && !transforms.rotate) CRIA_RETURN_IF_ERROR(fold_norms(model_));
     if (!transforms.rotate) return Status();
     const bool rotate_ffn = request_.activations == "a8";

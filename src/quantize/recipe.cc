@@ -63,8 +63,6 @@ constexpr MethodRow kMethods[] = {
      [](Recipe& r) { r.linear.importance = r.embedding.importance = true; }},
     {{"gptq", "errors are pushed into columns not yet rounded (needs --calibration)"},
      [](Recipe& r) { r.linear.method = RoundingMethod::kGptq; }},
-    {{"awq", "inputs that matter are scaled up before rounding (refused: not compiled yet)"},
-     [](Recipe& r) { r.transforms.awq = true; }},
     {{"fold", "the gains of norms go into the linears behind them"},
      [](Recipe& r) { r.transforms.fold_norms = true; }},
     {{"rotate", "random rotations spread outliers; some run online"},
@@ -128,11 +126,6 @@ Status check_methods(const Recipe& recipe) {
         "encoding in blocks",
         recipe.name);
   }
-  if (recipe.transforms.awq && recipe.transforms.rotate) {
-    return invalid_argument(
-        "recipe '{}': awq scales what rotate mixes (the gains of the norms), expected one of them",
-        recipe.name);
-  }
   return Status();
 }
 
@@ -170,7 +163,7 @@ WeightRounding Recipe::rounding_for(std::string_view canonical_name, Encoding na
 }
 
 bool Recipe::uses_statistics() const {
-  return transforms.awq || wants_statistics(linear) || wants_statistics(embedding) ||
+  return wants_statistics(linear) || wants_statistics(embedding) ||
          std::any_of(overrides.begin(), overrides.end(),
                      [](const auto& own) { return wants_statistics(own.second); });
 }

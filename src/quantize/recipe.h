@@ -33,7 +33,6 @@ struct WeightRounding {
 struct ModelTransforms {
   bool fold_norms = false;  // the gains of norms go into the linears behind them
   bool rotate = false;      // residual stream, values and, with int8 activations, ffn_down's input
-  bool awq = false;         // channels that matter are scaled up, what feeds them is scaled down
   bool operator==(const ModelTransforms&) const = default;
 };
 

@@ -71,7 +71,6 @@ TEST(Recipe, SaysWhichStatisticsItNeeds) {
   for (const Case& c : {Case{"q4", false, false},
                         {"q4+rotate+fold", false, false},
                         {"q4+importance", true, false},
-                        {"q4+awq", true, false},
                         {"q4+gptq", true, true}}) {
     const Result<Recipe> recipe = Recipe::from_name(c.name);
     ASSERT_TRUE(recipe.ok()) << recipe.status().message();
@@ -101,7 +100,6 @@ TEST(Recipe, RefusesMethodsThatMakeNoSense) {
         {"q4+gptq+gptq", "'gptq' is given twice"},
         {"source+rotate", "source keeps every tensor as it is"},
         {"f16+gptq", "expected an encoding in blocks"},
-        {"q4+awq+rotate", "expected one of them"},
         {"q7+gptq", "recipe 'q7' does not exist"}}) {
     const Result<Recipe> recipe = Recipe::from_name(c.name);
     ASSERT_FALSE(recipe.ok()) << c.name;

@@ -100,12 +100,12 @@ class Recipes(unittest.TestCase):
         self.assertFalse((self.root / "x.pte").exists())
 
     def test_methods_that_need_statistics_say_so(self):
-        for recipe in ["q4_0+gptq", "q4_0+importance", "q4_0+awq"]:
+        for recipe in ["q4_0+gptq", "q4_0+importance"]:
             done = cria("compile", TINY, "-o", self.root / "x.pte", "--quant", recipe, check=False)
             self.assertEqual(done.returncode, 1)
             self.assertIn(b"needs statistics of the inputs: --calibration", done.stderr)
             self.assertFalse((self.root / "x.pte").exists())
-        for recipe in ["q4_0+magic", "source+rotate", "q4_0+awq+rotate", "f16+gptq"]:
+        for recipe in ["q4_0+magic", "source+rotate", "q4_0+awq", "f16+gptq"]:
             done = cria("compile", TINY, "-o", self.root / "x.pte", "--quant", recipe, check=False)
             self.assertEqual(done.returncode, 2, recipe)
 
