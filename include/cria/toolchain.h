@@ -95,5 +95,8 @@ Result<PreparedModel> prepare_model(const CompileOptions& options,
 // safetensors file or a Hugging Face folder. {"kind": "pte" | "gguf" | "safetensors", ...};
 // docs/inspect.md lists the fields.
 Result<std::string> inspect(const std::string& path_or_id);
+// The commands that a `.pte` gives to an NPU, as JSON text, of one method or (empty) of all. They
+// are proved before they are told. kNotFound: it has none.
+Result<std::string> inspect_commands(const std::string& path_or_id, const std::string& method = "");
 
 }  // namespace cria

@@ -11,11 +11,16 @@
 
 namespace cria {
 
+struct NpuCommands;
+
 // Whether the bytes begin as an ExecuTorch program does.
 bool is_pte(std::span<const std::byte> bytes);
 
 // Whether there is a file at `path` that begins so.
 bool is_program_file(const std::string& path);
+
+// What a stream of NPU commands is, without the commands.
+nlohmann::ordered_json npu_commands_json(const NpuCommands& commands);
 
 // {"kind": "pte", ...} as text.
 Result<std::string> inspect_pte(const MappedFile& file);

@@ -5,6 +5,7 @@
 
 #include "api/inspect.h"
 #include "base/result.h"
+#include "format/npu_commands/npu_commands.h"
 #include "format/plan/plan.h"
 #include "format/pte/pte_reader.h"
 
@@ -60,6 +61,11 @@ Json delegate_json(const pte::PteFile& file, const pte::BackendDelegate& delegat
                     {"cache_type_v", kv_type_name(plan->kv.v_type)},
                     {"ops", ops}};
   }
+  if (is_npu_commands(blob)) {
+    const Result<NpuCommands> commands = decode_npu_commands(blob, delegate.id);
+    json["npu_commands"] = commands.ok() ? npu_commands_json(*commands)
+                                         : Json{{"refused", commands.status().message()}};
+  }
   return json;
 }
 
@@ -101,18 +107,27 @@ Json method_json(const pte::PteFile& file, const pte::ExecutionPlan& plan) {
           {"delegates", delegates}};
 }
 
-// Weights of our programs, by the first plan that names them.
+// Weights of a plan or of commands.
+template <typename Weight>
+void add_weight_shapes(const std::vector<Weight>& weights, std::map<std::string, Json>& shapes) {
+  for (const Weight& weight : weights) {
+    const char* encoding = weight.packed ? encoding_spec(weight.encoding).name : "f32 vector";
+    shapes.emplace(weight.key,
+                   Json{{"encoding", encoding}, {"shape", {weight.n_rows, weight.n_cols}}});
+  }
+}
+
+// Weights of our programs, by the first method that names them.
 std::map<std::string, Json> weight_shapes(const pte::PteFile& file) {
   std::map<std::string, Json> shapes;
   for (const pte::ExecutionPlan& method : file.program.execution_plans) {
     for (const pte::BackendDelegate& delegate : method.delegates) {
-      Result<Plan> plan = decode_plan(file.delegate_blob(delegate), delegate.id);
-      if (!plan.ok()) continue;
-      for (const PlanWeight& weight : plan->weights) {
-        const char* encoding = weight.packed ? encoding_spec(weight.encoding).name : "f32 vector";
-        shapes.emplace(weight.key,
-                       Json{{"encoding", encoding}, {"shape", {weight.n_rows, weight.n_cols}}});
-      }
+      const std::span<const std::byte> blob = file.delegate_blob(delegate);
+      if (Result<Plan> plan = decode_plan(blob, delegate.id); plan.ok())
+        add_weight_shapes(plan->weights, shapes);
+      if (!is_npu_commands(blob)) continue;
+      if (Result<NpuCommands> commands = decode_npu_commands(blob, delegate.id); commands.ok())
+        add_weight_shapes(commands->weights, shapes);
     }
   }
   return shapes;

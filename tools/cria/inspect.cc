@@ -5,6 +5,7 @@
 
 #include "commands.h"
 #include "cria/toolchain.h"
+#include "inspect_commands.h"
 #include "terminal.h"
 
 namespace cria::cli {
@@ -79,10 +80,23 @@ std::string value_text(const Json& value, int indent) {
   return text;
 }
 
-int run(const std::string& path, bool as_json) {
-  Result<std::string> description = inspect(path);
+struct Arguments {
+  std::string path;
+  std::string method;
+  bool commands = false;
+  bool json = false;
+};
+
+int run(const Arguments& arguments) {
+  Result<std::string> description = arguments.commands
+                                        ? inspect_commands(arguments.path, arguments.method)
+                                        : inspect(arguments.path);
   if (!description.ok()) return fail(description.status());
-  const std::string text = as_json ? *description + "\n" : value_text(Json::parse(*description), 0);
+  std::string text = *description + "\n";
+  if (!arguments.json) {
+    const Json json = Json::parse(*description);
+    text = arguments.commands ? commands_text(json) : value_text(json, 0);
+  }
   const Status status = write_stdout(text);
   return status.ok() ? 0 : fail(status);
 }
@@ -90,20 +104,18 @@ int run(const std::string& path, bool as_json) {
 }  // namespace
 
 void add_inspect(CLI::App& app, Command& selected) {
-  struct Arguments {
-    std::string path;
-    bool json = false;
-  };
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command =
       app.add_subcommand("inspect", "describe a .pte, a GGUF file or a safetensors folder");
   command
       ->add_option("FILE", arguments->path, "file, folder, or id in the local Hugging Face cache")
       ->required();
+  CLI::Option* commands = command->add_flag("--commands", arguments->commands,
+                                            "the commands that the program gives to an NPU");
+  command->add_option("--method", arguments->method, "of one method only: prefill, decode, verify")
+      ->needs(commands);
   command->add_flag("--json", arguments->json, "as JSON");
-  command->callback([arguments, &selected] {
-    selected = [arguments] { return run(arguments->path, arguments->json); };
-  });
+  command->callback([arguments, &selected] { selected = [arguments] { return run(*arguments); }; });
 }
 
 }  // namespace cria::cli
