@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <tuple>
 
+#include "api/compile_path.h"
 #include "api/inspect.h"
 #include "api/model_cache.h"
 #include "api/open_recipe.h"
@@ -51,9 +52,10 @@ Result<std::unique_ptr<Target>> npu_of(const std::string& device) {
   return sim_npu_target(std::move(profile));
 }
 
-// `path`: resolved, so that an id is looked up once.
+}  // namespace
+
 Result<CompileReport> compile_path(const std::string& path, const CompileOptions& options,
-                                   const std::string& out_path) {
+                                   const std::string& out_path, const CompileChecks& checks) {
   CRIA_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
                         open_checkpoint(path, {.tokenizer_path = options.tokenizer_path}));
   CompileRequest request;
@@ -72,6 +74,8 @@ Result<CompileReport> compile_path(const std::string& path, const CompileOptions
   if (!options.cache_type_v.empty()) request.cache_type_v = options.cache_type_v;
   request.n_threads = options.n_threads;
   request.progress = options.progress;
+  request.check = checks.check;
+  request.keep = checks.keep;
   request.cria_version = kVersion;
   if (checkpoint->vocabulary() != nullptr) {
     Result<Tokenizer> tokenizer = Tokenizer::build(*checkpoint->vocabulary());
@@ -87,6 +91,8 @@ Result<CompileReport> compile_path(const std::string& path, const CompileOptions
       compile_checkpoint(*checkpoint, npu != nullptr ? *npu : cpu_target(), request));
   return to_report(summary);
 }
+
+namespace {
 
 // A program's cache is what it was compiled with.
 Status check_cache_types(const std::string& path, const CompileOptions& options) {

@@ -173,6 +173,11 @@ Status PartialFile::write_at(std::uint64_t offset, std::span<const std::byte> by
   return {};
 }
 
+std::string PartialFile::readable_path() const {
+  if (!temporary_path_.empty()) return temporary_path_;
+  return fmt::format("/proc/self/fd/{}", descriptor_);
+}
+
 // A file opened without a name gets a temporary one first: only rename() can replace a file.
 Status PartialFile::give_name() {
 #ifdef O_TMPFILE

@@ -37,6 +37,8 @@ class PartialFile {
   Status commit();
 
   bool is_open() const { return descriptor_ >= 0; }
+  // A path under which this process can open what was written so far, until commit().
+  std::string readable_path() const;
   const std::string& path() const { return path_; }
 
  private:

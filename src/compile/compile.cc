@@ -73,11 +73,11 @@ class Compilation {
     CRIA_ASSIGN_OR_RETURN(const pte::ProgramSpec spec, program_spec());
     CRIA_ASSIGN_OR_RETURN(pte::PteWriter writer, pte::start_program(request_.out_path, spec));
     CRIA_RETURN_IF_ERROR(write_data(writer));
-    CRIA_RETURN_IF_ERROR(writer.finish());
     summary_.file_bytes = writer.file_bytes();
     summary_.source_description = checkpoint_.description();
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     summary_.seconds = elapsed.count();
+    CRIA_RETURN_IF_ERROR(writer.finish(request_.check, request_.keep));
     return std::move(summary_);
   }
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -38,6 +39,10 @@ struct CompileRequest {
   std::string cria_version;          // for the metadata
   Progress progress;                 // step "quantize", in bytes written; may be empty
   LowerTrace trace;                  // graphs of `decode` after every pass; may be empty
+  // May be empty. Sees the complete program, under a path that only this process can open, before
+  // it has its name: an error of it is the compile's, and no file is left.
+  std::function<Status(const std::string& path)> check;
+  bool keep = true;  // false: no file is left after `check`
 };
 
 struct TensorReport {

@@ -12,7 +12,7 @@ import tempfile
 import time
 import unittest
 
-from support import CRIA, SHARED, TINY, cria, file_size_limit
+from support import CRIA, REPOSITORY, SHARED, TINY, cria, file_size_limit
 
 
 class BadInput(unittest.TestCase):
@@ -159,6 +159,40 @@ class BadInput(unittest.TestCase):
         self.assertIn(left, ([], ["x.pte"]))
         # Killed by the signal itself if it came before the command had started to listen.
         self.assertIn(process.returncode, [0] if left else [1, -signal.SIGINT])
+
+    def test_what_loses_too_much_is_not_written(self):
+        out = self.root / "out"
+        out.mkdir()
+        (self.root / "short.txt").write_text("too short")
+        text = REPOSITORY / "models" / "heldout" / "heldout.txt"
+        gate = ["--eval", text, "--eval-ctx", 64, "--eval-chunks", 2]
+        command = ["compile", TINY, "-o", out / "x.pte", "--quant", "q2_k"]
+        self.assert_fails(*command, *gate, "--max-kl", 1e-6, mentions="mean KL")
+        self.assert_fails(*command, *gate, "--max-ppl-loss", 0, mentions="of the source's")
+        self.assert_fails(*command, "--eval", self.root / "short.txt", mentions="one window needs")
+        self.assert_fails(*command, "--eval", self.root / "absent.txt", mentions="absent.txt")
+        self.assert_fails(*command, "--eval", text, "--eval-ctx", 1 << 20, mentions="1048576")
+        self.assert_nothing_left(out)
+        (out / "x.pte").write_bytes(b"precious")
+        self.assert_fails(*command, *gate, "--max-kl", 1e-6)
+        self.assertEqual((out / "x.pte").read_bytes(), b"precious")
+        for wrong in (["--max-kl", 1], ["--max-ppl-loss", 1], ["--eval-ctx", 64], ["--eval-chunks", 1],
+                      [*gate, "--max-kl", -1], [*gate, "--max-ppl-loss", "much"]):
+            done = cria(*command, *wrong, check=False)
+            self.assertEqual(done.returncode, 2, wrong)
+
+    def test_interrupt_while_it_is_measured_leaves_nothing(self):
+        out = self.root / "out"
+        out.mkdir()
+        text = REPOSITORY / "models" / "heldout" / "heldout.txt"
+        for end in (signal.SIGINT, signal.SIGKILL):
+            process = subprocess.Popen([CRIA, "compile", str(TINY), "-o", str(out / "x.pte"), "--quant", "q8", "--eval", str(text)],
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            time.sleep(0.5)
+            process.send_signal(end)
+            process.communicate(timeout=60)
+            self.assertNotEqual(process.returncode, 0)
+            self.assert_nothing_left(out)
 
     def test_closed_output(self):
         if not os.path.exists("/dev/full"):

@@ -99,6 +99,23 @@ class Recipes(unittest.TestCase):
         self.assertIn(str(statistics).encode(), done.stderr)
         self.assertFalse((self.root / "x.pte").exists())
 
+    def test_a_compile_can_be_measured_and_held_to_limits(self):
+        gate = ["--eval", TEXT, "--eval-ctx", 128, "--eval-chunks", 4]
+        pte, report = self.compile("q4_0", *gate, "--max-kl", 0.5, "--max-ppl-loss", 50)
+        quality = report["quality"]
+        # What `cria eval` says of the same pair.
+        separate = cria("eval", pte, "--reference", TINY, "--text", TEXT, "-c", 128, "--chunks", 4, "--json",
+                        cache=self.root / "cache").stdout
+        self.assertEqual(quality, json.loads(separate))
+        self.assertGreater(quality["kl_mean"], 0)
+        plain, _ = self.compile("q4_0", name="plain")
+        self.assertEqual(pte.read_bytes(), plain.read_bytes())
+        # People see it, too, and the error of each layer.
+        done = cria("compile", TINY, "-o", self.root / "x.pte", "--quant", "q4_0", *gate)
+        self.assertIn(f"{quality['kl_mean']:.6f}".encode(), done.stdout)
+        for layer in range(4):
+            self.assertIn(f"layer {layer} ".encode(), done.stderr)
+
     def test_methods_that_need_statistics_say_so(self):
         for recipe in ["q4_0+gptq", "q4_0+importance"]:
             done = cria("compile", TINY, "-o", self.root / "x.pte", "--quant", recipe, check=False)

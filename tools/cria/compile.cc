@@ -1,11 +1,14 @@
 // `cria compile SRC -o OUT.pte`.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "commands.h"
+#include "cria/quality_gate.h"
 #include "cria/toolchain.h"
+#include "evaluation_report.h"
 #include "model_arguments.h"
 #include "terminal.h"
 
@@ -15,11 +18,14 @@ namespace {
 struct CompileArguments {
   CompileOptions options;
   std::string out_path;
+  std::string eval_path;  // empty: not evaluated
+  QualityGate gate;
   bool json = false;
   bool verbose = false;
 };
 
-nlohmann::ordered_json report_json(const CompileArguments& arguments, const CompileReport& report) {
+nlohmann::ordered_json report_json(const CompileArguments& arguments, const CompileReport& report,
+                                   const std::optional<EvaluateReport>& quality) {
   nlohmann::ordered_json tensors = nlohmann::ordered_json::array();
   for (const CompiledTensor& tensor : report.tensors) {
     tensors.push_back({{"name", tensor.name},
@@ -31,11 +37,14 @@ nlohmann::ordered_json report_json(const CompileArguments& arguments, const Comp
     if (tensor.output_error) tensors.back()["output_error"] = *tensor.output_error;
     if (!tensor.note.empty()) tensors.back()["note"] = tensor.note;
   }
-  return {{"source", arguments.options.source}, {"source_description", report.source_description},
-          {"out", arguments.out_path},          {"recipe", arguments.options.recipe},
-          {"file_bytes", report.file_bytes},    {"weight_bytes", report.weight_bytes},
-          {"parameters", report.n_parameters},  {"bits_per_weight", report.bits_per_weight},
-          {"seconds", report.seconds},          {"tensors", tensors}};
+  nlohmann::ordered_json json = {
+      {"source", arguments.options.source}, {"source_description", report.source_description},
+      {"out", arguments.out_path},          {"recipe", arguments.options.recipe},
+      {"file_bytes", report.file_bytes},    {"weight_bytes", report.weight_bytes},
+      {"parameters", report.n_parameters},  {"bits_per_weight", report.bits_per_weight},
+      {"seconds", report.seconds},          {"tensors", tensors}};
+  if (quality) json["quality"] = evaluation_json(*quality);
+  return json;
 }
 
 // One line for each reason why tensors could not be kept as they are: how many, and what that cost.
@@ -59,6 +68,48 @@ void print_notes(const CompileReport& report) {
         "  {} tensors were rounded anew: {}; relative error {:.5f} % (worst: {}, {:.5f} %)\n",
         group.n_tensors, note, 100 * group.sum_mse / group.n_tensors, group.worst->name,
         100 * group.worst->relative_mse);
+  }
+}
+
+// "blk.3.ffn_up.weight" -> "layer 3"; "" for what is outside of the layers.
+std::string layer_of(const std::string& tensor) {
+  constexpr std::string_view kBlock = "blk.";
+  if (!tensor.starts_with(kBlock)) return "";
+  return "layer " + tensor.substr(kBlock.size(), tensor.find('.', kBlock.size()) - kBlock.size());
+}
+
+// One line a layer in which something was lost, and one each for matrices outside of the layers.
+void print_layer_errors(const CompileReport& report) {
+  struct Layer {
+    std::string name;
+    double sum = 0, sum_output = 0;
+    int n_tensors = 0, n_outputs = 0;
+    const CompiledTensor* worst = nullptr;
+  };
+  std::vector<Layer> layers;
+  for (const CompiledTensor& tensor : report.tensors) {
+    if (tensor.n_rows <= 1) continue;
+    std::string name = layer_of(tensor.name);
+    if (name.empty()) name = tensor.name;
+    auto layer =
+        std::find_if(layers.begin(), layers.end(), [&](const Layer& l) { return l.name == name; });
+    if (layer == layers.end()) layer = layers.insert(layers.end(), Layer{name});
+    layer->sum += tensor.relative_mse;
+    ++layer->n_tensors;
+    if (tensor.output_error) layer->sum_output += *tensor.output_error, ++layer->n_outputs;
+    if (!layer->worst || tensor.relative_mse > layer->worst->relative_mse) layer->worst = &tensor;
+  }
+  for (const Layer& layer : layers) {
+    if (!(layer.sum > 0)) continue;
+    fmt::print(stderr, "  {:<18} relative error {:.4f} %", layer.name,
+               100 * layer.sum / layer.n_tensors);
+    if (layer.n_tensors > 1) {
+      fmt::print(stderr, ", worst {:.4f} % ({} in {})", 100 * layer.worst->relative_mse,
+                 layer.worst->name, layer.worst->encoding);
+    }
+    if (layer.n_outputs > 0)
+      fmt::print(stderr, "; of the output {:.4f} %", 100 * layer.sum_output / layer.n_outputs);
+    fmt::print(stderr, "\n");
   }
 }
 
@@ -88,7 +139,7 @@ void print_summary(const CompileArguments& arguments, const CompileReport& repor
     fmt::print(stderr, "\n");
   }
   print_notes(report);
-  if (!arguments.verbose) return;
+  if (!arguments.verbose) return print_layer_errors(report);
   for (const CompiledTensor& tensor : report.tensors) {
     fmt::print(stderr, "  {:<28} {:<7} {:>6} x {:<6} {:>10}  {:<18} error {:.4f} %", tensor.name,
                tensor.encoding, tensor.n_rows, tensor.n_cols, format_bytes(tensor.size_bytes),
@@ -99,18 +150,58 @@ void print_summary(const CompileArguments& arguments, const CompileReport& repor
   }
 }
 
-int run(CompileArguments& arguments) {
-  catch_interrupt();
+// Compiles, and measures if that is asked for.
+Status compile_and_print(CompileArguments& arguments) {
   ProgressBar bar;
   arguments.options.progress = bar.callback();
-  Result<CompileReport> report = compile(arguments.options, arguments.out_path);
-  if (!report.ok()) return fail(report.status());
-  if (!arguments.json) {
-    print_summary(arguments, *report);
-    return 0;
+  CompileReport report;
+  std::optional<EvaluateReport> quality;
+  if (arguments.eval_path.empty()) {
+    Result<CompileReport> compiled = compile(arguments.options, arguments.out_path);
+    if (!compiled.ok()) return compiled.status();
+    report = *std::move(compiled);
+  } else {
+    Result<std::string> text = read_text(arguments.eval_path);
+    if (!text.ok()) return text.status();
+    arguments.gate.text = *std::move(text);
+    Result<GatedReport> gated =
+        compile_gated(arguments.options, arguments.gate, arguments.out_path);
+    if (!gated.ok()) return gated.status();
+    report = std::move(gated->compile);
+    quality = gated->quality;
   }
-  const Status status = write_stdout(report_json(arguments, *report).dump(2) + "\n");
+  if (arguments.json) return write_stdout(report_json(arguments, report, quality).dump(2) + "\n");
+  print_summary(arguments, report);
+  return quality ? write_stdout(evaluation_text(*quality)) : Status();
+}
+
+int run(CompileArguments& arguments) {
+  catch_interrupt();
+  const Status status = compile_and_print(arguments);
   return status.ok() ? 0 : fail(status);
+}
+
+// --eval and what depends on it.
+void add_quality_gate(CLI::App& command, CompileArguments& arguments) {
+  QualityGate& gate = arguments.gate;
+  CLI::Option* eval = command.add_option(
+      "--eval", arguments.eval_path,
+      "a text (-: standard input): measure perplexity, KL and agreement with the source on it");
+  command.add_option("--max-kl", gate.max_kl, "write nothing if the mean KL is above this (nats)")
+      ->check(CLI::NonNegativeNumber)
+      ->needs(eval);
+  command
+      .add_option("--max-ppl-loss", gate.max_ppl_loss_percent,
+                  "write nothing if the perplexity is more percent than this above the source's")
+      ->check(CLI::NonNegativeNumber)
+      ->needs(eval);
+  command
+      .add_option("--eval-ctx", gate.n_ctx, "tokens a window of --eval (0: 512, or the context)")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 24))
+      ->needs(eval);
+  command.add_option("--eval-chunks", gate.max_windows, "windows of --eval to score (0: all)")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40))
+      ->needs(eval);
 }
 
 }  // namespace
@@ -144,6 +235,7 @@ void add_compile(CLI::App& app, Command& selected) {
                       "tokenizer file, in place of the checkpoint's own");
   add_cache_types(*command, options.cache_type_k, options.cache_type_v);
   add_threads(*command, options.n_threads);
+  add_quality_gate(*command, *arguments);
   command->add_flag("--json", arguments->json, "the report as JSON on stdout");
   command->add_flag("-v,--verbose", arguments->verbose, "one line a tensor");
   command->callback([arguments, &selected] { selected = [arguments] { return run(*arguments); }; });

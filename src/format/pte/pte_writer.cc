@@ -124,10 +124,13 @@ Status PteWriter::check_complete() {
                         program_.segments[last].size_bytes);
 }
 
-Status PteWriter::finish() {
+Status PteWriter::finish() { return finish({}, true); }
+
+Status PteWriter::finish(const std::function<Status(const std::string& path)>& check, bool keep) {
   Status status = check_complete();
   if (status.ok()) status = file_.write_at(0, head_);
-  if (status.ok()) status = file_.commit();
+  if (status.ok() && check) status = check(file_.readable_path());
+  if (status.ok() && keep) status = file_.commit();
   file_ = PartialFile();  // whatever is left of it goes
   return status;
 }

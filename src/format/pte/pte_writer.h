@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -38,6 +39,9 @@ class PteWriter {
   // The file is complete: gives it its name. Fails if a segment is not. Ends the writer's work
   // either way.
   Status finish();
+  // The same, once `check` took the file, which it can open under the path that it is given. With
+  // `keep` false no file is left, whatever it says.
+  Status finish(const std::function<Status(const std::string& path)>& check, bool keep);
 
   const Program& program() const { return program_; }
   std::uint64_t file_bytes() const { return file_bytes_; }

@@ -100,6 +100,26 @@ TEST_F(PteWriterTest, LeavesNothingWhenItIsNotFinished) {
   EXPECT_TRUE(files().empty());
 }
 
+TEST_F(PteWriterTest, IsCheckedBeforeItHasItsName) {
+  std::ofstream(path_) << "precious";
+  for (const bool passes : {false, true}) {
+    for (const bool keep : {false, true}) {
+      Result<PteWriter> writer = PteWriter::create(path_, example_program());
+      ASSERT_TRUE(append_all(*writer).ok());
+      const auto check = [&](const std::string& path) -> Status {
+        EXPECT_EQ(fs::file_size(path_), 8u);
+        CRIA_ASSIGN_OR_RETURN(const MappedFile mapped, MappedFile::open(path));
+        EXPECT_TRUE(std::ranges::equal(mapped.bytes(), example_file(example_program())));
+        return passes ? Status() : bad_input("not good enough");
+      };
+      const Status status = writer->finish(check, keep);
+      EXPECT_EQ(status.ok(), passes) << status.message();
+      EXPECT_EQ(fs::file_size(path_) == 8, !passes || !keep);
+      EXPECT_EQ(files(), std::vector<std::string>{"model.pte"});
+    }
+  }
+}
+
 TEST_F(PteWriterTest, LeavesNothingWhenTheProcessIsKilled) {
   {
     const Result<PartialFile> probe = PartialFile::create(path_, 1);
