@@ -302,8 +302,10 @@ namespace {
 
 // The next attempt after one that needed too much; false: there is none.
 bool make_room(const Plan& plan, NpuLowering& failed, NpuRoom& room, std::uint64_t least_ring) {
-  if (room.ring_bytes / 2 >= 4 * least_ring) {
-    room.ring_bytes /= 2;
+  const std::uint64_t align = failed.emitter().commands().align_bytes;
+  const std::uint64_t half_ring = room.ring_bytes / 2 / align * align;
+  if (half_ring >= 4 * least_ring) {
+    room.ring_bytes = half_ring;
     return true;
   }
   std::uint32_t largest = kNoBuffer;
@@ -319,8 +321,8 @@ bool make_room(const Plan& plan, NpuLowering& failed, NpuRoom& room, std::uint64
     room.in_scratch[largest] = true;
     return true;
   }
-  if (room.ring_bytes / 2 >= least_ring) {
-    room.ring_bytes /= 2;
+  if (half_ring >= least_ring) {
+    room.ring_bytes = half_ring;
     return true;
   }
   if (room.block_rows > 1) {
