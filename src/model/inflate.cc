@@ -42,6 +42,14 @@ LlamaConfig sizes(std::int64_t n_layers, std::int64_t hidden, std::int64_t ffn,
   return c;
 }
 
+// TinyLlama: half the key heads, its own small vocabulary.
+LlamaConfig sizes_of_1_1b() {
+  LlamaConfig c = sizes(22, 2048, 5632, 32, 4, 64);
+  c.n_vocab = 32000;
+  c.max_context = 2048;
+  return c;
+}
+
 LlamaConfig sizes_for_tests() {
   LlamaConfig c = sizes(6, 2048, 1024, 8, 4, 128);
   c.n_vocab = 4096;
@@ -253,6 +261,7 @@ class Inflation {
 std::span<const NamedShape> named_shapes() {
   static const NamedShape kShapes[] = {{"1b", sizes(16, 2048, 8192, 32, 8, 64)},
                                        {"3b", sizes(28, 3072, 8192, 24, 8, 128)},
+                                       {"1.1b", sizes_of_1_1b()},
                                        {"small", sizes_for_tests()}};
   return kShapes;
 }
