@@ -24,10 +24,13 @@ struct Product {
 };
 
 // Vectors' worth of cycles that a kind takes for each element (all rows and columns) and for each
-// row.
+// row; how often it starts the contexts, each pass waiting for the last of the one before; query
+// heads that it sets up.
 struct VectorCost {
   double elements = 0, cycles_each = 0;  // cycles a vector
   double rows = 0, cycles_row = 0;       // cycles a row, on one context
+  double passes = 1;
+  double heads = 0;
 };
 
 VectorCost vector_cost(const NpuCommand& c, const NpuCache& cache, const VectorCycles& v,
@@ -39,37 +42,39 @@ VectorCost vector_cost(const NpuCommand& c, const NpuCache& cache, const VectorC
   const double mixed = head_rows * cache.head_dim;
   switch (c.kind) {
     case NpuCommandKind::kQuantize:
-      return {elements, v.reduce + v.mul + v.add, 0, 0};
-    case NpuCommandKind::kRmsNorm:
-      return {elements, 3 * v.mul + v.reduce, rows, v.rsqrt};
+      return {elements, v.reduce + v.mul + v.add};
+    case NpuCommandKind::kRmsNorm:  // the sum of squares, then the scaling
+      return {elements, 3 * v.mul + v.reduce, rows, v.rsqrt, 2};
     case NpuCommandKind::kHadamard:  // log2(block) passes of sums
-      return {elements, v.mul + v.add * std::log2(double(c.n_out)), 0, 0};
+      return {elements, v.mul + v.add * std::log2(double(c.n_out))};
     case NpuCommandKind::kRopeAngles:
-      return {2 * elements, v.exp, 0, 0};
-    case NpuCommandKind::kRope:
-      return {2 * elements * c.n_heads, 2 * v.mul, 0, 0};
+      return {2 * elements, v.exp};
+    case NpuCommandKind::kRope:  // of queries, then of keys: the halves swapped, products, their
+                                 // sum
+      return {2 * elements * c.n_heads, 2 * v.mul + v.shuffle, 0, 0, 6};
     case NpuCommandKind::kSwiGlu:
-      return {elements, v.exp + 2 * v.mul, 0, 0};
+      return {elements, v.exp + 2 * v.mul};
     case NpuCommandKind::kSilu:
-      return {elements, v.exp + v.mul, 0, 0};
+      return {elements, v.exp + v.mul};
     case NpuCommandKind::kMul:
-      return {elements, v.mul, 0, 0};
+      return {elements, v.mul};
     case NpuCommandKind::kCopyLastRow:
-      return {static_cast<double>(c.n_cols), v.add, 0, 0};
+      return {static_cast<double>(c.n_cols), v.add};
     case NpuCommandKind::kEmbedRow:
-      return {elements, v.dequantize, 0, 0};
+      return {elements, v.dequantize};
     case NpuCommandKind::kPackCache:
       return {rows * c.n_heads * cache.head_dim,
-              v.mul + (cache.type(c.is_value) == KvType::kQ8 ? v.reduce + v.add : 0), 0, 0};
+              v.shuffle + (cache.type(c.is_value) == KvType::kQ8 ? v.reduce + v.mul + v.add : 0)};
     case NpuCommandKind::kAttendBegin:
-      return {mixed, v.add, 0, 0};
+      // Heads are set up once, with the first rows.
+      return {mixed, v.add, 0, 0, 1, c.first_row == 0 ? heads : 0};
     case NpuCommandKind::kSoftmax:  // the largest, the exponentials, their sum
       return {head_rows * static_cast<double>(s.n_positions), v.exp + v.add + 2 * v.reduce,
               head_rows, v.exp};
     case NpuCommandKind::kAttendEnd:
       return {mixed, v.mul, head_rows, v.rsqrt};
     default:
-      return {elements, v.add, 0, 0};
+      return {elements, v.add};
   }
 }
 
@@ -238,7 +243,7 @@ NpuCost NpuCosts::vector(const NpuCommand& c, const NpuRunShape& s) const {
   const double vectors = ceil_div(need.elements * kFloat, v.lane_bytes);
   NpuCost cost;
   cost.bytes.sram = sram_bytes(all_, c, s);
-  cost.fixed_ps = vector_ps(v.start_cycles);
+  cost.fixed_ps = vector_ps(need.passes * v.start_cycles + need.heads * v.head_cycles);
   cost.work_ps = std::max(
       vector_ps((vectors * need.cycles_each + need.rows * need.cycles_row) / v.contexts),
       from_cycles(static_cast<double>(cost.bytes.sram) / profile_.sram.bytes_per_cycle_to_vector,

@@ -43,6 +43,7 @@ class Simulation {
     schedule_ = npu_schedule(all_, call_.n_tokens, call_.position);
     CRIA_RETURN_IF_ERROR(prepare());
     plan_submissions();
+    open_next_op();
     while (n_done_ < schedule_.runs.size()) {
       start_what_can();
       advance(next_event());
@@ -57,6 +58,7 @@ class Simulation {
     start_.assign(schedule_.runs.size(), 0);
     cost_of_.resize(schedule_.runs.size());
     timing_.ops.resize(all_.ops.size());
+    left_of_op_.assign(all_.ops.size(), 0);
     for (std::size_t i = 0; i < timing_.ops.size(); ++i)
       timing_.ops[i].op = static_cast<std::uint32_t>(i);
     for (std::uint32_t i = 0; i < schedule_.runs.size(); ++i) {
@@ -64,6 +66,7 @@ class Simulation {
       const NpuRunShape shape = npu_run_shape(command, schedule_.runs[i].iteration, call_);
       CRIA_ASSIGN_OR_RETURN(cost_of_[i], costs_.of(command, shape));
       queue_[index_of(command.engine)].push_back(i);
+      ++left_of_op_[command.op];
     }
     return {};
   }
@@ -77,20 +80,31 @@ class Simulation {
     const auto decode = static_cast<Picoseconds>(std::llround(profile_.host.per_op_ns * 1e3));
     timing_.submit_ps = submit;
     timing_.complete_ps = static_cast<Picoseconds>(std::llround(profile_.host.complete_us * 1e6));
+    if (all_.gives_result) {
+      const std::int64_t n_rows = all_.single_row_result ? 1 : call_.n_tokens;
+      timing_.choose_ps = static_cast<Picoseconds>(
+          std::llround(profile_.host.ns_per_logit * 1e3 * double(all_.n_vocab * n_rows)));
+    }
     Picoseconds at = 0;
     for (std::size_t i = 0; i < all_.ops.size(); ++i) {
       at = std::max(at, static_cast<Picoseconds>(i / batch + 1) * submit) + decode;
       known_.push_back(at);
     }
-    n_submissions_ = (all_.ops.size() + batch - 1) / std::max<std::size_t>(1, batch);
+    timing_.n_submissions = (all_.ops.size() + batch - 1) / std::max<std::size_t>(1, batch);
   }
 
   const NpuCommand& command_of(std::uint32_t run) const {
     return all_.commands[schedule_.runs[run].command];
   }
 
+  // With one op at a time: the first that is not done.
+  void open_next_op() {
+    while (open_op_ < left_of_op_.size() && left_of_op_[open_op_] == 0) ++open_op_;
+  }
+
   // The time from which a run may start; kNever: something before it is not done.
   Picoseconds can_start(std::uint32_t run) const {
+    if (options_.one_op_at_a_time && command_of(run).op > open_op_) return kNever;
     Picoseconds at = known_[command_of(run).op];
     for (const std::uint32_t before : schedule_.after_of(schedule_.runs[run])) {
       if (done_[before] == kNever) return kNever;
@@ -174,6 +188,8 @@ class Simulation {
     active_[engine].pop_front();
     done_[run] = now_;
     ++n_done_;
+    --left_of_op_[command_of(run).op];
+    open_next_op();
     // Only the first of the transfers in flight moves: it is busy from the end of the one before it
     // on.
     const Picoseconds since = std::max(start_[run], last_done_[engine]);
@@ -202,26 +218,11 @@ class Simulation {
                         profile_.energy.pj_per_mac[static_cast<std::size_t>(*cost.mode)] * scale *
                         1e-12;
     }
-    add(op.work, work);
+    op.work.add(work);
     if (options_.timeline) {
       timing_.timeline.push_back(
           {schedule_.runs[run].command, schedule_.runs[run].iteration, now_ - busy, now_});
     }
-  }
-
-  static void add(NpuWork& sum, const NpuWork& more) {
-    for (std::size_t e = 0; e < sum.busy_ps.size(); ++e) sum.busy_ps[e] += more.busy_ps[e];
-    sum.bytes.weights += more.bytes.weights;
-    sum.bytes.cache += more.bytes.cache;
-    sum.bytes.activations += more.bytes.activations;
-    sum.bytes.sram += more.bytes.sram;
-    sum.macs += more.macs;
-    sum.padded_macs += more.padded_macs;
-    sum.joules.dram += more.joules.dram;
-    sum.joules.sram += more.joules.sram;
-    sum.joules.mac += more.joules.mac;
-    sum.joules.fixed += more.joules.fixed;
-    sum.joules.host += more.joules.host;
   }
 
   // What kept the op longest; half of the time at least, else it waited for one engine after the
@@ -244,22 +245,22 @@ class Simulation {
       frontier = std::max(frontier, op.end_ps);
       op.bound = bound_of(op.work, op.elapsed_ps);
     }
-    timing_.elapsed_ps = frontier + timing_.complete_ps;
+    timing_.elapsed_ps = frontier + timing_.complete_ps + timing_.choose_ps;
     const double scale = profile_.state(options_.clock_state).energy_scale;
     for (NpuOpTime& op : timing_.ops) {
       op.work.joules.fixed =
           profile_.energy.static_mw * 1e-3 * scale * static_cast<double>(op.elapsed_ps) * 1e-12;
-      add(timing_.work, op.work);
+      timing_.work.add(op.work);
     }
-    const auto host_ps = static_cast<double>(
-        static_cast<Picoseconds>(n_submissions_) * timing_.submit_ps + timing_.complete_ps);
+    const auto host_ps =
+        static_cast<double>(static_cast<Picoseconds>(timing_.n_submissions) * timing_.submit_ps +
+                            timing_.complete_ps + timing_.choose_ps);
     timing_.work.joules.host = profile_.host.active_mw * 1e-3 * host_ps * 1e-12;
-    timing_.work.joules.fixed += profile_.energy.static_mw * 1e-3 * scale *
-                                 static_cast<double>(timing_.submit_ps + timing_.complete_ps) *
-                                 1e-12;
+    const Picoseconds on_host = timing_.submit_ps + timing_.complete_ps + timing_.choose_ps;
+    timing_.work.joules.fixed +=
+        profile_.energy.static_mw * 1e-3 * scale * static_cast<double>(on_host) * 1e-12;
     timing_.bound = bound_of(timing_.work, timing_.elapsed_ps);
-    if (2 * (timing_.submit_ps + timing_.complete_ps) > timing_.elapsed_ps)
-      timing_.bound = NpuBound::kHost;
+    if (2 * on_host > timing_.elapsed_ps) timing_.bound = NpuBound::kHost;
   }
 
   const NpuCommands& all_;
@@ -276,7 +277,8 @@ class Simulation {
   std::array<Picoseconds, kNpuEngines> last_done_{};
   Picoseconds now_ = 0;
   std::size_t n_done_ = 0;
-  std::size_t n_submissions_ = 0;
+  std::vector<std::uint32_t> left_of_op_;  // runs
+  std::size_t open_op_ = 0;
   NpuTiming timing_;
 };
 
@@ -285,6 +287,21 @@ class Simulation {
 const char* npu_bound_name(NpuBound bound) {
   static constexpr const char* kNames[] = {"dma", "matrix", "vector", "host", "latency"};
   return kNames[static_cast<int>(bound)];
+}
+
+void NpuWork::add(const NpuWork& more) {
+  for (std::size_t e = 0; e < busy_ps.size(); ++e) busy_ps[e] += more.busy_ps[e];
+  bytes.weights += more.bytes.weights;
+  bytes.cache += more.bytes.cache;
+  bytes.activations += more.bytes.activations;
+  bytes.sram += more.bytes.sram;
+  macs += more.macs;
+  padded_macs += more.padded_macs;
+  joules.dram += more.joules.dram;
+  joules.sram += more.joules.sram;
+  joules.mac += more.joules.mac;
+  joules.fixed += more.joules.fixed;
+  joules.host += more.joules.host;
 }
 
 Result<NpuTiming> simulate_npu(const NpuCommands& commands, const NpuProfile& profile,

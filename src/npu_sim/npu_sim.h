@@ -13,9 +13,10 @@
 //   product    start + preload + fill + ceil(M / tile_m) * ceil(N / tile_n) * ceil(K / tile_k) full
 //   tiles, or the time to
 //              read its weights and activations from SRAM, whichever is longer
-//   vector     start + vectors * cycles of the op's class / contexts; slower while the matrix
-//   engine runs host       submission before the first command, one decoding an op, completion
-//   after the last
+//   vector     passes * start + heads that it sets up + vectors * cycles of the op's class /
+//              contexts; slower while the matrix engine runs
+//   host       submission before the first command, one decoding an op, completion after the last,
+//              then the choice of a token from the logits
 #pragma once
 
 #include <array>
@@ -40,6 +41,10 @@ struct NpuSimOptions {
   std::uint32_t clock_state = 0;  // index into the profile's states
   std::uint32_t batch = 0;        // ops a submission; 0: the profile's batch_max
   bool timeline = false;          // keep every command's times
+  // Ops follow each other: no weight is loaded before the op before is done. Not what the commands
+  // allow; it is how runtimes work that call one kernel after the other, and whose modules' times
+  // add up.
+  bool one_op_at_a_time = false;
 };
 
 struct NpuBytes {
@@ -72,6 +77,7 @@ struct NpuWork {
   std::uint64_t macs = 0;         // that the result needs
   std::uint64_t padded_macs = 0;  // that the matrix engine does for them
   NpuJoules joules;
+  void add(const NpuWork& more);
 };
 
 // One op of NpuCommands::ops.
@@ -79,7 +85,7 @@ struct NpuOpTime {
   std::uint32_t op = 0;
   Picoseconds start_ps = 0, end_ps = 0;  // of its first and last command
   Picoseconds elapsed_ps = 0;  // by which it put off the end of the call: adds up, over the ops and
-                               // the host, to the total
+                               // the host's three, to the total
   NpuBound bound = NpuBound::kLatency;
   NpuWork work;
 };
@@ -91,8 +97,10 @@ struct NpuEvent {
 };
 
 struct NpuTiming {
-  Picoseconds elapsed_ps = 0;                  // from the host's call to its return
+  Picoseconds elapsed_ps = 0;                  // from the host's call until the token is chosen
   Picoseconds submit_ps = 0, complete_ps = 0;  // of it, on the host
+  Picoseconds choose_ps = 0;                   // of it, on the host: the token from the logits
+  std::size_t n_submissions = 0;
   NpuBound bound = NpuBound::kLatency;
   NpuWork work;                // of all
   std::vector<NpuOpTime> ops;  // as NpuCommands::ops

@@ -158,6 +158,64 @@ TEST(NpuSimTest, BytesAndTimeAreConserved) {
   EXPECT_NEAR(timing.work.joules.fixed, 1.0 * timing.seconds(), 1e-12);
 }
 
+// Without it the second op's weights arrive while the first one computes.
+TEST(NpuSimTest, OneOpAtATimeLoadsNothingAhead) {
+  const NpuProfile profile = plain_profile();
+  NpuCommands example = example_npu_commands();
+  example.ops = {{"linear", "a", 0}, {"linear", "b", 0}, {"output", "logits", -1}};
+  // The second half of the weights, its product, and the result.
+  for (const std::size_t i : {1u, 5u}) example.commands[i].op = 1;
+  for (std::size_t i = 6; i < example.commands.size(); ++i) example.commands[i].op = 2;
+  const NpuTiming ahead = simulate(example, profile);
+  NpuSimOptions options;
+  options.one_op_at_a_time = true;
+  options.timeline = true;
+  const NpuTiming in_turn = simulate(example, profile, options);
+  EXPECT_EQ(in_turn.elapsed_ps, ahead.elapsed_ps + transfer_ps(example.commands[1].n_bytes));
+  for (const NpuEvent& event : in_turn.timeline) {
+    for (const NpuEvent& other : in_turn.timeline) {
+      if (example.commands[event.command].op < example.commands[other.command].op) {
+        EXPECT_LE(event.end_ps, other.start_ps);
+      }
+    }
+  }
+}
+
+TEST(NpuSimTest, TheHostChoosesFromEveryRowOfLogits) {
+  NpuProfile profile = plain_profile();
+  const NpuCommands example = example_npu_commands();
+  const Picoseconds without = simulate(example, profile).elapsed_ps;
+  profile.host.ns_per_logit = 2;
+  const NpuTiming timing = simulate(example, profile);
+  EXPECT_EQ(timing.choose_ps, 4 * 64 * 2000);
+  EXPECT_EQ(timing.elapsed_ps, without + timing.choose_ps);
+}
+
+TEST(NpuSimTest, PassesAndHeadsStartByThemselves) {
+  NpuProfile profile = plain_profile();
+  profile.vector.start_cycles = 3;
+  profile.vector.head_cycles = 50;
+  NpuCommands example = example_npu_commands();
+  example.cache = {1, 2, 32};
+  const NpuCosts costs(example, profile, 0);
+  NpuCommand command;
+  command.n_cols = 64;
+  command.x = command.y = command.z = command.out = {0, 0, 0};
+  const auto fixed = [&](NpuCommandKind kind) {
+    command.kind = kind;
+    const Result<NpuCost> cost = costs.of(command, {1, 0});
+    EXPECT_TRUE(cost.ok());
+    return cost->fixed_ps;
+  };
+  EXPECT_EQ(fixed(NpuCommandKind::kAdd), 3 * 10000);
+  EXPECT_EQ(fixed(NpuCommandKind::kRmsNorm), 2 * 3 * 10000);
+  command.n_heads = 2;
+  command.group = 4;
+  EXPECT_EQ(fixed(NpuCommandKind::kAttendBegin), (3 + 2 * 4 * 50) * 10000);
+  command.first_row = 64;
+  EXPECT_EQ(fixed(NpuCommandKind::kAttendBegin), 3 * 10000) << "they are set up already";
+}
+
 TEST(NpuSimTest, WhatTheProfileLacksIsRefused) {
   NpuProfile profile = plain_profile();
   EXPECT_EQ(

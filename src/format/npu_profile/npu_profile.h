@@ -74,12 +74,14 @@ struct VectorCycles {
   double rsqrt = 0;       // and division
   double reduce = 0;      // sum or maximum, a vector to a scalar amortized over the row
   double dequantize = 0;  // a vector of f16 made from packed weights
+  double shuffle = 0;     // elements moved between lanes: rotated pairs, packing of the cache
 };
 struct VectorEngine {
   std::uint32_t contexts = 0;    // that run at once
   std::uint32_t lane_bytes = 0;  // one vector; f16 elements are 2 bytes
   VectorCycles cycles_per_vector;
-  double start_cycles = 0;  // a command's fixed cost: waking the contexts, waiting for the last
+  double start_cycles = 0;  // a pass's fixed cost: waking the contexts, waiting for the last
+  double head_cycles = 0;   // of attention, each query head once: setting up its products
   double share_beside_matrix =
       1;                     // of its speed that is left while the matrix engine reads SRAM, 0..1
   bool dequantizes = false;  // weights narrower than the mode's operand pass through this engine
@@ -123,6 +125,7 @@ struct NpuHost {
   std::uint32_t batch_max = 0;    // commands in one submission
   std::uint32_t queue_depth = 0;  // submissions in flight
   double active_mw = 0;           // of the CPU core that submits and waits, while it does
+  double ns_per_logit = 0;        // until the token is chosen from the logits that arrived
 };
 
 // The processor beside the NPU, for placement.

@@ -86,12 +86,12 @@ TEST(NpuProfile, BadValuesAreRefusedWithFieldValueAndRange) {
   const auto replaced = [](const char* line, const char* old_value, const char* new_value) {
     return with_value(line, old_value, new_value);
   };
-  expect_refused(replaced("latency_ns", "1000", "-5"),
+  expect_refused(replaced("latency_ns", "2000", "-5"),
                  {"dma.latency_ns", "-5", "from 0 to 10000000"});
-  expect_refused(replaced("latency_ns", "1000", "nan"), {"dma.latency_ns", "nan"});
-  expect_refused(replaced("latency_ns", "1000", "inf"), {"dma.latency_ns", "inf"});
-  expect_refused(replaced("latency_ns", "1000", "1e30"), {"dma.latency_ns", "1e+30"});
-  expect_refused(replaced("latency_ns", "1000", "\"fast\""), {"dma.latency_ns", "\"fast\""});
+  expect_refused(replaced("latency_ns", "2000", "nan"), {"dma.latency_ns", "nan"});
+  expect_refused(replaced("latency_ns", "2000", "inf"), {"dma.latency_ns", "inf"});
+  expect_refused(replaced("latency_ns", "2000", "1e30"), {"dma.latency_ns", "1e+30"});
+  expect_refused(replaced("latency_ns", "2000", "\"fast\""), {"dma.latency_ns", "\"fast\""});
   expect_refused(replaced("contexts", "6", "6.5"), {"vector.contexts", "6.5", "an integer"});
   expect_refused(replaced("contexts", "6", "0"), {"vector.contexts", "from 1 to 1024"});
   expect_refused(replaced("background_share", "0.05", "1.5"), {"dram.background_share", "1.5"});

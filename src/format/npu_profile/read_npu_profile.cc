@@ -278,11 +278,13 @@ void read_vector(Reader& reader, VectorEngine& vector) {
   const Range cycles{0.01, 10000};
   VectorCycles& per = vector.cycles_per_vector;
   const std::pair<const char*, double*> classes[] = {
-      {"add", &per.add},     {"mul", &per.mul},       {"exp", &per.exp},
-      {"rsqrt", &per.rsqrt}, {"reduce", &per.reduce}, {"dequantize", &per.dequantize}};
+      {"add", &per.add},        {"mul", &per.mul},       {"exp", &per.exp},
+      {"rsqrt", &per.rsqrt},    {"reduce", &per.reduce}, {"dequantize", &per.dequantize},
+      {"shuffle", &per.shuffle}};
   for (const auto& [name, value] : classes)
     reader.number(fmt::format("vector.{}_cycles", name), *value, cycles);
   reader.number("vector.start_cycles", vector.start_cycles, kCycles);
+  reader.number("vector.head_cycles", vector.head_cycles, kCycles);
   reader.number("vector.share_beside_matrix", vector.share_beside_matrix, {0.01, 1});
   reader.flag("vector.dequantizes", vector.dequantizes);
 }
@@ -323,6 +325,7 @@ void read_host(Reader& reader, NpuHost& host, NpuHostCpu& cpu, NpuLimits& limits
   reader.count("host.batch_max", host.batch_max, {1, 1 << 24});
   reader.count("host.queue_depth", host.queue_depth, kCount);
   reader.number("host.active_mw", host.active_mw, kMilliwatts);
+  reader.number("host.ns_per_logit", host.ns_per_logit, {0, 1e4});
   reader.text("cpu.name", cpu.name);
   reader.number("cpu.dram_gb_per_s", cpu.dram_gb_per_s, kGigabytes);
   reader.number("cpu.f32_gmac_per_s", cpu.f32_gmac_per_s, {0.1, 1e6});
