@@ -1,7 +1,7 @@
-// What a model would do on an NPU that is described by a profile, before anything is compiled for
-// it: where each op runs best, how fast, how hot, at how many joules a token. Figures are estimates
-// in closed form from the profile (docs/npu-profiles.md), one op after the other without prefetch
-// between them; docs/npu-validation.md says how far they are from measurements.
+// What a model would do on an NPU that is described by a profile, before a weight is read: where
+// each op runs best, how fast, how hot, at how many joules a token. The model's shape is compiled
+// for the device, and its commands are timed without arithmetic, event by event (docs/npu.md);
+// docs/npu-validation.md says how far that is from measurements.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@ namespace cria {
 
 struct NpuModelOptions {
   // A checkpoint of any kind, a program compiled for the CPU, or a shape without weights: "1b",
-  // "3b".
+  // "3b", "1.1b".
   std::string model;
   std::string device = "sim:hexagon-v79";  // "sim:" and the name or path of a profile
   // Of checkpoints a recipe ("source": as stored, "q4"), of shapes an encoding for all matrices
@@ -26,6 +26,12 @@ struct NpuModelOptions {
   std::int64_t n_generate =
       128;  // tokens generated after it: how much decoding weighs beside the prompt
   std::string power_profile = "high_performance";
+  std::string activations = "a8";  // "a8" (int8 blocks) or "a16" (float)
+  std::int64_t prefill_chunk =
+      0;  // tokens of a prefill call; 0: 64, or the prompt if it is shorter
+  // Weights are not loaded ahead of the op that needs them: how a runtime works that calls one
+  // kernel after the other.
+  bool one_op_at_a_time = false;
   // Ops that must run on a device, by kind or name: {"attention", "npu"}.
   std::vector<std::pair<std::string, std::string>> pins;
 };
@@ -50,6 +56,18 @@ struct NpuPlannedOp {
   std::vector<NpuOpCost> costs;  // of both devices
 };
 
+// One call of a compiled method.
+struct NpuCallReport {
+  double ms = 0;
+  double submit_ms = 0, complete_ms = 0;  // of it, the host's submissions and their ends
+  double choose_ms = 0;                   // of it, the host's choice of a token from the logits
+  double weight_bytes = 0, kv_bytes = 0, activation_bytes = 0;  // of DRAM, on the NPU
+  std::uint64_t sram_bytes = 0;                                 // the most that is in use at a time
+  std::int64_t n_commands = 0, n_submissions = 0;
+  std::int64_t n_contexts = 0;  // address windows
+  std::int64_t n_copies = 0;    // transfers that only move activations out of SRAM and back
+};
+
 struct NpuPlanReport {
   std::string model, device;
   std::vector<NpuPlannedOp> ops;
@@ -57,6 +75,8 @@ struct NpuPlanReport {
   double first_token_ms = 0;        // of the prompt
   double joules_per_token = 0;      // decoded: devices, memory, host; no display
   double dram_bytes_per_token = 0;  // decoded
+  double kv_bytes = 0;              // of the cache with `n_context` positions
+  NpuCallReport prefill, decode;    // of the plan, compiled as it is placed
   int handoffs_per_call = 0;        // between CPU and NPU
   double handoff_bytes_per_token = 0;
   double search_seconds = 0;

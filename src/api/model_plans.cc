@@ -16,8 +16,6 @@
 namespace cria {
 namespace {
 
-constexpr std::int64_t kPrefillChunk = 256;
-
 Result<ModelPlans> plans_of(const LlamaConfig& config,
                             const std::function<Encoding(const ir::Weight&)>& encoding_of,
                             std::int64_t prefill_chunk) {
@@ -58,7 +56,8 @@ Result<ModelPlans> plans_of_program(const std::string& path, const std::string& 
   return plans;
 }
 
-Result<ModelPlans> plans_of_checkpoint(const std::string& path, const std::string& quant) {
+Result<ModelPlans> plans_of_checkpoint(const std::string& path, const std::string& quant,
+                                       std::int64_t prefill_chunk) {
   CRIA_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, open_checkpoint(path));
   CRIA_ASSIGN_OR_RETURN(const Recipe recipe,
                         open_recipe(quant.empty() ? "source" : quant, *checkpoint));
@@ -68,7 +67,7 @@ Result<ModelPlans> plans_of_checkpoint(const std::string& path, const std::strin
     return stored.ok() ? recipe.encoding_for(weight.name, (*stored)->native_encoding())
                        : Encoding::kF32;
   };
-  const std::int64_t chunk = std::min(kPrefillChunk, checkpoint->config().max_context);
+  const std::int64_t chunk = std::min(prefill_chunk, checkpoint->config().max_context);
   CRIA_ASSIGN_OR_RETURN(ModelPlans plans, plans_of(checkpoint->config(), encoding_of, chunk));
   plans.description = path + (quant.empty() ? "" : " " + quant);
   return plans;
@@ -86,7 +85,8 @@ Result<ModelPlans> plans_of_shape(const LlamaConfig& config, Encoding encoding,
       prefill_chunk);
 }
 
-Result<ModelPlans> open_model_plans(const std::string& model, const std::string& quant) {
+Result<ModelPlans> open_model_plans(const std::string& model, const std::string& quant,
+                                    std::int64_t prefill_chunk) {
   for (const NamedShape& shape : named_shapes()) {
     if (model != shape.name) continue;
     const std::string name = quant.empty() ? "q4c" : quant;
@@ -94,12 +94,13 @@ Result<ModelPlans> open_model_plans(const std::string& model, const std::string&
     if (!encoding)
       return invalid_argument("--quant {} of a shape: expected an encoding, as q4c, q4, q8",
                               quote(name));
-    CRIA_ASSIGN_OR_RETURN(ModelPlans plans, plans_of_shape(shape.sizes, *encoding, kPrefillChunk));
+    CRIA_ASSIGN_OR_RETURN(ModelPlans plans, plans_of_shape(shape.sizes, *encoding, prefill_chunk));
     plans.description = model + " " + name;
     return plans;
   }
   CRIA_ASSIGN_OR_RETURN(const std::string path, resolve_model(model));
-  return is_program_file(path) ? plans_of_program(path, quant) : plans_of_checkpoint(path, quant);
+  return is_program_file(path) ? plans_of_program(path, quant)
+                               : plans_of_checkpoint(path, quant, prefill_chunk);
 }
 
 }  // namespace cria

@@ -16,8 +16,10 @@ struct ModelPlans {
   Plan prefill, decode;
 };
 
-// `model`, `quant`: as NpuModelOptions says.
-Result<ModelPlans> open_model_plans(const std::string& model, const std::string& quant);
+// `model`, `quant`: as NpuModelOptions says. `prefill_chunk`: tokens of a prefill call; a program
+// brings its own.
+Result<ModelPlans> open_model_plans(const std::string& model, const std::string& quant,
+                                    std::int64_t prefill_chunk);
 
 // Of a shape whose matrices are all in one encoding.
 Result<ModelPlans> plans_of_shape(const LlamaConfig& config, Encoding encoding,

@@ -1,87 +1,83 @@
 #include "cria/npu.h"
 
 #include <chrono>
-#include <cmath>
 
-#include "api/model_plans.h"
+#include "api/npu_model.h"
 #include "base/quote.h"
 #include "format/plan/plan_cost.h"
-#include "npu_plan/place.h"
 #include "npu_sim/heat/sustain.h"
 
 namespace cria {
 namespace {
 
-struct Question {
-  NpuProfile profile;
-  ModelPlans plans;
-  std::uint32_t clock_state = 0;
-  std::int64_t n_prefill_calls = 1;
-  EstimateCall prefill, decode;  // a call in the middle of the prompt; a token
+// Costs of all ops on the NPU: those of the whole plan, compiled, where the device takes it; else
+// of each op by itself, or why it cannot.
+struct NpuSide {
+  std::vector<Result<double>> seconds;
+  std::vector<EstimateBound> bound;
 };
 
-Result<std::uint32_t> clock_state_of(const NpuProfile& profile, const std::string& power) {
-  if (power == "high_performance") return profile.high_performance.clock_state;
-  if (power == "balanced") return profile.balanced.clock_state;
-  if (power == "low_power") return profile.low_power.clock_state;
-  return invalid_argument("power profile {}, expected high_performance, balanced or low_power",
-                          quote(power));
-}
-
-Result<Question> open_question(const NpuModelOptions& options) {
-  if (!options.device.starts_with("sim:"))
-    return invalid_argument("--device {}: expected sim:NAME, see cria devices",
-                            quote(options.device));
-  for (const auto& [what, n] : {std::pair{"context", options.n_context},
-                                {"prompt", options.n_prompt},
-                                {"generated", options.n_generate}}) {
-    if (n < 1 || n > (1 << 24))
-      return invalid_argument("{} of {} tokens, expected 1 to 16777216", what, n);
+NpuSide npu_side(const NpuModel& model, const Plan& plan, const NpuCall& call) {
+  NpuSide side;
+  const Result<NpuCallTimes> whole = time_npu_call(model, plan, call);
+  if (whole.ok()) {
+    for (const double seconds : whole->op_seconds) side.seconds.emplace_back(seconds);
+    side.bound = whole->op_bound;
+    return side;
   }
-  Question question;
-  CRIA_ASSIGN_OR_RETURN(NpuProfileFile file, load_npu_profile(options.device.substr(4)));
-  question.profile = std::move(file.profile);
-  CRIA_ASSIGN_OR_RETURN(question.clock_state,
-                        clock_state_of(question.profile, options.power_profile));
-  CRIA_ASSIGN_OR_RETURN(question.plans, open_model_plans(options.model, options.quant));
-  const std::int64_t chunk = std::min(options.n_prompt, question.plans.prefill.max_tokens);
-  question.n_prefill_calls = (options.n_prompt + chunk - 1) / chunk;
-  question.prefill = {chunk, (options.n_prompt - chunk) / 2, question.clock_state};
-  question.decode = {1, options.n_context, question.clock_state};
-  return question;
-}
-
-PlaceCost place_cost(const Question& q, std::size_t i, PlaceDevice device) {
-  PlaceCost cost;
-  const auto cost_of = [&](const Plan& plan, const EstimateCall& call) -> Result<OpEstimate> {
-    if (device == PlaceDevice::kNpu) return estimate_npu_op(q.profile, plan, plan.ops[i], call);
-    return estimate_cpu_op(q.profile, plan, plan.ops[i], call);
-  };
-  const Result<OpEstimate> prefill = cost_of(q.plans.prefill, q.prefill);
-  const Result<OpEstimate> decode = cost_of(q.plans.decode, q.decode);
-  if (!decode.ok() || !prefill.ok()) {
-    cost.reason = (decode.ok() ? prefill : decode).status().message();
-    return cost;
+  const std::vector<Result<NpuCallTimes>> ops = time_npu_ops(model, plan, call);
+  for (std::size_t i = 0; i < ops.size(); ++i) {
+    side.bound.push_back(ops[i].ok() ? ops[i]->op_bound[i] : EstimateBound::kLatency);
+    if (ops[i].ok()) {
+      side.seconds.emplace_back(ops[i]->op_seconds[i]);
+    } else {
+      side.seconds.emplace_back(ops[i].status());
+    }
   }
-  cost.prefill_seconds = prefill->seconds;
-  cost.decode_seconds = decode->seconds;
-  cost.prefill_bound = prefill->bound;
-  cost.decode_bound = decode->bound;
-  return cost;
+  return side;
 }
 
-Result<PlaceProblem> pose(const Question& q, const NpuModelOptions& options) {
+std::vector<PlaceCost> npu_costs(const NpuModel& model) {
+  const NpuSide prefill = npu_side(model, model.plans.prefill, model.prefill);
+  const NpuSide decode = npu_side(model, model.plans.decode, model.decode);
+  std::vector<PlaceCost> costs(decode.seconds.size());
+  for (std::size_t i = 0; i < costs.size(); ++i) {
+    if (!decode.seconds[i].ok() || !prefill.seconds[i].ok()) {
+      const bool ok = decode.seconds[i].ok();
+      costs[i].reason = (ok ? prefill : decode).seconds[i].status().message();
+      continue;
+    }
+    costs[i].prefill_seconds = *prefill.seconds[i];
+    costs[i].decode_seconds = *decode.seconds[i];
+    costs[i].prefill_bound = prefill.bound[i];
+    costs[i].decode_bound = decode.bound[i];
+  }
+  return costs;
+}
+
+std::vector<PlaceCost> cpu_costs(const NpuModel& model) {
+  std::vector<PlaceCost> costs;
+  for (std::size_t i = 0; i < model.plans.decode.ops.size(); ++i) {
+    const auto of = [&](const Plan& plan, const NpuCall& call) {
+      return estimate_cpu_op(model.profile, plan, plan.ops[i], {call.n_tokens, call.position});
+    };
+    const OpEstimate prefill = of(model.plans.prefill, model.prefill);
+    const OpEstimate decode = of(model.plans.decode, model.decode);
+    costs.push_back({prefill.seconds, decode.seconds, prefill.bound, decode.bound, ""});
+  }
+  return costs;
+}
+
+Result<PlaceProblem> pose(const NpuModel& model, const NpuModelOptions& options) {
   PlaceProblem problem;
-  problem.n_prefill_calls = static_cast<double>(q.n_prefill_calls);
+  problem.n_prefill_calls = static_cast<double>(model.n_prefill_calls);
   problem.n_decode_steps = static_cast<double>(options.n_generate);
-  problem.handoff_seconds[0] = handoff_seconds(q.profile, false);
-  problem.handoff_seconds[1] = handoff_seconds(q.profile, true);
-  problem.bytes_per_second = q.profile.dram_bytes_per_s(q.clock_state);
-  problem.prefill_tokens = static_cast<double>(q.prefill.n_tokens);
-  for (const PlaceDevice device : {PlaceDevice::kCpu, PlaceDevice::kNpu}) {
-    for (std::size_t i = 0; i < q.plans.decode.ops.size(); ++i)
-      problem.costs[static_cast<int>(device)].push_back(place_cost(q, i, device));
-  }
+  problem.handoff_seconds[0] = handoff_seconds(model.profile, false);
+  problem.handoff_seconds[1] = handoff_seconds(model.profile, true);
+  problem.bytes_per_second = model.profile.dram_bytes_per_s(model.sim.clock_state);
+  problem.prefill_tokens = static_cast<double>(model.prefill.n_tokens);
+  problem.costs[static_cast<int>(PlaceDevice::kCpu)] = cpu_costs(model);
+  problem.costs[static_cast<int>(PlaceDevice::kNpu)] = npu_costs(model);
   for (const auto& [op, device] : options.pins) {
     if (device != "npu" && device != "cpu")
       return invalid_argument("--place {}={}: expected npu or cpu", op, device);
@@ -115,42 +111,9 @@ std::string reason_of(const PlaceProblem& problem, std::size_t i, PlaceDevice de
              : "stays with its neighbours: a handoff costs more than it saves";
 }
 
-// Energy of a decode step under a placement: what each op draws where it runs, and the NPU's static
-// power throughout.
-void add_energy(const Question& q, const PlacedOps& placed, NpuPlanReport& report) {
-  const Plan& plan = q.plans.decode;
-  bool any_npu = false;
-  for (std::size_t i = 0; i < plan.ops.size(); ++i) {
-    OpEstimate estimate = estimate_cpu_op(q.profile, plan, plan.ops[i], q.decode);
-    if (placed.device[i] == PlaceDevice::kNpu) {
-      estimate = *estimate_npu_op(q.profile, plan, plan.ops[i], q.decode);
-      any_npu = true;
-    }
-    report.joules_per_token += estimate.device_joules + estimate.dram_joules;
-    report.dram_bytes_per_token += estimate.dram_bytes;
-  }
-  const double scale = q.profile.state(q.clock_state).energy_scale;
-  const double npu_watts =
-      (any_npu ? q.profile.energy.static_mw * scale : q.profile.energy.idle_mw) * 1e-3;
-  report.joules_per_token += npu_watts * placed.decode_seconds;
-  const double pairs = placed.n_handoffs / 2.0;
-  report.joules_per_token += q.profile.host.active_mw * 1e-9 * pairs *
-                             (q.profile.host.submit_us + q.profile.host.complete_us);
-}
-
-}  // namespace
-
-Result<NpuPlanReport> plan_on_npu(const NpuModelOptions& options) {
-  CRIA_ASSIGN_OR_RETURN(const Question q, open_question(options));
-  CRIA_ASSIGN_OR_RETURN(const PlaceProblem problem, pose(q, options));
-  const auto start = std::chrono::steady_clock::now();
-  CRIA_ASSIGN_OR_RETURN(const PlacedOps placed, place_ops(q.plans.decode, problem));
-  NpuPlanReport report;
-  report.search_seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  report.model = q.plans.description;
-  report.device = "sim:" + q.profile.name;
-  const Plan& plan = q.plans.decode;
+std::vector<NpuPlannedOp> planned_ops(const Plan& plan, const PlaceProblem& problem,
+                                      const PlacedOps& placed) {
+  std::vector<NpuPlannedOp> ops;
   for (std::size_t i = 0; i < plan.ops.size(); ++i) {
     NpuPlannedOp op;
     op.kind = plan_op_name(plan.ops[i].kind);
@@ -160,36 +123,85 @@ Result<NpuPlanReport> plan_on_npu(const NpuModelOptions& options) {
     op.reason = reason_of(problem, i, placed.device[i], placed.pinned[i]);
     for (const PlaceDevice device : {PlaceDevice::kNpu, PlaceDevice::kCpu})
       op.costs.push_back(op_cost(problem.costs[static_cast<int>(device)][i], device));
-    report.ops.push_back(std::move(op));
+    ops.push_back(std::move(op));
   }
-  const double prefill = placed.prefill_seconds * static_cast<double>(q.n_prefill_calls);
-  report.prefill_tokens_per_second = static_cast<double>(options.n_prompt) / prefill;
-  report.first_token_ms = 1e3 * prefill;
-  report.decode_tokens_per_second = 1 / placed.decode_seconds;
+  return ops;
+}
+
+NpuCallReport call_report(const NpuCallTimes& times) {
+  NpuCallReport report;
+  report.ms = 1e3 * times.seconds;
+  report.submit_ms = 1e3 * times.submit_seconds;
+  report.complete_ms = 1e3 * times.complete_seconds;
+  report.choose_ms = 1e3 * times.choose_seconds;
+  report.weight_bytes = static_cast<double>(times.work.bytes.weights);
+  report.kv_bytes = static_cast<double>(times.work.bytes.cache);
+  report.activation_bytes = static_cast<double>(times.work.bytes.activations);
+  report.sram_bytes = times.sram_bytes;
+  report.n_commands = static_cast<std::int64_t>(times.n_commands);
+  report.n_submissions = static_cast<std::int64_t>(times.n_submissions);
+  report.n_contexts = static_cast<std::int64_t>(times.n_contexts);
+  report.n_copies = static_cast<std::int64_t>(times.n_copies);
+  return report;
+}
+
+// What the plan comes to, compiled as it is placed.
+Status add_totals(const NpuModel& model, const NpuModelOptions& options, const PlacedOps& placed,
+                  NpuPlanReport& report) {
+  CRIA_ASSIGN_OR_RETURN(const NpuCallTimes prefill,
+                        time_npu_call(model, model.plans.prefill, model.prefill, placed.device));
+  CRIA_ASSIGN_OR_RETURN(const NpuCallTimes decode,
+                        time_npu_call(model, model.plans.decode, model.decode, placed.device));
+  const double prompt_seconds = prefill.seconds * static_cast<double>(model.n_prefill_calls);
+  report.prefill = call_report(prefill);
+  report.decode = call_report(decode);
+  report.prefill_tokens_per_second = static_cast<double>(options.n_prompt) / prompt_seconds;
+  report.first_token_ms = 1e3 * prompt_seconds;
+  report.decode_tokens_per_second = 1 / decode.seconds;
+  report.joules_per_token = decode.joules();
+  report.dram_bytes_per_token = decode.dram_bytes;
+  report.kv_bytes = static_cast<double>(model.plans.decode.kv.bytes_per_position()) *
+                    static_cast<double>(options.n_context);
   report.handoffs_per_call = placed.n_handoffs;
   report.handoff_bytes_per_token = placed.handoff_bytes;
-  add_energy(q, placed, report);
+  return {};
+}
+
+}  // namespace
+
+Result<NpuPlanReport> plan_on_npu(const NpuModelOptions& options) {
+  CRIA_ASSIGN_OR_RETURN(const NpuModel model, open_npu_model(options));
+  CRIA_ASSIGN_OR_RETURN(const PlaceProblem problem, pose(model, options));
+  const auto start = std::chrono::steady_clock::now();
+  CRIA_ASSIGN_OR_RETURN(const PlacedOps placed, place_ops(model.plans.decode, problem));
+  NpuPlanReport report;
+  report.search_seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  report.model = model.plans.description;
+  report.device = "sim:" + model.profile.name;
+  report.ops = planned_ops(model.plans.decode, problem, placed);
+  CRIA_RETURN_IF_ERROR(add_totals(model, options, placed, report));
   return report;
 }
 
 Result<NpuSimulateReport> simulate_on_npu(const NpuModelOptions& options, double minutes) {
   if (!(minutes > 0) || minutes > 1440)
     return invalid_argument("{} minutes, expected more than 0, at most 1440", minutes);
-  CRIA_ASSIGN_OR_RETURN(const Question q, open_question(options));
+  CRIA_ASSIGN_OR_RETURN(const NpuModel model, open_npu_model(options));
   const auto token = [&](std::uint32_t state) -> Result<TokenCost> {
-    EstimateCall call = q.decode;
-    call.clock_state = state;
-    CRIA_ASSIGN_OR_RETURN(const CallEstimate estimate,
-                          estimate_npu_call(q.profile, q.plans.decode, call));
-    return TokenCost{estimate.seconds, estimate.joules(), estimate.device_joules};
+    NpuModel clocked = model;
+    clocked.sim.clock_state = state;
+    CRIA_ASSIGN_OR_RETURN(const NpuCallTimes times,
+                          time_npu_call(clocked, clocked.plans.decode, clocked.decode));
+    return TokenCost{times.seconds, times.joules(), times.npu_joules()};
   };
-  CRIA_ASSIGN_OR_RETURN(const SustainResult run,
-                        sustain(q.profile.thermal, token, {60 * minutes, 1, q.clock_state}));
-  CRIA_ASSIGN_OR_RETURN(const CallEstimate prefill,
-                        estimate_npu_call(q.profile, q.plans.prefill, q.prefill));
+  CRIA_ASSIGN_OR_RETURN(const SustainResult run, sustain(model.profile.thermal, token,
+                                                         {60 * minutes, 1, model.sim.clock_state}));
+  CRIA_ASSIGN_OR_RETURN(const NpuCallTimes prefill,
+                        time_npu_call(model, model.plans.prefill, model.prefill));
   NpuSimulateReport report;
-  report.model = q.plans.description;
-  report.device = "sim:" + q.profile.name;
+  report.model = model.plans.description;
+  report.device = "sim:" + model.profile.name;
   report.minutes = minutes;
   report.n_context = options.n_context;
   report.tokens = run.tokens;
@@ -199,13 +211,13 @@ Result<NpuSimulateReport> simulate_on_npu(const NpuModelOptions& options, double
   report.joules_per_token = run.joules / run.tokens;
   report.npu_joules_per_token = run.device_joules / run.tokens;
   report.npu_watts = run.device_joules / run.seconds;
-  report.first_token_ms = 1e3 * prefill.seconds * static_cast<double>(q.n_prefill_calls);
+  report.first_token_ms = 1e3 * prefill.seconds * static_cast<double>(model.n_prefill_calls);
   report.prefill_tokens_per_second =
       1e3 * static_cast<double>(options.n_prompt) / report.first_token_ms;
   for (const SustainPoint& point : run.points) {
     report.points.push_back({point.seconds, point.tokens_per_second, point.temperatures.die_c,
                              point.temperatures.skin_c, point.joules_per_token, point.watts,
-                             q.profile.state(point.clock_state).name});
+                             model.profile.state(point.clock_state).name});
   }
   return report;
 }

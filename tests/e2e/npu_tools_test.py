@@ -43,10 +43,31 @@ class Plan(unittest.TestCase):
         # 4 bits with a scale a row: the published run of this model reads 621.9 MB a token.
         self.assertAlmostEqual(plan["dram_bytes_per_token"] / 1e6, 622, delta=20)
 
+    def test_plan_and_simulation_agree(self):
+        kinds = ("embed", "rms_norm", "linear", "rope", "kv_append", "attention", "swiglu", "last_row", "output")
+        for device, quant in (("hexagon-v79", "q4c"), ("xdna2", "q4"), ("ane-m4", "q4")):
+            options = ("small", "--device", "sim:" + device, "--quant", quant, "--json")
+            run = json.loads(cria("simulate", *options, "--minutes", 0.02).stdout)
+            plan = json.loads(cria("plan", *options, "--place", ",".join(kind + "=npu" for kind in kinds)).stdout)
+            self.assertAlmostEqual(plan["decode_tokens_per_second"], run["first_tokens_per_second"], places=6)
+            self.assertAlmostEqual(plan["first_token_ms"], run["first_token_ms"], places=6)
+            # What ops cost one by one, and what the host does, is the whole.
+            for call in ("prefill", "decode"):
+                ops = sum(op["costs"][0][call + "_us"] for op in plan["ops"]) / 1e3
+                host = sum(plan[call][part] for part in ("submit_ms", "complete_ms", "choose_ms"))
+                self.assertAlmostEqual(ops + host, plan[call]["ms"], places=6)
+            self.assertEqual(plan["decode"]["n_copies"], 0)
+            self.assertGreater(plan["decode"]["sram_bytes"], 0)
+
+    def test_one_op_at_a_time_is_slower(self):
+        fast, slow = (json.loads(cria("simulate", "small", "--minutes", 0.02, "--json", *flags).stdout)
+                      for flags in ((), ("--one-op-at-a-time",)))
+        self.assertGreater(fast["first_tokens_per_second"], slow["first_tokens_per_second"])
+
     def test_what_cannot_be_placed_is_named(self):
-        done = cria("plan", "1b", "--device", "sim:rk3588", "--place", "linear=npu", check=False)
+        done = cria("plan", "1b", "--device", "sim:rk3588", "--quant", "q4", "--place", "linear=npu", check=False)
         self.assertEqual(done.returncode, 1)
-        self.assertIn("no mode for weights in q4c", done.stderr.decode())
+        self.assertIn("linear blk.0.qkv cannot be placed: npu: weight blk.0.attn_q.weight: q4 has groups of 32", done.stderr.decode())
         done = cria("plan", "1b", "--place", "softmax=npu", check=False)
         self.assertIn("softmax", done.stderr.decode())
 

@@ -8,7 +8,7 @@ void add_npu_arguments(CLI::App& command, NpuModelOptions& options) {
   const auto sizes = CLI::Range(std::int64_t{1}, std::int64_t{1} << 24);
   command
       .add_option("MODEL", options.model,
-                  "a checkpoint, a .pte for the CPU, or a shape without weights: 1b, 3b")
+                  "a checkpoint, a .pte for the CPU, or a shape without weights: 1b, 3b, 1.1b")
       ->required();
   command.add_option("--device", options.device,
                      "sim:NAME or sim:PATH of a profile (cria devices)");
@@ -16,6 +16,14 @@ void add_npu_arguments(CLI::App& command, NpuModelOptions& options) {
                      "recipe of a checkpoint; encoding of a shape (default q4c)");
   command.add_option("-c,--ctx", options.n_context, "tokens before one that is decoded")
       ->check(sizes);
+  command.add_option("--act", options.activations, "activations: a8 (int8 blocks) or a16 (float)")
+      ->check(CLI::IsMember({"a8", "a16"}));
+  command
+      .add_option("--prefill-chunk", options.prefill_chunk,
+                  "tokens of a prefill call (default 64, or the prompt)")
+      ->check(CLI::Range(1, 4096));
+  command.add_flag("--one-op-at-a-time", options.one_op_at_a_time,
+                   "no weight is loaded ahead of the op that needs it");
   command.add_option("-p,--n-prompt", options.n_prompt, "tokens of the prompt")->check(sizes);
   command.add_option("-n,--n-gen", options.n_generate, "tokens generated after it")->check(sizes);
   command.add_option("--power-profile", options.power_profile, "clock states of the device")

@@ -31,6 +31,21 @@ Json op_json(const NpuPlannedOp& op) {
           {"device", op.device}, {"reason", op.reason}, {"costs", costs}};
 }
 
+Json call_json(const NpuCallReport& call) {
+  return {{"ms", call.ms},
+          {"submit_ms", call.submit_ms},
+          {"complete_ms", call.complete_ms},
+          {"choose_ms", call.choose_ms},
+          {"weight_bytes", call.weight_bytes},
+          {"kv_bytes", call.kv_bytes},
+          {"activation_bytes", call.activation_bytes},
+          {"sram_bytes", call.sram_bytes},
+          {"n_commands", call.n_commands},
+          {"n_submissions", call.n_submissions},
+          {"n_contexts", call.n_contexts},
+          {"n_copies", call.n_copies}};
+}
+
 std::string json_text(const NpuPlanReport& report) {
   Json ops = Json::array();
   for (const NpuPlannedOp& op : report.ops) ops.push_back(op_json(op));
@@ -41,6 +56,9 @@ std::string json_text(const NpuPlanReport& report) {
                {"first_token_ms", report.first_token_ms},
                {"joules_per_token", report.joules_per_token},
                {"dram_bytes_per_token", report.dram_bytes_per_token},
+               {"kv_bytes", report.kv_bytes},
+               {"prefill", call_json(report.prefill)},
+               {"decode", call_json(report.decode)},
                {"handoffs_per_call", report.handoffs_per_call},
                {"handoff_bytes_per_token", report.handoff_bytes_per_token},
                {"search_seconds", report.search_seconds},
@@ -52,7 +70,7 @@ std::string cost_text(const NpuOpCost& cost) {
 }
 
 std::string people_text(const NpuPlanReport& report) {
-  std::string text = fmt::format("{} on {} (estimates, microseconds of one decode step)\n\n",
+  std::string text = fmt::format("{} on {} (simulated; microseconds of one decode step)\n\n",
                                  report.model, report.device);
   text += fmt::format("{:<10} {:<28} {:<4} {:>10} {:>10} {:<7} {}\n", "op", "", "on", "npu", "cpu",
                       "bound", "why");

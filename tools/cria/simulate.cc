@@ -46,7 +46,7 @@ std::string json_text(const NpuSimulateReport& report) {
 
 // Some twenty rows, and every change of the clock.
 std::string people_text(const NpuSimulateReport& report) {
-  std::string text = fmt::format("{} on {}, {} tokens of context (estimates)\n\n", report.model,
+  std::string text = fmt::format("{} on {}, {} tokens of context (simulated)\n\n", report.model,
                                  report.device, report.n_context);
   text += fmt::format("{:>8} {:>9} {:>8} {:>8} {:<10} {:>9} {:>8}\n", "s", "tok/s", "die C",
                       "skin C", "clock", "mJ/token", "W");
