@@ -12,7 +12,7 @@ tools/lint.sh
 
 cmake --preset release -DCRIA_TESTS=ON -DCRIA_BENCHES=ON >/dev/null
 cria_build release
-ctest --test-dir build/release --output-on-failure
+ctest --test-dir build/release --output-on-failure -j "$(nproc)"
 
 # On an Arm machine the release build has tested them.
 if [ "$(uname -m)" = aarch64 ]; then
@@ -27,4 +27,4 @@ fi
 
 cmake --preset asan >/dev/null
 cria_build asan --target sanitized_tests
-ctest --test-dir build/asan --output-on-failure -L sanitized
+ctest --test-dir build/asan --output-on-failure -j "$(nproc)" -L sanitized
