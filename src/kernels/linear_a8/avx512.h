@@ -198,5 +198,42 @@ inline void write_sums(const LinearA8Args& args, const TokenSums* sums, std::int
   }
 }
 
+// An output of more than that goes past the caches, which could not keep it until it is read but
+// would lose the activations for it. The rows of a block being a large power of two apart, its
+// lines also compete for few places: stored as usual, they took a third of a prompt's time.
+inline constexpr std::int64_t kStreamedBytes = std::int64_t{4} << 20;
+
+inline bool streams_output(const LinearA8Args& args) {
+  return !args.accumulate && args.out_stride % kPanelRows == 0 &&
+         reinterpret_cast<std::uintptr_t>(args.out) % 64 == 0 &&
+         args.n_tokens * args.out_stride * static_cast<std::int64_t>(sizeof(float)) >=
+             kStreamedBytes;
+}
+
+struct OutputBlock {
+  std::int64_t row;
+  std::int64_t first;  // token
+  int n_tokens;
+};
+
+// Panels from a row on, for some tokens, token by token: sums[panel][token]. Streamed stores are
+// ordered by an sfence, which is the caller's.
+template <int kTokens>
+inline void write_block(const LinearA8Args& args, const TokenSums (*sums)[kTokens], int n_panels,
+                        const OutputBlock& block) {
+  const bool streams = streams_output(args);
+  for (int t = 0; t < block.n_tokens; ++t) {
+    for (int p = 0; p < n_panels; ++p) {
+      const std::int64_t row = block.row + p * kPanelRows;
+      if (streams && row + kPanelRows <= args.n_rows) {
+        float* out = args.out + (block.first + t) * args.out_stride + row;
+        _mm512_stream_ps(out, _mm512_loadu_ps(sums[p][t]));
+      } else {
+        write_sums(args, sums[p] + t, row, block.first + t, 1);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace cria::avx512

@@ -28,19 +28,16 @@ struct AmxConfig {
 };
 static_assert(sizeof(AmxConfig) == 64);
 
-// Tile registers as linear_a8 wants them, for as long as this lives: 0 and 1 are sums of 32 bits,
-// 2 and 3 the 32 codes of tokens, 16 of them and `n_left`; 4 is a group of 16 rows of weights.
+// Tile registers as linear_a8 wants them, for as long as this lives: 0 and 1 are sums of 32 bits, 2
+// the 32 codes of 16 tokens, 3 a group of 16 rows of weights.
 class AmxTiles {
  public:
-  explicit AmxTiles(int n_left) {
+  AmxTiles() {
     alignas(64) AmxConfig config;
     for (int tile = 0; tile < 4; ++tile) {
-      config.row_bytes[tile] = tile < 2 ? 4 * kPanelRows : kColumnGroup;
-      config.n_rows[tile] =
-          static_cast<std::uint8_t>(tile % 2 == 0 || n_left == 0 ? kAmxRows : n_left);
+      config.row_bytes[tile] = tile == 2 ? kColumnGroup : 4 * kPanelRows;
+      config.n_rows[tile] = tile == 3 ? kColumnGroup / 4 : kAmxRows;
     }
-    config.row_bytes[4] = 4 * kPanelRows;
-    config.n_rows[4] = kColumnGroup / 4;
     _tile_loadconfig(&config);
   }
   ~AmxTiles() { _tile_release(); }

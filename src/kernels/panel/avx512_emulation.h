@@ -219,6 +219,7 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #define _mm512_storeu_si512 cria::avx512::storeu_si512
 #define _mm512_loadu_ps cria::avx512::loadu_ps
 #define _mm512_storeu_ps cria::avx512::storeu_ps
+#define _mm512_stream_ps cria::avx512::storeu_ps
 #define _mm512_set1_epi8 cria::avx512::set1_epi8
 #define _mm512_set1_epi32 cria::avx512::set1_epi32
 #define _mm512_set1_ps cria::avx512::set1_ps
