@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/huge_pages.h"
+
 namespace cria {
 
 Result<std::unique_ptr<Executor>> Executor::create(std::shared_ptr<const Program> program,
@@ -26,6 +28,7 @@ Result<std::unique_ptr<Executor>> Executor::create(std::shared_ptr<const Program
   }
   if (activation_bytes > 0) {
     CRIA_ASSIGN_OR_RETURN(executor->activations_, AlignedBuffer::allocate(activation_bytes));
+    prefer_huge_pages(executor->activations_.bytes());
   }
   return executor;
 }

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "base/huge_pages.h"
 #include "delegates/cpu/shared_inputs.h"
 #include "format/plan/plan_cost.h"
 
@@ -135,6 +136,8 @@ Status CpuMethod::allocate_scratch() {
     const auto n = static_cast<std::size_t>(n_blocks);
     CRIA_ASSIGN_OR_RETURN(codes_, AlignedBuffer::allocate(n * kColumnGroup));
     CRIA_ASSIGN_OR_RETURN(blocks_, AlignedBuffer::allocate(n * sizeof(A8Block)));
+    prefer_huge_pages(codes_.bytes());
+    prefer_huge_pages(blocks_.bytes());
   }
   if (has_rope) {
     const auto n = static_cast<std::size_t>(plan_.max_tokens * plan_.kv.head_dim);
