@@ -13,6 +13,10 @@ namespace {
 // Weights a linear task should stream: long enough to pay for handing it out (under a microsecond),
 // short enough that threads finish together.
 constexpr std::size_t kTaskWeightBytes = 128 * 1024;
+// Of many tokens: as much as the second-level cache holds beside activations, which are read from
+// further away once for each task.
+constexpr std::int64_t kManyTokens = 128;
+constexpr std::size_t kManyTokensWeightBytes = 512 * 1024;
 // Kernels read up to four panels side by side: tasks of whole fours leave none over.
 constexpr std::int64_t kPanelsSideBySide = 4;
 constexpr std::int64_t kTasksPerThread = 4;      // at least, where there are that many panels
@@ -160,11 +164,13 @@ void CpuMethod::linear(const PlanOp& op, const CpuCall& call) {
   std::vector<Part> parts;
   std::int64_t n_tasks = 0;
   bool a8 = false;
+  const std::size_t task_bytes =
+      n_rows(op.x, call) < kManyTokens ? kTaskWeightBytes : kManyTokensWeightBytes;
   for (std::uint32_t index : op.weights) {
     const CpuWeight& weight = weights_[index];
     a8 |= quantizes(weight);
     const std::int64_t n_panels = ceil_div(weight.n_rows, kPanelRows);
-    const auto by_bytes = static_cast<std::int64_t>(kTaskWeightBytes / weight.panel_bytes);
+    const auto by_bytes = static_cast<std::int64_t>(task_bytes / weight.panel_bytes);
     const std::int64_t by_threads = n_panels / (kTasksPerThread * host_.n_threads);
     const std::int64_t per_task =
         std::max<std::int64_t>(1, ceil_div(std::min(by_bytes, by_threads), kPanelsSideBySide)) *
