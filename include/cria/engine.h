@@ -22,8 +22,11 @@ struct EngineOptions {
   // generated.
   std::string power_profile = "high_performance";
   std::string activations;  // "a8", "a16" or empty: what the program was compiled for
-  OnOp on_op;               // hears of every op that runs; empty: nothing is timed
-  OnLinearInput on_input;   // sees what linears read; empty: nothing is shown
+  // "cpu", "sim:NAME": a program for another device is refused. Empty: whatever it was compiled
+  // for.
+  std::string device;
+  OnOp on_op;              // hears of every op that runs; empty: nothing is timed
+  OnLinearInput on_input;  // sees what linears read; empty: nothing is shown
 };
 
 struct ModelInfo {
@@ -36,6 +39,7 @@ struct ModelInfo {
   std::uint64_t weight_bytes = 0;
   std::uint64_t kv_bytes_per_position = 0;
   std::string description;   // "llama 1.2B q4"
+  std::string device;        // "cpu", "sim:hexagon-v79"; "?": delegates of others
   std::string activations;   // what runs use
   std::string cache_type_k;  // elements of the KV cache: "f16" or "q8_0"; "?": it does not say
   std::string cache_type_v;

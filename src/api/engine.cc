@@ -7,6 +7,7 @@
 #include "api/engine_impl.h"
 #include "api/open_tokenizer.h"
 #include "api/power_profile.h"
+#include "api/program_device.h"
 #include "api/program_metadata.h"
 #include "base/result.h"
 #include "base/thread_pool.h"
@@ -35,6 +36,7 @@ ModelInfo describe(const Program& program, const ProgramModel& model,
   info.activations = options.activations.empty()
                          ? value_or<std::string>(metadata, "activations", "a16")
                          : options.activations;
+  info.device = program_device(program);
   const CacheTypes types = program_cache_types(program);
   info.cache_type_k = types.k;
   info.cache_type_v = types.v;
@@ -86,6 +88,7 @@ Result<Engine> Engine::load(const std::string& pte_path, const EngineOptions& op
     executor_options.options.push_back({"", "act", options.activations});
   auto impl = std::make_shared<Impl>();
   CRIA_ASSIGN_OR_RETURN(impl->program, Program::load(pte_path));
+  CRIA_RETURN_IF_ERROR(check_device(*impl->program, options.device));
   CRIA_ASSIGN_OR_RETURN(impl->model,
                         ProgramModel::create(impl->program, builtin_delegates(), executor_options));
   impl->model->pace(power.max_tokens_per_second);

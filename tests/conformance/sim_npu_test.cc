@@ -7,29 +7,11 @@
 #include "delegates/cpu/cpu_delegate.h"
 #include "delegates/sim_npu/sim_npu_delegate.h"
 #include "llm/program_model.h"
+#include "lowered_decoder.h"
 #include "runtime/test_program.h"
-#include "targets/sim_npu/lower_to_npu.h"
-#include "tiny_decoder.h"
 
 namespace cria {
 namespace {
-
-// Four layers' worth of widths, and groups of 16 as well, which no profile that ships takes.
-NpuProfileFile device_with_sram(std::uint64_t sram_bytes) {
-  Result<NpuProfileFile> file = load_npu_profile("hexagon-v79");
-  EXPECT_TRUE(file.ok()) << file.status().message();
-  const auto replace = [&file](const std::string& from, const std::string& to) {
-    const std::size_t at = file->text.find(from);
-    ASSERT_NE(at, std::string::npos) << from;
-    file->text.replace(at, from.size(), to);
-  };
-  replace("bytes = { value = 8388608", "bytes = { value = " + std::to_string(sram_bytes));
-  replace("[0, 32, 64, 128]", "[0, 16, 32, 64, 128, 256]");
-  Result<NpuProfile> profile = parse_npu_profile(file->text, "test");
-  EXPECT_TRUE(profile.ok()) << profile.status().message();
-  if (profile.ok()) file->profile = *profile;
-  return *file;
-}
 
 struct Case {
   std::uint64_t sram_bytes;
@@ -65,41 +47,11 @@ std::vector<float> logits_of(const std::string& path, const cria_delegate* deleg
   return all;
 }
 
-// The program of decoder_spec with each plan lowered, and its weights in the order of the device.
-Status write_lowered(const std::string& path, const DecoderShape& shape, WeightBytes weights,
-                     const NpuProfileFile& device, bool a8) {
-  pte::ProgramSpec spec = decoder_spec(shape, sim_npu_delegate()->name);
-  NpuLoweringOptions options;
-  options.a8 = a8;
-  options.max_context = kContext;
-  for (pte::MethodSpec& method : spec.methods) {
-    CRIA_ASSIGN_OR_RETURN(const Plan plan, decode_plan(method.blob, "plan"));
-    CRIA_ASSIGN_OR_RETURN(NpuCommands commands, lower_to_npu(plan, device.profile, options));
-    commands.profile_text = device.text;
-    method.blob = encode_npu_commands(commands);
-    if (method.name != "verify") continue;
-    for (const NpuWeight& w : commands.weights) {
-      if (!w.packed) continue;
-      std::vector<std::byte>& panels = weights[w.key];
-      std::vector<std::byte> strips(panels.size());
-      const std::size_t strip =
-          w.tiles.strip_panels * panel_layout(w.encoding, w.n_cols).size_bytes;
-      for (std::size_t at = 0; at < panels.size(); at += strip) {
-        const std::size_t n = std::min(strip, panels.size() - at);
-        to_device_strip(w.tiles, w.encoding, w.n_cols, std::span(panels).subspan(at, n),
-                        std::span(strips).subspan(at, n));
-      }
-      panels = std::move(strips);
-    }
-  }
-  return write_program(path, std::move(spec), weights);
-}
-
 class SimNpu : public ::testing::TestWithParam<Case> {};
 
 TEST_P(SimNpu, EqualsTheCpuBitForBit) {
   const Case& c = GetParam();
-  const NpuProfileFile device = device_with_sram(c.sram_bytes);
+  const NpuProfileFile device = *device_with_sram(c.sram_bytes);
   for (int first_encoding = 0; first_encoding < kEncodingCount; first_encoding += 5) {
     DecoderShape shape{288, 320, 67, 6, 2, 64};
     shape.first_encoding = first_encoding;

@@ -2,10 +2,12 @@
 
 import json
 import pathlib
+import random
 import tempfile
+import tomllib
 import unittest
 
-from support import TINY, cria
+from support import REPOSITORY, TINY, cria
 
 
 class Programs(unittest.TestCase):
@@ -63,6 +65,97 @@ class Commands(Programs):
         done = cria("inspect", self.cpu, "--commands", check=False)
         self.assertEqual(done.returncode, 1)
         self.assertIn("has no commands of an NPU", done.stderr.decode())
+
+
+class Refusals(Programs):
+    """What a program was not compiled for is refused by name, and never run."""
+
+    def refuses(self, *arguments):
+        done = cria(*arguments, check=False)
+        self.assertEqual(done.returncode, 1)
+        errors = [line for line in done.stderr.decode().splitlines() if line.startswith("cria: ")]
+        self.assertEqual(len(errors), 1, done.stderr.decode())
+        return errors[0]
+
+    def test_another_device(self):
+        prompt = ("-p", "Once", "-n", 1)
+        ids = ("--ids", "1,2")
+        text = self.root / "text.txt"
+        text.write_text("Once upon a time there was a little dog.")
+        for command, rest in (("run", prompt), ("logits", ids), ("eval", ("--text", text)),
+                              ("bench", ("-p", 0, "-n", 1, "--no-machine"))):
+            for device in ("cpu", "sim:hexagon-v75"):
+                error = self.refuses(command, self.npu, *rest, "--device", device)
+                self.assertIn(f"compiled for sim:hexagon-v79, not for {device}", error)
+            error = self.refuses(command, self.cpu, *rest, "--device", "sim:hexagon-v79")
+            self.assertIn("compiled for cpu, not for sim:hexagon-v79", error)
+        self.assertIn("expected cpu or sim:PROFILE", self.refuses("run", self.npu, *prompt, "--device", "gpu"))
+
+    def test_the_right_device_runs(self):
+        for program, device in ((self.cpu, "cpu"), (self.npu, "sim:hexagon-v79")):
+            run = json.loads(cria("run", program, "-p", "Once", "-n", 1, "--json", "--device", device).stdout)
+            self.assertEqual(run["model"]["device"], device)
+
+    def test_a_checkpoint_is_compiled_for_the_device(self):
+        run = json.loads(cria("run", TINY, "-p", "Once", "-n", 1, "--json", "--quant", "q4", "--device", "sim:ane-m4",
+                              cache=self.root / "cache").stdout)
+        self.assertEqual(run["model"]["device"], "sim:ane-m4")
+
+    def test_a_longer_context(self):
+        error = self.refuses("run", self.npu, "-p", "Once", "-n", 1, "-c", 4096)
+        self.assertIn("a context of 4096 positions, this program has 1 to 2048", error)
+
+    def test_a_newer_format(self):
+        data = bytearray(self.npu.read_bytes())
+        at = data.index(b"CNPU") + 4
+        data[at] += 1
+        newer = self.root / "newer.pte"
+        newer.write_bytes(data)
+        error = self.refuses("run", newer, "-p", "Once", "-n", 1)
+        self.assertIn(f"NPU commands of version {data[at]}, this build reads version {data[at] - 1}", error)
+        self.assertIn("method prefill", error)
+
+    def test_changed_commands_are_refused_or_harmless(self):
+        whole = self.npu.read_bytes()
+        first = whole.index(b"CNPU")
+        first = whole.index(b"attn_norm", first)  # behind the text of the profile
+        dice = random.Random(1)
+        refused = 0
+        for _ in range(30):
+            data = bytearray(whole)
+            data[first + dice.randrange(8000)] ^= 1 << dice.randrange(8)
+            changed = self.root / "changed.pte"
+            changed.write_bytes(data)
+            done = cria("run", changed, "-p", "Once", "-n", 1, check=False)
+            self.assertIn(done.returncode, (0, 1), done.stderr[-500:])
+            refused += done.returncode
+        self.assertGreater(refused, 10)
+
+
+class SameTokens(Programs):
+    PROMPTS = ("Once upon a time there was a", "The little dog ran to the park because it wanted to play with")
+
+    def tokens(self, program, prompt):
+        return json.loads(cria("run", program, "-p", prompt, "-n", 24, "--temp", 0, "--json").stdout)["ids"]
+
+    def test_greedy_tokens_are_the_cpus(self):
+        # The device with the least SRAM is among them; two take other groups of weights.
+        wide = self.root / "wide.toml"
+        wide.write_text('base = "q8"\n[[rule]]\ntensors = "*"\nencoding = "q8g128"\n')
+        recipes = {"hexagon-v79": "q4", "ane-m4": "q4", "edge-small": "q4", "intel-npu-4000": wide, "rk3588": wide}
+        sram = {path.stem: tomllib.loads(path.read_text())["sram"]["bytes"]["value"]
+                for path in (REPOSITORY / "profiles/npu").glob("*.toml")}
+        self.assertIn(min(sram, key=sram.get), recipes)
+        expected = {}
+        for profile, recipe in recipes.items():
+            for act in ("a8", "a16"):
+                npu = self.root / f"{profile}-{act}.pte"
+                cria("compile", TINY, "-o", npu, "--quant", recipe, "--act", act, "--device", f"sim:{profile}")
+                if (recipe, act) not in expected:
+                    cpu = self.root / f"cpu-{pathlib.Path(recipe).stem}-{act}.pte"
+                    cria("compile", TINY, "-o", cpu, "--quant", recipe, "--act", act)
+                    expected[recipe, act] = [self.tokens(cpu, prompt) for prompt in self.PROMPTS]
+                self.assertEqual([self.tokens(npu, prompt) for prompt in self.PROMPTS], expected[recipe, act], npu.name)
 
 
 if __name__ == "__main__":

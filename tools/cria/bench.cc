@@ -310,6 +310,7 @@ void add_bench(CLI::App& app, Command& selected) {
   command->add_option("--act", arguments->model.activations, "activations: a8 or a16")
       ->check(CLI::IsMember({"a8", "a16"}));
   add_cache_types(*command, arguments->model.cache_type_k, arguments->model.cache_type_v);
+  add_device(*command, arguments->model);
   command->add_option("--tokenizer", arguments->model.tokenizer,
                       "tokenizer file, in place of the model's own");
   command->add_option("--cache-dir", arguments->model.cache_dir, "where compiled models are kept");

@@ -193,6 +193,7 @@ void add_chat(CLI::App& app, Command& selected) {
   auto arguments = std::make_shared<ChatArguments>();
   CLI::App* command = app.add_subcommand("chat", "talk with a model");
   add_model_arguments(*command, arguments->model);
+  add_device(*command, arguments->model);
   add_generation_arguments(*command, arguments->generation);
   command->add_option("--system", arguments->system, "system prompt");
   command->add_option("--date", arguments->date,

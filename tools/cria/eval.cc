@@ -102,6 +102,7 @@ void add_eval(CLI::App& app, Command& selected) {
   CLI::App* command =
       app.add_subcommand("eval", "measure a model's quality on a text, or on tasks");
   add_model_arguments(*command, arguments->model);
+  add_device(*command, arguments->model);
   CLI::Option* text =
       command->add_option("--text", arguments->text_path, "the text (-: standard input)");
   command->add_option("--task", arguments->task_paths,

@@ -51,6 +51,7 @@ void add_logits(CLI::App& app, Command& selected) {
   auto arguments = std::make_shared<LogitsArguments>();
   CLI::App* command = app.add_subcommand("logits", "the logits after a list of token ids");
   add_model_arguments(*command, arguments->model);
+  add_device(*command, arguments->model);
   command->add_option("--ids", arguments->ids, "token ids, comma separated; nothing is added")
       ->required()
       ->delimiter(',');

@@ -74,6 +74,12 @@ void add_model_arguments(CLI::App& command, ModelArguments& arguments) {
                    "say on stderr what is done and how long it took");
 }
 
+void add_device(CLI::App& command, ModelArguments& arguments) {
+  command.add_option("--device", arguments.device,
+                     "cpu, or sim:PROFILE, a simulated NPU: what a checkpoint is compiled for; a "
+                     ".pte for another device is refused");
+}
+
 Result<Engine> open_engine(const ModelArguments& arguments) {
   ProgressBar bar;
   CompileOptions compile;
@@ -83,6 +89,7 @@ Result<Engine> open_engine(const ModelArguments& arguments) {
   compile.cache_type_k = arguments.cache_type_k;
   compile.cache_type_v = arguments.cache_type_v;
   compile.n_threads = arguments.n_threads;
+  if (!arguments.device.empty()) compile.device = arguments.device;
   compile.progress = bar.callback();
   Result<PreparedModel> prepared = prepare_model(compile, arguments.cache_dir);
   if (!prepared.ok()) return prepared.status();
@@ -96,11 +103,12 @@ Result<Engine> open_engine(const ModelArguments& arguments) {
       Engine::load(prepared->pte_path, {.n_threads = arguments.n_threads,
                                         .power_profile = arguments.power_profile,
                                         .activations = arguments.activations,
+                                        .device = arguments.device,
                                         .on_op = arguments.on_op});
   if (engine.ok() && arguments.verbose) {
     const ModelInfo& info = engine->info();
-    fmt::print(stderr, "loaded {} ({}): {} in {}, context up to {}, activations {}\n",
-               prepared->pte_path, info.description, format_bytes(info.file_bytes),
+    fmt::print(stderr, "loaded {} ({}) for {}: {} in {}, context up to {}, activations {}\n",
+               prepared->pte_path, info.description, info.device, format_bytes(info.file_bytes),
                format_seconds(info.load_seconds), info.max_context, info.activations);
   }
   return engine;

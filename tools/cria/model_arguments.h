@@ -15,6 +15,7 @@ struct ModelArguments {
   std::string quant = "source";
   std::string tokenizer;
   std::string activations;  // empty: what the program says
+  std::string device;       // empty: what the program says; of a checkpoint: cpu
   std::string cache_dir;
   std::string cache_type_k, cache_type_v;  // empty: f16, or what the program has
   int n_threads = 0;
@@ -25,6 +26,9 @@ struct ModelArguments {
 
 // Declares MODEL, --quant, --tokenizer, --act, -ctk, -ctv, -t, --cache-dir, --verbose.
 void add_model_arguments(CLI::App& command, ModelArguments& arguments);
+
+// --device.
+void add_device(CLI::App& command, ModelArguments& arguments);
 
 // Compiles the model if it is not compiled yet (with progress) and maps it. Says on stderr what was
 // done when `verbose`.

@@ -75,6 +75,7 @@ Status print_json(const RunArguments& arguments, const std::string& prompt, cons
                                  {"model",
                                   {{"path", arguments.model.model},
                                    {"description", info.description},
+                                   {"device", info.device},
                                    {"activations", info.activations},
                                    {"file_bytes", info.file_bytes},
                                    {"load_seconds", info.load_seconds}}}};
@@ -126,6 +127,7 @@ void add_run(CLI::App& app, Command& selected) {
   auto arguments = std::make_shared<RunArguments>();
   CLI::App* command = app.add_subcommand("run", "generate text from a prompt");
   add_model_arguments(*command, arguments->model);
+  add_device(*command, arguments->model);
   add_generation_arguments(*command, arguments->generation);
   CLI::Option_group* prompt = command->add_option_group("prompt");
   prompt->add_option("-p,--prompt", arguments->prompt,

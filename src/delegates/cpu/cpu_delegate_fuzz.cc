@@ -3,7 +3,8 @@
 #include <cstring>
 #include <vector>
 
-#include "delegates/cpu/fake_host.h"
+#include "delegates/cpu/cpu_delegate.h"
+#include "delegates/fake_host_for_test.h"
 #include "format/plan/plan_example.h"
 
 namespace {
@@ -14,7 +15,7 @@ constexpr std::int64_t kMaxLogits = 1 << 16;
 void try_plan(std::span<const std::byte> blob, const char* act) {
   static cria::FakeHost* host = [] {
     auto* made = new cria::FakeHost;
-    made->add_weights(cria::example_plan());
+    made->add_weights(cria::example_plan().weights);
     made->listen();
     return made;
   }();

@@ -11,7 +11,8 @@
 
 #include "base/cpu_features.h"
 #include "cria/status.h"
-#include "delegates/cpu/fake_host.h"
+#include "delegates/cpu/cpu_delegate.h"
+#include "delegates/fake_host_for_test.h"
 #include "format/plan/plan_cost.h"
 #include "format/plan/plan_example.h"
 
@@ -24,7 +25,7 @@ constexpr std::int64_t kContext = 10;
 
 class CpuDelegateTest : public ::testing::Test {
  protected:
-  CpuDelegateTest() { host_.add_weights(plan_); }
+  CpuDelegateTest() { host_.add_weights(plan_.weights); }
   ~CpuDelegateTest() override { release(); }
 
   void release() {
@@ -131,7 +132,7 @@ TEST_F(CpuDelegateTest, WeightsMustBeThereInTheRightSizeAndPlace) {
     host_.remove(key);
     EXPECT_EQ(init(), ErrorCode::kBadInput);
     EXPECT_THAT(host_.message, HasSubstr(key));
-    host_.add_weights(plan_);
+    host_.add_weights(plan_.weights);
   }
   const std::size_t right = packed_size_bytes(Encoding::kQ4, 64, 64).value();
   for (std::size_t wrong : {std::size_t{0}, right - 1, right + 1, 2 * right}) {
@@ -166,7 +167,7 @@ TEST_F(CpuDelegateTest, HeadsWiderThanTheKernelsTake) {
   wide.scratch_bytes = 64;
   wide.ops = {{.kind = PlanOpKind::kEmbed, .out = 0, .weights = {0}},
               {.kind = PlanOpKind::kOutput, .x = 0}};
-  host_.add_weights(wide);
+  host_.add_weights(wide.weights);
   EXPECT_EQ(init_with(encode_plan(wide)), ErrorCode::kUnsupported);
   EXPECT_THAT(host_.message, HasSubstr("258"));
 }

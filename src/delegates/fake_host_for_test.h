@@ -1,4 +1,4 @@
-// A host and arguments for one method of the cpu delegate, without a runtime, for tests.
+// A host and arguments for one method of a delegate, without a runtime, for tests.
 #pragma once
 
 #include <cstring>
@@ -8,8 +8,7 @@
 
 #include "base/aligned_buffer.h"
 #include "cria/delegate.h"
-#include "delegates/cpu/cpu_delegate.h"
-#include "format/plan/plan.h"
+#include "tensor/encoding.h"
 
 namespace cria {
 
@@ -46,9 +45,10 @@ class FakeHost {
   }
   void remove(const std::string& key) { data_.erase(key); }
 
-  // All weights of a plan, in their right sizes.
-  void add_weights(const Plan& plan) {
-    for (const PlanWeight& weight : plan.weights) {
+  // All weights of a plan or of commands, in their right sizes.
+  template <typename Weight>
+  void add_weights(const std::vector<Weight>& weights) {
+    for (const Weight& weight : weights) {
       const auto n_cols = static_cast<std::size_t>(weight.n_cols);
       // 0x1c bytes: small positive halves and floats, so that nothing overflows.
       add(weight.key,
@@ -93,9 +93,16 @@ class FakeHost {
 // The five arguments of a call with memory of their own.
 class FakeArguments {
  public:
-  FakeArguments(const Plan& plan, std::int64_t n_tokens, std::int64_t n_ctx)
+  // Of a plan or of commands.
+  template <typename Compiled>
+  FakeArguments(const Compiled& plan, std::int64_t n_tokens, std::int64_t n_ctx)
       : tokens(static_cast<std::size_t>(n_tokens)) {
-    const auto per_position = plan.kv.bytes_per_position();
+    std::uint64_t per_position = 0;
+    if constexpr (requires { plan.kv; }) {
+      per_position = plan.kv.bytes_per_position();
+    } else {
+      per_position = plan.cache.bytes_per_position();
+    }
     const auto n = static_cast<std::size_t>(n_ctx);
     kv = *AlignedBuffer::allocate(n * per_position + 1);
     scratch = *AlignedBuffer::allocate(plan.scratch_bytes + 1);

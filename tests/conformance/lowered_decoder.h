@@ -1,0 +1,20 @@
+// Small random decoders, lowered to the commands of a simulated NPU.
+#pragma once
+
+#include "format/npu_commands/npu_commands.h"
+#include "format/npu_profile/npu_profile.h"
+#include "tiny_decoder.h"
+
+namespace cria {
+
+// hexagon-v79 with so much SRAM, which takes groups of 16 as well, as no profile that ships does.
+Result<NpuProfileFile> device_with_sram(std::uint64_t sram_bytes);
+
+// One method's commands, with the profile's text in them.
+Result<NpuCommands> lower_decoder(const Plan& plan, const NpuProfileFile& device, bool a8);
+
+// The program of write_decoder() for the device: each plan lowered, weights in the device's order.
+Status write_lowered(const std::string& path, const DecoderShape& shape, WeightBytes weights,
+                     const NpuProfileFile& device, bool a8);
+
+}  // namespace cria
