@@ -15,6 +15,7 @@
 #include "compile/methods.h"
 #include "compile/rotate_model.h"
 #include "compile/round_weight.h"
+#include "compile/scale_inputs.h"
 #include "compile/strip_writer.h"
 #include "format/pte/llm_method.h"
 #include "format/pte/program_builder.h"
@@ -52,6 +53,9 @@ std::string method_of(const PlannedWeight& weight) {
   if (encoding_spec(rounding.encoding).dense()) return "floats";
   std::string method = rounding.method == RoundingMethod::kGptq ? "gptq" : "nearest";
   if (!weight.converter && rounding.importance) method += "+importance";
+  if (!weight.converter && rounding.clip && rounding.method == RoundingMethod::kNearest) {
+    method += "+clip";
+  }
   return method;
 }
 
@@ -113,7 +117,7 @@ class Compilation {
     }
     if (given && !recipe_->uses_statistics()) {
       return invalid_argument("recipe {} has no use for --calibration, expected one with {}",
-                              recipe_->name, "+importance or +gptq");
+                              recipe_->name, "+importance, +awq or +gptq");
     }
     return Status();
   }
@@ -122,11 +126,26 @@ class Compilation {
   Status transform_model() {
     const ModelTransforms& transforms = recipe_->transforms;
     if (transforms.fold_norms && !transforms.rotate) CRIA_RETURN_IF_ERROR(fold_norms(model_));
-    if (!transforms.rotate) return Status();
-    const bool rotate_ffn = request_.activations == "a8";
-    passes_.push_back({"rotate_residual", rotate_residual});
-    if (rotate_ffn) passes_.push_back({"rotate_ffn_input", rotate_ffn_input});
-    return rotate_model(rotate_ffn, model_);
+    const bool rotate_ffn = transforms.rotate && request_.activations == "a8";
+    if (transforms.rotate) {
+      passes_.push_back({"rotate_residual", rotate_residual});
+      if (rotate_ffn) passes_.push_back({"rotate_ffn_input", rotate_ffn_input});
+      CRIA_RETURN_IF_ERROR(rotate_model(rotate_ffn, model_));
+    }
+    return transforms.awq ? scale_all_inputs(rotate_ffn) : Status();
+  }
+
+  Status scale_all_inputs(bool ffn_input_is_rotated) {
+    ScalingRequest request;
+    request.rounding_of = [this](const StoredWeight& stored) {
+      return recipe_->rounding_for(stored.name, stored.native_encoding());
+    };
+    request.ffn_input_is_rotated = ffn_input_is_rotated;
+    request.progress = [this](std::int64_t n_done, std::int64_t n_layers) -> Status {
+      if (!request_.progress || request_.progress("awq", n_done, n_layers)) return Status();
+      return cancelled("compiling to {} was cancelled", request_.out_path);
+    };
+    return scale_inputs(checkpoint_, request, model_);
   }
 
   Status compile_graphs() {

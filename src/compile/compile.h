@@ -53,7 +53,7 @@ struct TensorReport {
   std::uint64_t size_bytes = 0;  // in the file
   double relative_mse = 0;       // |w - q(w)|^2 / |w|^2; 0: nothing was lost
   double largest_error = 0;      // max |w - q(w)|
-  std::string method;  // "carried", "floats", "nearest", "nearest+importance", "gptq", ...
+  std::string method;  // "carried", "floats", "nearest", "nearest+importance+clip", "gptq", ...
   // |(w - q(w)) x|^2 / |w x|^2 on the calibration text; none where no statistics were used.
   std::optional<double> output_error;
   std::string note;  // why recipe "source" could not keep the tensor as it is; else empty

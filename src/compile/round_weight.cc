@@ -16,7 +16,7 @@ constexpr std::int64_t kChunkWeights = std::int64_t{1} << 25;
 constexpr std::int64_t kPanelsAtATime = 64;
 
 bool uses_statistics(const WeightRounding& rounding) {
-  return rounding.importance || rounding.method == RoundingMethod::kGptq;
+  return rounding.importance || rounding.clip || rounding.method == RoundingMethod::kGptq;
 }
 
 class Rounding {
@@ -60,12 +60,25 @@ class Rounding {
       CRIA_ASSIGN_OR_RETURN(const InputStatistics input, model_.input_of(stored_));
       importance_ = input.mean_square;
     }
-    if (rounding_.method != RoundingMethod::kGptq) return Status();
+    if (rounding_.method != RoundingMethod::kGptq) {
+      return rounding_.clip ? load_moments() : Status();
+    }
     CRIA_ASSIGN_OR_RETURN(const Matrix hessian, model_.hessian_of(stored_));
     Result<HessianFactor> factor = HessianFactor::create(hessian, RoundingRequest{}.damping,
                                                          ColumnOrder::kByDiagonal, model_.pool());
     if (!factor.ok()) return std::move(factor).status().with_context(stored_.file_name);
     factor_ = std::move(*factor);
+    return Status();
+  }
+
+  Status load_moments() {
+    CRIA_ASSIGN_OR_RETURN(const InputStatistics input, model_.input_of(stored_));
+    if (!input.has_hessian) {
+      moments_.emplace(input.mean_square);
+      return Status();
+    }
+    CRIA_ASSIGN_OR_RETURN(hessian_, model_.hessian_of(stored_));
+    moments_.emplace(*hessian_, encoding_spec(rounding_.encoding).block);
     return Status();
   }
 
@@ -75,6 +88,8 @@ class Rounding {
     request.encoding = rounding_.encoding;
     request.importance = importance_;
     request.factor = factor_ ? &*factor_ : nullptr;
+    request.hessian = hessian_ ? &*hessian_ : nullptr;
+    request.clip = moments_ ? &*moments_ : nullptr;
     Result<RoundedMatrix> rounded = round_matrix(rows, request, model_.pool());
     if (!rounded.ok()) {
       return std::move(rounded).status().with_context(
@@ -156,6 +171,8 @@ class Rounding {
   bool with_statistics_ = false;
   std::vector<float> importance_;
   std::optional<HessianFactor> factor_;
+  std::optional<BlockMoments> moments_;
+  std::optional<Matrix> hessian_;  // what errors amount to, where moments_ are of it
   double output_error_ = 0, output_sum_ = 0;
 };
 

@@ -9,6 +9,7 @@
 #include "compile/lower.h"
 #include "compile/memory_checkpoint.h"
 #include "compile/rotate_model.h"
+#include "compile/scale_inputs.h"
 #include "ir/evaluate_for_test.h"
 #include "ir/verify.h"
 
@@ -117,6 +118,137 @@ TEST_P(Transforms, RotationsChangeEveryMatrixButATiedEmbedding) {
               kept)
         << stored.name;
   }
+}
+
+// Random scales for every input, those of query heads that share a KV head alike.
+void scale_at_random(bool active, EditedModel& model) {
+  const LlamaConfig& config = model.config();
+  std::mt19937 random(11);
+  const auto scales = [&](std::int64_t n) {
+    std::vector<float> s(static_cast<std::size_t>(n));
+    for (float& value : s) value = 0.25f + static_cast<float>(random() % 1000) / 300;
+    return s;
+  };
+  for (std::int64_t layer = 0; layer < config.n_layers; ++layer) {
+    const std::vector<float> of_kv = scales(config.n_kv_heads * config.head_dim);
+    std::vector<float> mixed;
+    for (std::int64_t head = 0; head < config.n_heads; ++head) {
+      const auto first =
+          of_kv.begin() + head * config.n_kv_heads / config.n_heads * config.head_dim;
+      mixed.insert(mixed.end(), first, first + config.head_dim);
+    }
+    const auto scale = [&](ScaledInput input, std::vector<float> s) {
+      ASSERT_TRUE(scale_input(layer, input, std::move(s), model).ok());
+    };
+    scale(ScaledInput::kAttention, scales(config.hidden));
+    scale(ScaledInput::kMixed, mixed);
+    scale(ScaledInput::kFeedForward, scales(config.hidden));
+    if (active) scale(ScaledInput::kActive, scales(config.ffn));
+  }
+}
+
+TEST_P(Transforms, ScaledInputsKeepTheLogits) {
+  const ir::Graph graph = model_graph(checkpoint_);
+  scale_at_random(true, edited_);
+  for (const char* part : {"attn_q", "attn_k", "attn_output", "ffn_gate", "ffn_down"}) {
+    EXPECT_EQ(edited_.edits_of(layer_weight(1, part)).size(), 1u) << part;
+  }
+  expect_close(logits_of(graph, checkpoint_, plain_), logits_of(graph, checkpoint_, edited_));
+}
+
+TEST_P(Transforms, ScaledInputsOfRotatedModelsKeepTheLogits) {
+  for (const bool rotate_ffn : {false, true}) {
+    EditedModel rotated(checkpoint_, nullptr, pool_);
+    ASSERT_TRUE(rotate_model(rotate_ffn, rotated).ok());
+    scale_at_random(!rotate_ffn, rotated);
+    const ir::Graph graph = model_graph(checkpoint_);
+    ir::Graph changed = graph;
+    rotate_residual(changed);
+    if (rotate_ffn) rotate_ffn_input(changed);
+    ASSERT_TRUE(lower(changed).ok());
+    expect_close(logits_of(graph, checkpoint_, plain_), logits_of(changed, checkpoint_, rotated));
+  }
+}
+
+// Channels of very different size, each apart from the others; and Hessians, or not.
+class UnevenInputs : public Statistics {
+ public:
+  explicit UnevenInputs(bool has_hessians) : has_hessians_(has_hessians) {}
+
+  Result<InputStatistics> input_of(std::string_view weight) const override {
+    InputStatistics input{7, {}, {}, has_hessians_};
+    const bool active = weight.find("ffn_down") != weight.npos;
+    const std::int64_t n = active ? 80 : weight.find("attn_output") != weight.npos ? 64 : 96;
+    for (std::int64_t c = 0; c < n; ++c) {
+      input.mean_absolute.push_back(std::exp(0.05f * static_cast<float>(c * 29 % 83)));
+      input.mean_square.push_back(input.mean_absolute.back() * input.mean_absolute.back());
+    }
+    return input;
+  }
+  Result<Matrix> hessian_of(std::string_view weight) const override {
+    if (!has_hessians_) return not_found("{}", weight);
+    const std::vector<float> squares = input_of(weight)->mean_square;
+    const auto n = static_cast<std::int64_t>(squares.size());
+    Matrix hessian(n, n);
+    for (std::int64_t c = 0; c < n; ++c) hessian.row(c)[c] = squares[c];
+    return hessian;
+  }
+
+ private:
+  bool has_hessians_;
+};
+
+TEST_P(Transforms, ScalesThatAreSearchedKeepTheLogits) {
+  const ir::Graph graph = model_graph(checkpoint_);
+  const std::vector<double> expected = logits_of(graph, checkpoint_, plain_);
+  std::vector<float> gains;
+  for (const bool has_hessians : {false, true}) {
+    const UnevenInputs statistics(has_hessians);
+    EditedModel scaled(checkpoint_, &statistics, pool_);
+    std::vector<std::int64_t> steps;
+    ScalingRequest request;
+    request.rounding_of = [](const StoredWeight&) {
+      return WeightRounding{.encoding = Encoding::kQ4};
+    };
+    request.progress = [&](std::int64_t n_done, std::int64_t n_layers) {
+      EXPECT_EQ(n_layers, 2);
+      steps.push_back(n_done);
+      return Status();
+    };
+    ASSERT_TRUE(scale_inputs(checkpoint_, request, scaled).ok());
+    EXPECT_EQ(steps, (std::vector<std::int64_t>{1, 2}));
+    EXPECT_NE(*scaled.vector("blk.0.attn_norm.weight"), *plain_.vector("blk.0.attn_norm.weight"));
+    for (const char* part : {"attn_q", "attn_output", "ffn_up", "ffn_down"}) {
+      EXPECT_FALSE(scaled.edits_of(layer_weight(1, part)).empty()) << part;
+    }
+    EXPECT_TRUE(scaled.edits_of("token_embd.weight").empty());
+    expect_close(expected, logits_of(graph, checkpoint_, scaled));
+    // A diagonal Hessian says no more than the mean squares.
+    const std::vector<float> found = *scaled.vector("blk.1.ffn_norm.weight");
+    if (!gains.empty()) {
+      EXPECT_EQ(found, gains);
+    }
+    gains = found;
+  }
+}
+
+TEST_P(Transforms, InputsOfFloatsAreNotScaled) {
+  const UnevenInputs statistics(false);
+  EditedModel scaled(checkpoint_, &statistics, pool_);
+  ScalingRequest request;
+  request.ffn_input_is_rotated = true;
+  request.rounding_of = [](const StoredWeight& stored) {
+    const bool blocks =
+        stored.name == "blk.0.attn_v.weight" || stored.name == "blk.0.ffn_down.weight";
+    return WeightRounding{.encoding = blocks ? Encoding::kQ3 : Encoding::kF16};
+  };
+  ASSERT_TRUE(scale_inputs(checkpoint_, request, scaled).ok());
+  EXPECT_EQ(scaled.edits_of("blk.0.attn_q.weight").size(), 1u) << "attn_v reads the same input";
+  EXPECT_TRUE(scaled.edits_of("blk.1.attn_q.weight").empty());
+  EXPECT_TRUE(scaled.edits_of("blk.0.attn_output.weight").empty());
+  EXPECT_TRUE(scaled.edits_of("blk.0.ffn_down.weight").empty()) << "a rotation sits before it";
+  EditedModel without(checkpoint_, nullptr, pool_);
+  EXPECT_EQ(scale_inputs(checkpoint_, request, without).code(), ErrorCode::kInvalidArgument);
 }
 
 INSTANTIATE_TEST_SUITE_P(Tied, Transforms, testing::Bool(),

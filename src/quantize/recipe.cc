@@ -63,6 +63,10 @@ constexpr MethodRow kMethods[] = {
      [](Recipe& r) { r.linear.importance = r.embedding.importance = true; }},
     {{"gptq", "errors are pushed into columns not yet rounded (needs --calibration)"},
      [](Recipe& r) { r.linear.method = RoundingMethod::kGptq; }},
+    {{"clip", "importance, and large weights cut off where the output gains (needs --calibration)"},
+     [](Recipe& r) { r.linear.clip = r.linear.importance = true; }},
+    {{"awq", "clip, and inputs scaled so that what matters loses less (needs --calibration)"},
+     [](Recipe& r) { r.transforms.awq = r.linear.clip = r.linear.importance = true; }},
     {{"fold", "the gains of norms go into the linears behind them"},
      [](Recipe& r) { r.transforms.fold_norms = true; }},
     {{"rotate", "random rotations spread outliers; some run online"},
@@ -130,7 +134,7 @@ Status check_methods(const Recipe& recipe) {
 }
 
 bool wants_statistics(const WeightRounding& rounding) {
-  return rounding.importance || rounding.method == RoundingMethod::kGptq;
+  return rounding.importance || rounding.clip || rounding.method == RoundingMethod::kGptq;
 }
 
 }  // namespace
@@ -163,7 +167,7 @@ WeightRounding Recipe::rounding_for(std::string_view canonical_name, Encoding na
 }
 
 bool Recipe::uses_statistics() const {
-  return wants_statistics(linear) || wants_statistics(embedding) ||
+  return transforms.awq || wants_statistics(linear) || wants_statistics(embedding) ||
          std::any_of(overrides.begin(), overrides.end(),
                      [](const auto& own) { return wants_statistics(own.second); });
 }

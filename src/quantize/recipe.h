@@ -25,6 +25,7 @@ struct WeightRounding {
   Encoding encoding = Encoding::kF32;
   RoundingMethod method = RoundingMethod::kNearest;
   bool importance = false;  // the mean squares of the input weigh the errors in searches for scales
+  bool clip = false;        // kNearest: large weights are cut off where the output gains (clip.h)
   bool operator==(const WeightRounding&) const = default;
 };
 
@@ -33,6 +34,7 @@ struct WeightRounding {
 struct ModelTransforms {
   bool fold_norms = false;  // the gains of norms go into the linears behind them
   bool rotate = false;      // residual stream, values and, with int8 activations, ffn_down's input
+  bool awq = false;         // inputs scaled so that the channels that matter lose less
   bool operator==(const ModelTransforms&) const = default;
 };
 

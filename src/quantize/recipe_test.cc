@@ -63,6 +63,15 @@ TEST(Recipe, MethodsFollowTheName) {
   EXPECT_TRUE(recipe->uses_hessians());
 }
 
+TEST(Recipe, AwqScalesAndClips) {
+  const Result<Recipe> recipe = Recipe::from_name("q4_0+awq");
+  ASSERT_TRUE(recipe.ok()) << recipe.status().message();
+  EXPECT_EQ(recipe->transforms, (ModelTransforms{.awq = true}));
+  EXPECT_EQ(recipe->linear, (WeightRounding{Encoding::kQ4, RoundingMethod::kNearest, true, true}));
+  EXPECT_EQ(recipe->embedding, (WeightRounding{.encoding = Encoding::kQ8}));
+  EXPECT_EQ(Recipe::from_name("q4_0+clip")->linear, recipe->linear);
+}
+
 TEST(Recipe, SaysWhichStatisticsItNeeds) {
   struct Case {
     const char* name;
@@ -71,6 +80,9 @@ TEST(Recipe, SaysWhichStatisticsItNeeds) {
   for (const Case& c : {Case{"q4", false, false},
                         {"q4+rotate+fold", false, false},
                         {"q4+importance", true, false},
+                        {"q4+awq", true, false},
+                        {"q4+clip", true, false},
+                        {"q4+awq+gptq", true, true},
                         {"q4+gptq", true, true}}) {
     const Result<Recipe> recipe = Recipe::from_name(c.name);
     ASSERT_TRUE(recipe.ok()) << recipe.status().message();
@@ -100,6 +112,7 @@ TEST(Recipe, RefusesMethodsThatMakeNoSense) {
         {"q4+gptq+gptq", "'gptq' is given twice"},
         {"source+rotate", "source keeps every tensor as it is"},
         {"f16+gptq", "expected an encoding in blocks"},
+        {"f32+awq", "expected an encoding in blocks"},
         {"q7+gptq", "recipe 'q7' does not exist"}}) {
     const Result<Recipe> recipe = Recipe::from_name(c.name);
     ASSERT_FALSE(recipe.ok()) << c.name;

@@ -64,11 +64,15 @@ struct RowSums {
 
 // `errors` [row.size()]: w - q(w), or empty if nobody asks.
 Result<RowSums> round_row(std::span<const float> row, std::span<const float> search_importance,
-                          std::span<const float> importance, std::span<float> errors,
+                          const RoundingRequest& request, std::span<float> errors,
                           RowCodes& codes) {
-  CRIA_ASSIGN_OR_RETURN(const QuantizeError error, quantize_row(row, search_importance, codes));
+  CRIA_ASSIGN_OR_RETURN(const QuantizeError error,
+                        request.clip != nullptr
+                            ? quantize_clipped_row(row, search_importance, *request.clip, codes)
+                            : quantize_row(row, search_importance, codes));
   RowSums sums{error, error.error_sum, error.weight_sum};
   if (errors.empty()) return sums;
+  const std::span<const float> importance = request.importance;
   decode_codes(codes, errors);
   for (std::size_t k = 0; k < row.size(); ++k) errors[k] = row[k] - errors[k];
   if (importance.empty()) return sums;
@@ -92,7 +96,7 @@ Result<RoundedMatrix> round_nearest(const Matrix& weights, const RoundingRequest
   std::vector<Status> statuses(weights.n_rows);
   pool.parallel_for(weights.n_rows, [&](std::int64_t r, int) {
     Result<RowSums> of_row =
-        round_row(weights.row(r), search_importance, request.importance,
+        round_row(weights.row(r), search_importance, request,
                   measure ? errors.row(r) : std::span<float>(), rounded.rows[r]);
     if (of_row.ok()) {
       sums[r] = *of_row;

@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "base/thread_pool.h"
+#include "quantize/clip.h"
 #include "quantize/hessian_factor.h"
 #include "quantize/matrix.h"
 #include "quantize/rtn.h"
@@ -36,6 +37,7 @@ struct RoundingRequest {
   // most of the work for wide inputs. Instead of hessian and damping; kByDiagonal is best for
   // kGptq.
   const HessianFactor* factor = nullptr;
+  const BlockMoments* clip = nullptr;  // kNearest: large weights are cut off where the output gains
 };
 
 struct RoundedMatrix {

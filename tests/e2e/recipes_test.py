@@ -78,8 +78,8 @@ class Recipes(unittest.TestCase):
              "-o", statistics, cache=self.root / "cache")
         plain, _ = self.compile("f32")
         kl = {}
-        for recipe in ["q3", "q3+gptq", "q3+rotate", "q3+rotate+gptq"]:
-            calibration = ["--calibration", statistics] if "gptq" in recipe else []
+        for recipe in ["q3", "q3+awq", "q3+gptq", "q3+rotate", "q3+rotate+gptq"]:
+            calibration = ["--calibration", statistics] if "gptq" in recipe or "awq" in recipe else []
             pte, report = self.compile(recipe, *calibration)
             kl[recipe] = self.divergence(pte, plain)
             self.assertEqual("gptq" in {t["method"] for t in report["tensors"]}, "gptq" in recipe)
@@ -87,17 +87,19 @@ class Recipes(unittest.TestCase):
             self.assertEqual(pte.read_bytes(), again.read_bytes(), recipe)
         # On the whole held-out text GPTQ more than halves it (docs/quality.md); four windows are noisier.
         self.assertLess(kl["q3+gptq"], kl["q3"])
+        self.assertLess(kl["q3+awq"], kl["q3"])
         self.assertLess(kl["q3+rotate+gptq"], kl["q3+rotate"])
 
     def test_statistics_of_another_model_are_refused(self):
         statistics = self.root / "draft_stats"
         cria("calibrate", DRAFT, "--text", REPOSITORY / "models" / "calibration" / "calibration.txt", "--chunks", 1,
              "-o", statistics, cache=self.root / "cache")
-        done = cria("compile", TINY, "-o", self.root / "x.pte", "--quant", "q3+gptq", "--calibration", statistics,
-                    check=False)
-        self.assertEqual(done.returncode, 1)
-        self.assertIn(str(statistics).encode(), done.stderr)
-        self.assertFalse((self.root / "x.pte").exists())
+        for recipe in ["q3+gptq", "q3+awq"]:
+            done = cria("compile", TINY, "-o", self.root / "x.pte", "--quant", recipe, "--calibration", statistics,
+                        check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(str(statistics).encode(), done.stderr)
+            self.assertFalse((self.root / "x.pte").exists())
 
     def test_a_compile_can_be_measured_and_held_to_limits(self):
         gate = ["--eval", TEXT, "--eval-ctx", 128, "--eval-chunks", 4]
@@ -117,12 +119,12 @@ class Recipes(unittest.TestCase):
             self.assertIn(f"layer {layer} ".encode(), done.stderr)
 
     def test_methods_that_need_statistics_say_so(self):
-        for recipe in ["q4_0+gptq", "q4_0+importance"]:
+        for recipe in ["q4_0+gptq", "q4_0+importance", "q4_0+awq", "q4_0+clip"]:
             done = cria("compile", TINY, "-o", self.root / "x.pte", "--quant", recipe, check=False)
             self.assertEqual(done.returncode, 1)
             self.assertIn(b"needs statistics of the inputs: --calibration", done.stderr)
             self.assertFalse((self.root / "x.pte").exists())
-        for recipe in ["q4_0+magic", "source+rotate", "q4_0+awq", "f16+gptq"]:
+        for recipe in ["q4_0+magic", "source+rotate", "f32+awq", "f16+gptq"]:
             done = cria("compile", TINY, "-o", self.root / "x.pte", "--quant", recipe, check=False)
             self.assertEqual(done.returncode, 2, recipe)
 
