@@ -25,15 +25,21 @@ struct EngineOptions {
   // "cpu", "sim:NAME": a program for another device is refused. Empty: whatever it was compiled
   // for.
   std::string device;
-  OnOp on_op;              // hears of every op that runs; empty: nothing is timed
-  OnLinearInput on_input;  // sees what linears read; empty: nothing is shown
+  // How prompts are cut, under llama.cpp's names; results do not depend on it. 0: as the program's
+  // methods want it, and never more than they take.
+  std::int64_t n_batch = 0;   // tokens after which a new step begins
+  std::int64_t n_ubatch = 0;  // most tokens of a step
+  OnOp on_op;                 // hears of every op that runs; empty: nothing is timed
+  OnLinearInput on_input;     // sees what linears read; empty: nothing is shown
 };
 
 struct ModelInfo {
   std::int64_t n_vocab = 0;
   std::int64_t n_layers = 0;
   std::int64_t max_context = 0;    // positions a cache may have at most
-  std::int64_t prefill_chunk = 0;  // tokens of one prefill step
+  std::int64_t n_batch = 0;        // EngineOptions::n_batch, or prefill_chunk
+  std::int64_t prefill_chunk = 0;  // most tokens of one prefill step
+  std::int64_t verify_chunk = 0;   // of one step with all logits; 0: the program has none
   std::int64_t n_parameters = 0;
   std::uint64_t file_bytes = 0;
   std::uint64_t weight_bytes = 0;
@@ -120,6 +126,8 @@ class Engine {
   // Of forward() with `n_tokens` ids in a cache that holds `position` tokens, cut into the same
   // steps. Zeros for the methods of delegates whose plans cria cannot read.
   ForwardCost forward_cost(std::int64_t n_tokens, std::int64_t position) const;
+  // The same of forward_all().
+  ForwardCost forward_all_cost(std::int64_t n_tokens, std::int64_t position) const;
 
   class Impl;
   Impl& impl() const { return *impl_; }

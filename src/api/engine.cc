@@ -1,5 +1,6 @@
 #include "cria/engine.h"
 
+#include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
 
@@ -22,7 +23,11 @@ ModelInfo describe(const Program& program, const ProgramModel& model,
   ModelInfo info;
   info.n_vocab = language.n_vocab;
   info.max_context = language.max_context;
-  info.prefill_chunk = language.prefill_chunk;
+  // The longest steps that there will be, and no verify method stays none.
+  info.prefill_chunk = model.next_step(0, language.prefill_chunk, LogitRows::kLast);
+  info.verify_chunk =
+      std::max<std::int64_t>(0, model.next_step(0, language.verify_chunk, LogitRows::kAll));
+  info.n_batch = options.n_batch > 0 ? options.n_batch : info.prefill_chunk;
   info.kv_bytes_per_position = language.kv_bytes_per_position;
   info.bos_id = language.bos_id;
   info.eos_ids = language.eos_ids;
@@ -78,6 +83,10 @@ InputListener listener_of(const OnLinearInput& on_input) {
 
 Result<Engine> Engine::load(const std::string& pte_path, const EngineOptions& options) {
   const auto start = std::chrono::steady_clock::now();
+  if (options.n_batch < 0 || options.n_ubatch < 0) {
+    return invalid_argument("batches of {} and steps of {} tokens, expected 0 or more",
+                            options.n_batch, options.n_ubatch);
+  }
   CRIA_ASSIGN_OR_RETURN(const CpuPower power, cpu_power(options.power_profile, available_cores()));
   ExecutorOptions executor_options;
   executor_options.n_threads = options.n_threads == 0 ? power.n_threads : options.n_threads;
@@ -91,6 +100,7 @@ Result<Engine> Engine::load(const std::string& pte_path, const EngineOptions& op
   CRIA_RETURN_IF_ERROR(check_device(*impl->program, options.device));
   CRIA_ASSIGN_OR_RETURN(impl->model,
                         ProgramModel::create(impl->program, builtin_delegates(), executor_options));
+  impl->model->limit_batches({.n_batch = options.n_batch, .n_ubatch = options.n_ubatch});
   impl->model->pace(power.max_tokens_per_second);
   impl->costs = StepCosts(*impl->model);
   impl->info = describe(*impl->program, *impl->model, options);
@@ -125,7 +135,11 @@ Status Engine::forward_all(std::span<const std::int32_t> ids, KvCacheBuffer& cac
 }
 
 ForwardCost Engine::forward_cost(std::int64_t n_tokens, std::int64_t position) const {
-  return impl_->costs.forward(*impl_->model, n_tokens, position);
+  return impl_->costs.forward(*impl_->model, n_tokens, position, LogitRows::kLast);
+}
+
+ForwardCost Engine::forward_all_cost(std::int64_t n_tokens, std::int64_t position) const {
+  return impl_->costs.forward(*impl_->model, n_tokens, position, LogitRows::kAll);
 }
 
 Result<KvCacheBuffer> KvCacheBuffer::allocate(std::uint64_t size_bytes) {

@@ -1,7 +1,5 @@
 #include "api/step_costs.h"
 
-#include <algorithm>
-
 #include "format/plan/plan_cost.h"
 #include "format/pte/pte_reader.h"
 
@@ -20,17 +18,17 @@ StepCosts::StepCosts(const ProgramModel& model) {
 }
 
 ForwardCost StepCosts::forward(const ProgramModel& model, std::int64_t n_tokens,
-                               std::int64_t position) const {
+                               std::int64_t position, LogitRows rows) const {
   ForwardCost cost;
+  if (rows == LogitRows::kAll && model.info().verify_chunk <= 0) return cost;
   const Program& program = model.executor().program();
   const auto stored_bytes = [&program](const PlanWeight& weight) -> std::uint64_t {
     const Result<std::span<const std::byte>> data = program.named_data(weight.key);
     return data.ok() ? data->size() : 0;  // the delegate has refused a program without it
   };
-  const std::int64_t chunk = model.info().prefill_chunk;
-  for (std::int64_t done = 0; done < n_tokens; done += chunk) {
-    const std::int64_t n = std::min(chunk, n_tokens - done);
-    const auto found = plans_.find(model.method_of_step(n, LogitRows::kLast));
+  for (std::int64_t done = 0, n = 0; done < n_tokens; done += n) {
+    n = model.next_step(done, n_tokens, rows);
+    const auto found = plans_.find(model.method_of_step(n, rows));
     if (found == plans_.end()) continue;
     for (const Plan& plan : found->second) {
       const PlanCost step = plan_cost(plan, n, position + done, stored_bytes);

@@ -19,9 +19,9 @@ class StepCosts {
   // Blobs that are no plans (of other delegates) count for nothing.
   explicit StepCosts(const ProgramModel& model);
 
-  // As Engine::forward_cost. `model`: the one it was made from.
-  ForwardCost forward(const ProgramModel& model, std::int64_t n_tokens,
-                      std::int64_t position) const;
+  // As Engine::forward_cost and forward_all_cost. `model`: the one it was made from.
+  ForwardCost forward(const ProgramModel& model, std::int64_t n_tokens, std::int64_t position,
+                      LogitRows rows) const;
 
  private:
   std::map<std::string, std::vector<Plan>, std::less<>> plans_;  // by method

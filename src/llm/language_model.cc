@@ -32,14 +32,24 @@ Status LanguageModel::check(std::span<const std::int32_t> ids, KvCache& cache, L
   return {};
 }
 
+std::int64_t LanguageModel::next_step(std::int64_t n_done, std::int64_t n_ids,
+                                      LogitRows rows) const {
+  const std::int64_t chunk = rows == LogitRows::kAll ? info().verify_chunk : info().prefill_chunk;
+  std::int64_t n = std::min(chunk, n_ids - n_done);
+  if (limits_.n_batch > 0) n = std::min(n, limits_.n_batch - n_done % limits_.n_batch);
+  if (limits_.n_ubatch > 0) n = std::min(n, limits_.n_ubatch);
+  return n;
+}
+
 Status LanguageModel::forward(std::span<const std::int32_t> ids, KvCache& cache, LogitRows rows,
                               std::span<float> logits) {
   CRIA_RETURN_IF_ERROR(check(ids, cache, rows, logits));
   const bool all = rows == LogitRows::kAll;
-  const auto chunk = static_cast<std::size_t>(all ? info().verify_chunk : info().prefill_chunk);
   const std::int64_t position_before = cache.position();
-  for (std::size_t done = 0; done < ids.size(); done += chunk) {
-    const auto part = ids.subspan(done, std::min(chunk, ids.size() - done));
+  for (std::size_t done = 0; done < ids.size();) {
+    const std::int64_t n_step =
+        next_step(static_cast<std::int64_t>(done), static_cast<std::int64_t>(ids.size()), rows);
+    const auto part = ids.subspan(done, static_cast<std::size_t>(n_step));
     const auto n_vocab = static_cast<std::size_t>(info().n_vocab);
     // Earlier chunks of a prompt write their last row where the last chunk then writes its own.
     const auto out = all ? logits.subspan(done * n_vocab, part.size() * n_vocab) : logits;
@@ -48,7 +58,8 @@ Status LanguageModel::forward(std::span<const std::int32_t> ids, KvCache& cache,
       CRIA_RETURN_IF_ERROR(cache.rewind(position_before));
       return status;
     }
-    cache.advance(static_cast<std::int64_t>(part.size()));
+    cache.advance(n_step);
+    done += part.size();
   }
   return {};
 }

@@ -25,11 +25,25 @@ struct LanguageModelInfo {
 
 enum class LogitRows { kLast, kAll };
 
+// How forward() cuts its ids into steps, besides what the program's methods take: whatever it is,
+// the results are the same. 0: no limit.
+struct BatchLimits {
+  std::int64_t n_batch = 0;   // ids after which a new step begins
+  std::int64_t n_ubatch = 0;  // ids of a step
+};
+
 // Thread-safety: one forward() at a time.
 class LanguageModel {
  public:
   virtual ~LanguageModel() = default;
   virtual const LanguageModelInfo& info() const = 0;
+
+  // REQUIRES: no negative limit.
+  void limit_batches(const BatchLimits& limits) { limits_ = limits; }
+  const BatchLimits& batch_limits() const { return limits_; }
+  // Ids of the step after the first `n_done` of a forward call with `n_ids`. REQUIRES: n_done <
+  // n_ids, and a program that gives such rows.
+  std::int64_t next_step(std::int64_t n_done, std::int64_t n_ids, LogitRows rows) const;
 
   // Appends `ids` to the sequence in `cache`. `logits`: [n_vocab] of the last id, or
   // [ids.size(), n_vocab]. On any error the cache's position is as before.
@@ -48,6 +62,8 @@ class LanguageModel {
  private:
   Status check(std::span<const std::int32_t> ids, KvCache& cache, LogitRows rows,
                std::span<float> logits) const;
+
+  BatchLimits limits_;
 };
 
 // Bytes of a cache for at least `n_ctx` positions. kInvalidArgument unless 1 <= n_ctx <=

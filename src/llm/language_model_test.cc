@@ -56,6 +56,38 @@ TEST_F(LanguageModelTest, ChunksOfAnySizeGiveTheSame) {
   }
 }
 
+TEST_F(LanguageModelTest, BatchesCutPromptsAndChangeNothing) {
+  ASSERT_TRUE(forward({7, 1, 1, 4, 9, 3, 2}).ok());
+  const std::vector<float> whole = last_;
+  const auto steps_with = [this](BatchLimits limits) {
+    cache_.reset();
+    model_.step_sizes.clear();
+    model_.limit_batches(limits);
+    EXPECT_TRUE(forward({7, 1, 1, 4, 9, 3, 2}).ok());
+    return model_.step_sizes;
+  };
+  EXPECT_THAT(steps_with({.n_batch = 0, .n_ubatch = 3}), ElementsAre(3, 3, 1));
+  EXPECT_EQ(last_, whole);
+  EXPECT_THAT(steps_with({.n_batch = 6, .n_ubatch = 0}), ElementsAre(4, 2, 1));
+  EXPECT_EQ(last_, whole);
+  EXPECT_THAT(steps_with({.n_batch = 5, .n_ubatch = 3}), ElementsAre(3, 2, 2));
+  EXPECT_EQ(last_, whole);
+  EXPECT_THAT(steps_with({.n_batch = 1, .n_ubatch = 2048}), ElementsAre(1, 1, 1, 1, 1, 1, 1));
+  EXPECT_EQ(last_, whole);
+  EXPECT_THAT(steps_with({.n_batch = 2048, .n_ubatch = 2048}), ElementsAre(4, 3));
+  EXPECT_EQ(last_, whole);
+}
+
+TEST_F(LanguageModelTest, BatchesCutStepsWithAllLogits) {
+  model_.limit_batches({.n_batch = 0, .n_ubatch = 2});
+  std::vector<float> all(5 * kVocab);
+  ASSERT_TRUE(
+      model_.forward(std::vector<std::int32_t>{1, 2, 3, 4, 5}, cache_, LogitRows::kAll, all).ok());
+  EXPECT_THAT(model_.step_sizes, ElementsAre(2, 2, 1));
+  const int expected[] = {1, 3, 6, 0, 5};
+  for (int row = 0; row < 5; ++row) EXPECT_EQ(all[row * kVocab + expected[row]], 1) << row;
+}
+
 TEST_F(LanguageModelTest, RefusesBeforeAnyWork) {
   EXPECT_EQ(forward({}).code(), ErrorCode::kInvalidArgument);
   EXPECT_EQ(forward({1, -1}).code(), ErrorCode::kInvalidArgument);

@@ -68,6 +68,47 @@ class SpeedTools(unittest.TestCase):
         self.assertIn("% read", table)
         self.assertIn("machine: ", table)
 
+    def test_batch_sizes(self):
+        """However a prompt is cut, logits are the same bits; the cut is what was asked for, as far as methods go."""
+        ids = ",".join(str(7 * i % 500 + 1) for i in range(77))
+        whole = cria("logits", self.pte, "--ids", ids).stdout
+        for flags in (("-b", 1), ("-ub", 1), ("-ub", 2), ("-ub", 7), ("-b", 33, "-ub", 24), ("-b", 2048, "-ub", 2048)):
+            with self.subTest(flags=flags):
+                self.assertEqual(cria("logits", self.pte, "--ids", ids, *flags).stdout, whole)
+        text = ("run", self.pte, "-p", "Once upon a time there was a little dog", "-n", 8, "--temp", 0)
+        self.assertEqual(cria(*text, "-b", 5, "-ub", 3).stdout, cria(*text).stdout)
+        rows = json.loads(cria("bench", self.pte, "-p", 50, "-n", 0, "-b", "1,40,2048", "-ub", "16,2048", "-r", 1, "--no-machine",
+                               "-o", "json").stdout)
+        self.assertEqual([(row["n_batch"], row["n_ubatch"]) for row in rows],
+                         [(1, 1), (1, 1), (40, 16), (40, 40), (2048, 16), (2048, 256)])
+        # One step reads the weights once; steps of one token, fifty times.
+        self.assertGreater(rows[0]["touched_weight_bytes"], 40 * rows[5]["touched_weight_bytes"])
+        self.assertGreater(rows[0]["macs"], rows[5]["macs"])  # the head is computed once a step
+        self.assertIn("n_ubatch", cria("bench", self.pte, "-p", 8, "-n", 0, "-ub", 4, "-r", 1, "--no-machine").stdout.decode())
+        self.assertNotIn("n_ubatch", cria("bench", self.pte, "-p", 8, "-n", 0, "-r", 1, "--no-machine").stdout.decode())
+        for flags in (("-b", 0), ("-ub", 0), ("-b", -1), ("-ub", "x"), ("-b", "1,,2")):
+            self.assert_usage_error("bench", self.pte, *flags)
+        self.assert_usage_error("run", self.pte, "-p", "x", "-ub", 0)
+
+    def test_sizes_at_the_edge(self):
+        """No prompt, more threads than cores, contexts that are no multiple of a tile: right or refused."""
+        self.assert_usage_error("bench", self.pte, "-p", -1)
+        none = cria("bench", self.pte, "-p", 0, "-n", 0, "--no-machine", check=False)
+        self.assertEqual((none.returncode, none.stdout), (1, b""))
+        self.assertIn(b"nothing to measure", none.stderr)
+        ids = ",".join(str(i + 1) for i in range(37))
+        one = cria("logits", self.pte, "--ids", ids, "-t", 1).stdout
+        for n_threads in (2, 7, 64):
+            self.assertEqual(cria("logits", self.pte, "--ids", ids, "-t", n_threads).stdout, one)
+        self.assert_usage_error("logits", self.pte, "--ids", ids, "-t", 257)
+        pte = self.root / "q8kv.pte"
+        cria("compile", TINY, "-o", pte, "--quant", "q4", "-ctk", "q8_0", "-ctv", "q8_0", "--ctx", 77)
+        done = cria("bench", pte, "-p", 33, "-n", 3, "-d", 41, "-r", 1, "--no-machine", "-o", "json")
+        self.assertEqual(len(json.loads(done.stdout)), 2)
+        refused = cria("bench", pte, "-p", 33, "-n", 0, "-d", 512, "-r", 1, "--no-machine", check=False)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn(b"positions", refused.stderr)
+
     def test_bytes_of_a_decode_step(self):
         """All weights but the embedding's other rows; and the cache up to the token."""
         pte = json.loads(cria("inspect", self.pte, "--json").stdout)

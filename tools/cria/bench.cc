@@ -30,6 +30,8 @@ struct BenchArguments {
   std::vector<std::string> prompt_gens;  // "P,G"
   std::vector<std::int64_t> n_depths = {0};
   std::vector<int> n_threads = {0};
+  std::vector<std::int64_t> n_batches = {0};  // 0: as the program wants it
+  std::vector<std::int64_t> n_ubatches = {0};
   std::vector<std::string> power_profiles = {"high_performance"};
   std::string sysfs_root = "/sys";  // where energy is read
   int n_repetitions = 5;
@@ -208,16 +210,31 @@ Status bench_machine(const BenchArguments& arguments) {
   return write_stdout(machine_text(arguments.format, *report));
 }
 
-std::vector<ModelArguments> list_engines(const BenchArguments& arguments) {
-  std::vector<ModelArguments> models;
-  for (const std::string& power_profile : arguments.power_profiles) {
-    for (int n_threads : arguments.n_threads) {
-      models.push_back(arguments.model);
-      models.back().n_threads = n_threads;
-      models.back().power_profile = power_profile;
-    }
+// Each of `models` with each of `values`, that `set` puts in.
+template <typename T, typename Set>
+std::vector<ModelArguments> with_each(const std::vector<ModelArguments>& models,
+                                      const std::vector<T>& values, Set set) {
+  std::vector<ModelArguments> out;
+  for (const ModelArguments& model : models) {
+    for (const T& value : values) set(out.emplace_back(model), value);
   }
-  return models;
+  return out;
+}
+
+std::vector<ModelArguments> list_engines(const BenchArguments& arguments) {
+  using Model = ModelArguments;
+  std::vector<Model> models = {arguments.model};
+  models = with_each(models, arguments.power_profiles,
+                     [](Model& m, const std::string& profile) { m.power_profile = profile; });
+  models = with_each(models, arguments.n_threads, [](Model& m, int n) { m.n_threads = n; });
+  models = with_each(models, arguments.n_batches, [](Model& m, std::int64_t n) { m.n_batch = n; });
+  return with_each(models, arguments.n_ubatches, [](Model& m, std::int64_t n) { m.n_ubatch = n; });
+}
+
+ReportStyle style_of(const BenchArguments& arguments) {
+  const std::vector<std::int64_t> unset = {0};
+  return {.format = arguments.format,
+          .batches = arguments.n_batches != unset || arguments.n_ubatches != unset};
 }
 
 Status bench(const BenchArguments& arguments) {
@@ -231,7 +248,8 @@ Status bench(const BenchArguments& arguments) {
   }
   Result<EnergyMeter> meter = EnergyMeter::open(arguments.sysfs_root);
   if (!meter.ok()) fmt::print(stderr, "{}\n", meter.status().message());
-  CRIA_CLI_RETURN_IF_ERROR(write_stdout(report_begin(arguments.format)));
+  const ReportStyle style = style_of(arguments);
+  CRIA_CLI_RETURN_IF_ERROR(write_stdout(report_begin(style)));
   bool first = true;
   for (const ModelArguments& model : list_engines(arguments)) {
     Result<Engine> engine = open_engine(model);
@@ -243,11 +261,11 @@ Status bench(const BenchArguments& arguments) {
       row->n_threads = engine->n_threads();
       row->power_profile = model.power_profile;
       row->peak = peak_of(*row, machine);
-      CRIA_CLI_RETURN_IF_ERROR(write_stdout(report_row(arguments.format, *row, first)));
+      CRIA_CLI_RETURN_IF_ERROR(write_stdout(report_row(style, *row, first)));
       first = false;
     }
   }
-  CRIA_CLI_RETURN_IF_ERROR(write_stdout(report_end(arguments.format)));
+  CRIA_CLI_RETURN_IF_ERROR(write_stdout(report_end(style)));
   if (!machine || arguments.format != "md") return {};
   return write_stdout("\n" + machine_line(*machine));
 }
@@ -280,6 +298,16 @@ void add_test_flags(CLI::App& command, BenchArguments& arguments) {
   command.add_option("-t,--threads", arguments.n_threads, "threads (0: all cores)")
       ->delimiter(',')
       ->check(CLI::Range(0, 256));
+  command
+      .add_option("-b,--batch-size", arguments.n_batches,
+                  "prompt tokens after which a new step begins (comma separated)")
+      ->delimiter(',')
+      ->check(batch_sizes());
+  command
+      .add_option("--ubatch-size", arguments.n_ubatches,
+                  "-ub: most tokens of a step, as far as the model's methods take so many")
+      ->delimiter(',')
+      ->check(batch_sizes());
   command
       .add_option("--power-profile", arguments.power_profiles,
                   "high_performance, balanced, low_power (comma separated)")

@@ -49,7 +49,8 @@ nlohmann::ordered_json row_json(const BenchRow& row) {
           {"type_k", row.model.cache_type_k},
           {"type_v", row.model.cache_type_v},
           {"use_mmap", true},
-          {"n_batch", row.model.prefill_chunk},
+          {"n_batch", row.model.n_batch},
+          {"n_ubatch", row.model.prefill_chunk},
           {"n_prompt", row.test.n_prompt},
           {"n_gen", row.test.n_gen},
           {"n_depth", row.test.n_depth},
@@ -101,17 +102,24 @@ std::string share_text(const BenchRow& row) {
   return fmt::format("{:.1f} % {}", 100 * row.peak_share(), row.peak.name);
 }
 
-std::string md_line(const BenchRow& row) {
-  return fmt::format(
-      "| {:<24} | {:>10} | {:>8.2f} M | {:<7} | {:>7} | {:>16} | {:>9.2f} ± {:<7.2f} | {:>13} | "
-      "{:>11} | {:>9} | {:>9} | {:>10} | {:<16} | {:>9} | {:>9} |\n",
-      row.model.description, format_bytes(row.model.weight_bytes),
-      static_cast<double>(row.model.n_parameters) / 1e6, "CPU", row.n_threads, test_name(row.test),
-      row.mean_rate(), row.stddev_rate(), rate_text(row), share_text(row),
-      row.first_token_ms > 0 ? format_seconds(row.first_token_ms / 1e3) : "-",
-      format_seconds(row.model.load_seconds), format_bytes(row.rss_anon_bytes), row.power_profile,
-      format_seconds(row.cpu_seconds_per_token()),
-      row.energy_source.empty() ? "-" : fmt::format("{:.3g}", row.joules_per_token()));
+std::string md_line(const ReportStyle& style, const BenchRow& row) {
+  std::string batches;
+  if (style.batches) {
+    batches = fmt::format("| {:>7} | {:>8} ", row.model.n_batch, row.model.prefill_chunk);
+  }
+  return batches +
+         fmt::format(
+             "| {:<24} | {:>10} | {:>8.2f} M | {:<7} | {:>7} | {:>16} | {:>9.2f} ± {:<7.2f} | "
+             "{:>13} | "
+             "{:>11} | {:>9} | {:>9} | {:>10} | {:<16} | {:>9} | {:>9} |\n",
+             row.model.description, format_bytes(row.model.weight_bytes),
+             static_cast<double>(row.model.n_parameters) / 1e6, "CPU", row.n_threads,
+             test_name(row.test), row.mean_rate(), row.stddev_rate(), rate_text(row),
+             share_text(row),
+             row.first_token_ms > 0 ? format_seconds(row.first_token_ms / 1e3) : "-",
+             format_seconds(row.model.load_seconds), format_bytes(row.rss_anon_bytes),
+             row.power_profile, format_seconds(row.cpu_seconds_per_token()),
+             row.energy_source.empty() ? "-" : fmt::format("{:.3g}", row.joules_per_token()));
 }
 
 }  // namespace
@@ -152,26 +160,30 @@ std::string test_name(const BenchTest& test) {
   return name;
 }
 
-std::string report_begin(const std::string& format) {
-  if (format == "json") return "[\n";
-  if (format != "md") return "";
-  return "| model                    |       size |     params | backend | threads |             "
+std::string report_begin(const ReportStyle& style) {
+  if (style.format == "json") return "[\n";
+  if (style.format != "md") return "";
+  const std::string batches = style.batches ? "| n_batch | n_ubatch " : "";
+  const std::string rule = style.batches ? "| ------: | -------: " : "";
+  return batches +
+         "| model                    |       size |     params | backend | threads |             "
          "test |"
          "               t/s |          rate |     of peak |      ttft |      load | own memory "
-         "| power profile    | cpu s/tok |   J/token |\n"
+         "| power profile    | cpu s/tok |   J/token |\n" +
+         rule +
          "| ------------------------ | ---------: | ---------: | ------- | ------: | "
          "---------------: |"
          " ----------------: | ------------: | ----------: | --------: | --------: | ---------: "
          "| ---------------- | --------: | --------: |\n";
 }
 
-std::string report_row(const std::string& format, const BenchRow& row, bool first) {
-  if (format == "md") return md_line(row);
-  if (format == "csv") return csv_line(row, first);
-  if (format == "jsonl") return row_json(row).dump() + "\n";
+std::string report_row(const ReportStyle& style, const BenchRow& row, bool first) {
+  if (style.format == "md") return md_line(style, row);
+  if (style.format == "csv") return csv_line(row, first);
+  if (style.format == "jsonl") return row_json(row).dump() + "\n";
   return (first ? "" : ",\n") + row_json(row).dump(2);
 }
 
-std::string report_end(const std::string& format) { return format == "json" ? "\n]\n" : ""; }
+std::string report_end(const ReportStyle& style) { return style.format == "json" ? "\n]\n" : ""; }
 
 }  // namespace cria::cli

@@ -55,10 +55,14 @@ struct BenchRow {
 // "pp512", "tg128", "pp512+tg128", with " @ d4096".
 std::string test_name(const BenchTest& test);
 
-// Text to print before the first row, for each row, and at the end, in one of "md", "json",
-// "jsonl", "csv".
-std::string report_begin(const std::string& format);
-std::string report_row(const std::string& format, const BenchRow& row, bool first);
-std::string report_end(const std::string& format);
+struct ReportStyle {
+  std::string format;    // "md", "json", "jsonl" or "csv"
+  bool batches = false;  // md: with columns for -b and -ub
+};
+
+// Text to print before the first row, for each row, and at the end.
+std::string report_begin(const ReportStyle& style);
+std::string report_row(const ReportStyle& style, const BenchRow& row, bool first);
+std::string report_end(const ReportStyle& style);
 
 }  // namespace cria::cli

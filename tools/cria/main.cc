@@ -17,7 +17,8 @@ std::vector<std::string> spell_out(int argc, char** argv) {
   const std::map<std::string, std::string> long_forms = {{"-pg", "--pg"},
                                                          {"-sys", "--system"},
                                                          {"-ctk", "--cache-type-k"},
-                                                         {"-ctv", "--cache-type-v"}};
+                                                         {"-ctv", "--cache-type-v"},
+                                                         {"-ub", "--ubatch-size"}};
   std::vector<std::string> arguments;
   for (int i = argc - 1; i > 0; --i) {  // CLI11 takes them last first
     const auto found = long_forms.find(argv[i]);

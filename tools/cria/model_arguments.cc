@@ -28,6 +28,8 @@ CLI::Option* add_threads(CLI::App& command, int& n_threads) {
       ->check(CLI::Range(0, kMaxThreads));
 }
 
+CLI::Validator batch_sizes() { return CLI::Range(std::int64_t{1}, std::int64_t{1} << 24); }
+
 CLI::Validator power_profiles() {
   return CLI::IsMember({"high_performance", "balanced", "low_power"});
 }
@@ -63,6 +65,14 @@ void add_model_arguments(CLI::App& command, ModelArguments& arguments) {
       ->check(CLI::IsMember({"a8", "a16"}));
   add_cache_types(command, arguments.cache_type_k, arguments.cache_type_v);
   add_threads(command, arguments.n_threads);
+  command
+      .add_option("-b,--batch-size", arguments.n_batch,
+                  "prompt tokens after which a new step begins")
+      ->check(batch_sizes());
+  command
+      .add_option("--ubatch-size", arguments.n_ubatch,
+                  "-ub: most tokens of a step, as far as the model's methods take so many")
+      ->check(batch_sizes());
   command
       .add_option("--power-profile", arguments.power_profile,
                   "high_performance, balanced (waiting threads sleep) or low_power (half the "
@@ -104,6 +114,8 @@ Result<Engine> open_engine(const ModelArguments& arguments) {
                                         .power_profile = arguments.power_profile,
                                         .activations = arguments.activations,
                                         .device = arguments.device,
+                                        .n_batch = arguments.n_batch,
+                                        .n_ubatch = arguments.n_ubatch,
                                         .on_op = arguments.on_op});
   if (engine.ok() && arguments.verbose) {
     const ModelInfo& info = engine->info();

@@ -19,12 +19,14 @@ struct ModelArguments {
   std::string cache_dir;
   std::string cache_type_k, cache_type_v;  // empty: f16, or what the program has
   int n_threads = 0;
+  std::int64_t n_batch = 0, n_ubatch = 0;  // 0: as the program wants it
   std::string power_profile = "high_performance";
   bool verbose = false;
   OnOp on_op;  // no flag: for the command that listens
 };
 
-// Declares MODEL, --quant, --tokenizer, --act, -ctk, -ctv, -t, --cache-dir, --verbose.
+// Declares MODEL, --quant, --tokenizer, --act, -ctk, -ctv, -t, -b, -ub, --cache-dir,
+// --verbose.
 void add_model_arguments(CLI::App& command, ModelArguments& arguments);
 
 // --device.
@@ -37,6 +39,9 @@ Result<Engine> open_engine(const ModelArguments& arguments);
 // `-t`, checked: 0 stays "all cores"; more than the machine's cores is allowed (and slow), absurd
 // counts are not.
 CLI::Option* add_threads(CLI::App& command, int& n_threads);
+
+// What -b and -ub take.
+CLI::Validator batch_sizes();
 
 // The names that --power-profile takes.
 CLI::Validator power_profiles();
