@@ -86,9 +86,31 @@ class SpeedTools(unittest.TestCase):
         self.assertGreater(rows[0]["macs"], rows[5]["macs"])  # the head is computed once a step
         self.assertIn("n_ubatch", cria("bench", self.pte, "-p", 8, "-n", 0, "-ub", 4, "-r", 1, "--no-machine").stdout.decode())
         self.assertNotIn("n_ubatch", cria("bench", self.pte, "-p", 8, "-n", 0, "-r", 1, "--no-machine").stdout.decode())
-        for flags in (("-b", 0), ("-ub", 0), ("-b", -1), ("-ub", "x"), ("-b", "1,,2")):
+        for flags in (("-b", 0), ("-ub", 0), ("-b", -1), ("-ub", "x")):
             self.assert_usage_error("bench", self.pte, *flags)
         self.assert_usage_error("run", self.pte, "-p", "x", "-ub", 0)
+
+    def test_verify_steps(self):
+        rows = json.loads(cria("bench", self.pte, "-p", 0, "-n", 1, "--verify", "1,4,32", "-d", 9, "-r", 2, "--no-machine",
+                               "-o", "json").stdout)
+        self.assertEqual([row["n_verify"] for row in rows], [0, 1, 4, 32])
+        self.assertEqual(rows[0]["verify_ratio"], 0)
+        for row in rows[1:]:
+            self.assertEqual((row["n_prompt"], row["n_gen"], row["n_depth"], row["peak"]), (0, 0, 9, "read"))
+            self.assertEqual(len(row["samples_ns"]), 2)
+            for key in ("decode_step_ns", "verify_step_ns", "verify_ratio"):
+                self.assertGreater(row[key], 0)
+        # One more pass of the weights for more tokens: but for the embedding's rows, which each token adds.
+        self.assertEqual(rows[0]["touched_weight_bytes"], rows[1]["touched_weight_bytes"])
+        self.assertLess(rows[3]["touched_weight_bytes"], 1.1 * rows[1]["touched_weight_bytes"])
+        self.assertEqual(rows[2]["macs"] // 4 * 4, rows[2]["macs"])
+        table = cria("bench", self.pte, "-p", 0, "-n", 1, "--verify", 4, "-r", 1, "--no-machine").stdout.decode()
+        self.assertIn("vk4", table)
+        self.assertIn("decode steps", table)
+        refused = cria("bench", self.pte, "-p", 0, "-n", 0, "--verify", 33, "-r", 1, "--no-machine", check=False)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn(b"32", refused.stderr)
+        self.assert_usage_error("bench", self.pte, "--verify", -4)
 
     def test_sizes_at_the_edge(self):
         """No prompt, more threads than cores, contexts that are no multiple of a tile: right or refused."""

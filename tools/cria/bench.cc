@@ -1,17 +1,11 @@
 // `cria bench MODEL`: tokens a second, with llama-bench's flags and tables, and the share of what
 // the machine can do at best. `cria bench --machine`: what that is.
-#include <fmt/chrono.h>
 #include <fmt/format.h>
-#include <sys/resource.h>
 
-#include <algorithm>
-#include <chrono>
-#include <ctime>
-#include <fstream>
 #include <optional>
-#include <random>
 
 #include "bench_report.h"
+#include "bench_runner.h"
 #include "commands.h"
 #include "cria/energy.h"
 #include "machine_report.h"
@@ -21,13 +15,12 @@
 namespace cria::cli {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 struct BenchArguments {
   ModelArguments model;
   std::vector<std::int64_t> n_prompts = {512};
   std::vector<std::int64_t> n_gens = {128};
   std::vector<std::string> prompt_gens;  // "P,G"
+  std::vector<std::int64_t> n_verifies = {0};
   std::vector<std::int64_t> n_depths = {0};
   std::vector<int> n_threads = {0};
   std::vector<std::int64_t> n_batches = {0};  // 0: as the program wants it
@@ -61,127 +54,16 @@ Result<std::vector<BenchTest>> list_tests(const BenchArguments& arguments) {
       }
       tests.push_back(test);
     }
+    for (std::int64_t n : arguments.n_verifies) {
+      if (n > 0) tests.push_back({.n_depth = depth, .n_verify = n});
+    }
   }
-  if (tests.empty())
-    return Status(ErrorCode::kInvalidArgument, "nothing to measure: -p, -n and -pg are all 0");
+  if (tests.empty()) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "nothing to measure: -p, -n, -pg and --verify are all 0");
+  }
   return tests;
 }
-
-// Runs the tests of one engine. Token ids are random: what they are does not change the work.
-class Runner {
- public:
-  // `meter`: nullptr: energy is not measured.
-  Runner(Engine engine, const BenchArguments& arguments, EnergyMeter* meter)
-      : engine_(std::move(engine)), arguments_(arguments), meter_(meter) {}
-
-  Result<BenchRow> measure(const BenchTest& test) {
-    BenchRow row;
-    row.test = test;
-    row.model_path = arguments_.model.model;
-    row.model = engine_.info();
-    row.test_time = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
-    Result<std::uint64_t> kv_bytes = engine_.kv_cache_bytes(test.n_depth + test.n_prompt +
-                                                            std::max<std::int64_t>(test.n_gen, 1));
-    if (!kv_bytes.ok()) return kv_bytes.status();
-    row.kv_bytes = *kv_bytes;
-    Result<KvCacheBuffer> cache = KvCacheBuffer::allocate(*kv_bytes);
-    if (!cache.ok()) return cache.status();
-    logits_.resize(row.model.n_vocab);
-    if (test.n_depth > 0) CRIA_CLI_RETURN_IF_ERROR(prefill(test.n_depth, *cache));
-    if (!arguments_.no_warmup) CRIA_CLI_RETURN_IF_ERROR(warm_up(test, *cache));
-    CRIA_CLI_RETURN_IF_ERROR(repeat(test, *cache, row));
-    row.first_token_ms /= arguments_.n_repetitions;
-    row.cost = cost_of(test);
-    read_memory(row);
-    return row;
-  }
-
- private:
-  Status repeat(const BenchTest& test, KvCacheBuffer& cache, BenchRow& row) {
-    const double cpu_before = process_cpu_seconds();
-    double joules_before = 0;
-    CRIA_CLI_RETURN_IF_ERROR(read_energy(joules_before));
-    for (int i = 0; i < arguments_.n_repetitions; ++i) {
-      CRIA_CLI_RETURN_IF_ERROR(cache.rewind(test.n_depth));
-      CRIA_CLI_RETURN_IF_ERROR(run_once(test, cache, row));
-    }
-    row.cpu_seconds = process_cpu_seconds() - cpu_before;
-    CRIA_CLI_RETURN_IF_ERROR(read_energy(row.joules));
-    row.joules -= joules_before;
-    if (meter_ != nullptr) row.energy_source = meter_->source();
-    return {};
-  }
-
-  Status read_energy(double& joules) {
-    if (meter_ == nullptr) return {};
-    Result<double> now = meter_->joules();
-    if (!now.ok()) return now.status();
-    joules = *now;
-    return {};
-  }
-
-  // Of all threads, in user mode and in the kernel.
-  static double process_cpu_seconds() {
-    rusage usage{};
-    getrusage(RUSAGE_SELF, &usage);
-    const auto seconds = [](const timeval& time) {
-      return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
-    };
-    return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-  }
-
-  Status prefill(std::int64_t n_tokens, KvCacheBuffer& cache) {
-    std::vector<std::int32_t> ids(n_tokens);
-    for (std::int32_t& id : ids) id = static_cast<std::int32_t>(random_() % engine_.info().n_vocab);
-    return engine_.forward(ids, cache, logits_);
-  }
-
-  ForwardCost cost_of(const BenchTest& test) const {
-    ForwardCost cost = engine_.forward_cost(test.n_prompt, test.n_depth);
-    for (std::int64_t i = 0; i < test.n_gen; ++i) {
-      cost.add(engine_.forward_cost(1, test.n_depth + test.n_prompt + i));
-    }
-    return cost;
-  }
-
-  Status warm_up(const BenchTest& test, KvCacheBuffer& cache) {
-    if (test.n_prompt > 0) return prefill(test.n_prompt, cache);
-    return prefill(1, cache);
-  }
-
-  Status run_once(const BenchTest& test, KvCacheBuffer& cache, BenchRow& row) {
-    const auto start = Clock::now();
-    if (test.n_prompt > 0) {
-      CRIA_CLI_RETURN_IF_ERROR(prefill(test.n_prompt, cache));
-      // The first token is there once its logits are searched.
-      best_ = std::max_element(logits_.begin(), logits_.end()) - logits_.begin();
-      row.first_token_ms += std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-    }
-    for (std::int64_t i = 0; i < test.n_gen; ++i) CRIA_CLI_RETURN_IF_ERROR(prefill(1, cache));
-    row.samples_ns.push_back(
-        std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count());
-    if (interrupted()) return Status(ErrorCode::kCancelled, "interrupted");
-    return {};
-  }
-
-  static void read_memory(BenchRow& row) {
-    std::ifstream status("/proc/self/status");
-    for (std::string line; std::getline(status, line);) {
-      unsigned long kilobytes = 0;
-      if (std::sscanf(line.c_str(), "RssAnon: %lu", &kilobytes) == 1)
-        row.rss_anon_bytes = kilobytes * 1024;
-      if (std::sscanf(line.c_str(), "RssFile: %lu", &kilobytes) == 1)
-        row.rss_file_bytes = kilobytes * 1024;
-    }
-  }
-
-  Engine engine_;
-  const BenchArguments& arguments_;
-  EnergyMeter* meter_;
-  std::vector<float> logits_;
-  std::int64_t best_ = 0;
-  std::mt19937 random_{1};
-};
 
 // A prompt is bound by the multiply-adds, generation by reading the weights; both together by
 // neither.
@@ -234,6 +116,7 @@ std::vector<ModelArguments> list_engines(const BenchArguments& arguments) {
 ReportStyle style_of(const BenchArguments& arguments) {
   const std::vector<std::int64_t> unset = {0};
   return {.format = arguments.format,
+          .verify = arguments.n_verifies != unset,
           .batches = arguments.n_batches != unset || arguments.n_ubatches != unset};
 }
 
@@ -254,7 +137,11 @@ Status bench(const BenchArguments& arguments) {
   for (const ModelArguments& model : list_engines(arguments)) {
     Result<Engine> engine = open_engine(model);
     if (!engine.ok()) return engine.status();
-    Runner runner(*engine, arguments, meter.ok() ? &*meter : nullptr);
+    BenchRunner runner(*engine,
+                       {.model_path = arguments.model.model,
+                        .n_repetitions = arguments.n_repetitions,
+                        .warm_up = !arguments.no_warmup},
+                       meter.ok() ? &*meter : nullptr);
     for (const BenchTest& test : *tests) {
       Result<BenchRow> row = runner.measure(test);
       if (!row.ok()) return row.status();
@@ -290,6 +177,11 @@ void add_test_flags(CLI::App& command, BenchArguments& arguments) {
   command.add_option("--pg", arguments.prompt_gens, "prompt and generated tokens together: P,G")
       ->expected(1)
       ->take_all();
+  command
+      .add_option("--verify", arguments.n_verifies,
+                  "tokens of a verify step, measured beside a decode step")
+      ->delimiter(',')
+      ->check(sizes);
   command.add_option("-d,--n-depth", arguments.n_depths, "tokens already in the cache")
       ->delimiter(',')
       ->check(sizes);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -14,6 +15,13 @@ double mean(const std::vector<double>& values) {
   double sum = 0;
   for (double value : values) sum += value;
   return values.empty() ? 0 : sum / static_cast<double>(values.size());
+}
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const std::size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
 // Of a sample, so n - 1.
@@ -31,7 +39,7 @@ std::vector<double> nanoseconds(const BenchRow& row) {
 
 std::vector<double> rates(const BenchRow& row) {
   std::vector<double> rates;
-  const auto n_tokens = static_cast<double>(row.test.n_prompt + row.test.n_gen);
+  const auto n_tokens = static_cast<double>(row.test.n_tokens());
   for (std::uint64_t ns : row.samples_ns) rates.push_back(1e9 * n_tokens / static_cast<double>(ns));
   return rates;
 }
@@ -54,6 +62,7 @@ nlohmann::ordered_json row_json(const BenchRow& row) {
           {"n_prompt", row.test.n_prompt},
           {"n_gen", row.test.n_gen},
           {"n_depth", row.test.n_depth},
+          {"n_verify", row.test.n_verify},
           {"test_time", row.test_time},
           {"avg_ns", static_cast<std::uint64_t>(row.mean_ns())},
           {"stddev_ns", static_cast<std::uint64_t>(row.stddev_ns())},
@@ -62,6 +71,9 @@ nlohmann::ordered_json row_json(const BenchRow& row) {
           {"samples_ns", row.samples_ns},
           {"samples_ts", rates(row)},
           {"first_token_ms", row.first_token_ms},
+          {"decode_step_ns", median(row.decode_step_ns)},
+          {"verify_step_ns", median(row.verify_step_ns)},
+          {"verify_ratio", row.verify_ratio()},
           {"load_ms", 1e3 * row.model.load_seconds},
           {"touched_weight_bytes", row.cost.weight_bytes},
           {"touched_kv_bytes", row.cost.kv_bytes},
@@ -103,11 +115,15 @@ std::string share_text(const BenchRow& row) {
 }
 
 std::string md_line(const ReportStyle& style, const BenchRow& row) {
-  std::string batches;
+  std::string front;
   if (style.batches) {
-    batches = fmt::format("| {:>7} | {:>8} ", row.model.n_batch, row.model.prefill_chunk);
+    front = fmt::format("| {:>7} | {:>8} ", row.model.n_batch, row.model.prefill_chunk);
   }
-  return batches +
+  if (style.verify) {
+    front += row.test.n_verify > 0 ? fmt::format("| {:>12.3f} ", row.verify_ratio())
+                                   : fmt::format("| {:>12} ", "-");
+  }
+  return front +
          fmt::format(
              "| {:<24} | {:>10} | {:>8.2f} M | {:<7} | {:>7} | {:>16} | {:>9.2f} ± {:<7.2f} | "
              "{:>13} | "
@@ -118,7 +134,8 @@ std::string md_line(const ReportStyle& style, const BenchRow& row) {
              share_text(row),
              row.first_token_ms > 0 ? format_seconds(row.first_token_ms / 1e3) : "-",
              format_seconds(row.model.load_seconds), format_bytes(row.rss_anon_bytes),
-             row.power_profile, format_seconds(row.cpu_seconds_per_token()),
+             row.power_profile,
+             row.cpu_seconds > 0 ? format_seconds(row.cpu_seconds_per_token()) : "-",
              row.energy_source.empty() ? "-" : fmt::format("{:.3g}", row.joules_per_token()));
 }
 
@@ -143,19 +160,28 @@ double BenchRow::peak_share() const {
 }
 
 double BenchRow::cpu_seconds_per_token() const {
-  const auto n_tokens = static_cast<double>(test.n_prompt + test.n_gen);
+  const auto n_tokens = static_cast<double>(test.n_tokens());
   return cpu_seconds / (n_tokens * static_cast<double>(samples_ns.size()));
 }
 
 double BenchRow::joules_per_token() const {
-  const auto n_tokens = static_cast<double>(test.n_prompt + test.n_gen);
+  const auto n_tokens = static_cast<double>(test.n_tokens());
   return joules / (n_tokens * static_cast<double>(samples_ns.size()));
+}
+
+double BenchRow::verify_ratio() const {
+  std::vector<double> ratios;
+  for (std::size_t i = 0; i < decode_step_ns.size(); ++i) {
+    ratios.push_back(verify_step_ns[i] / decode_step_ns[i]);
+  }
+  return median(ratios);
 }
 
 std::string test_name(const BenchTest& test) {
   std::string name;
   if (test.n_prompt > 0) name = fmt::format("pp{}", test.n_prompt);
   if (test.n_gen > 0) name += fmt::format("{}tg{}", name.empty() ? "" : "+", test.n_gen);
+  if (test.n_verify > 0) name = fmt::format("vk{}", test.n_verify);
   if (test.n_depth > 0) name += fmt::format(" @ d{}", test.n_depth);
   return name;
 }
@@ -163,9 +189,13 @@ std::string test_name(const BenchTest& test) {
 std::string report_begin(const ReportStyle& style) {
   if (style.format == "json") return "[\n";
   if (style.format != "md") return "";
-  const std::string batches = style.batches ? "| n_batch | n_ubatch " : "";
-  const std::string rule = style.batches ? "| ------: | -------: " : "";
-  return batches +
+  std::string front = style.batches ? "| n_batch | n_ubatch " : "";
+  std::string rule = style.batches ? "| ------: | -------: " : "";
+  if (style.verify) {
+    front += "| decode steps ";
+    rule += "| -----------: ";
+  }
+  return front +
          "| model                    |       size |     params | backend | threads |             "
          "test |"
          "               t/s |          rate |     of peak |      ttft |      load | own memory "

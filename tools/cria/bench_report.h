@@ -10,11 +10,15 @@
 namespace cria::cli {
 
 // One test: n_prompt tokens of prefill, then n_gen steps of decode, after n_depth tokens already in
-// the cache.
+// the cache. Or (n_verify > 0, the others 0) steps that give the logits of n_verify tokens,
+// alternating with decode steps at the same depth.
 struct BenchTest {
   std::int64_t n_prompt = 0;
   std::int64_t n_gen = 0;
   std::int64_t n_depth = 0;
+  std::int64_t n_verify = 0;
+
+  std::int64_t n_tokens() const { return n_prompt + n_gen + n_verify; }
 };
 
 // What a row is measured against.
@@ -31,7 +35,9 @@ struct BenchRow {
   double joules = 0;                      // likewise; 0: not measured
   std::string energy_source;              // "powercap: package-0"; empty: not measured
   std::string test_time;                  // ISO 8601, UTC
-  std::vector<std::uint64_t> samples_ns;  // one a repetition
+  std::vector<std::uint64_t> samples_ns;  // one a repetition; of a verify test, of one step
+  std::vector<double> decode_step_ns;     // of a verify test: one a pair of steps
+  std::vector<double> verify_step_ns;     // likewise
   double first_token_ms = 0;              // mean; 0 when the test has no prompt
   std::uint64_t kv_bytes = 0;
   std::uint64_t rss_anon_bytes = 0;
@@ -50,13 +56,16 @@ struct BenchRow {
   double peak_share() const;        // 0..1; 0: unknown
   double cpu_seconds_per_token() const;
   double joules_per_token() const;  // 0: not measured
+  // What a verify step costs in decode steps: the median of the pairs; 0: no verify test.
+  double verify_ratio() const;
 };
 
-// "pp512", "tg128", "pp512+tg128", with " @ d4096".
+// "pp512", "tg128", "pp512+tg128", "vk8", with " @ d4096".
 std::string test_name(const BenchTest& test);
 
 struct ReportStyle {
   std::string format;    // "md", "json", "jsonl" or "csv"
+  bool verify = false;   // md: with a column for what a verify step costs
   bool batches = false;  // md: with columns for -b and -ub
 };
 
