@@ -20,9 +20,11 @@ RECIPES = [
     ("5 bits", ["q5", "q5+gptq", "q5_k", "q5_k+gptq"]),
     ("4 bits", ["q4_0", "q4", "q4_1", "mxfp4", "q4_k", "iq4_xs"]),
     ("4 bits, with methods", ["q4_0+importance", "q4_0+rotate", "q4_0+gptq", "q4_0+rotate+gptq", "q4+gptq", "mxfp4+gptq", "q4_k+gptq",
-                              "iq4_xs+importance", "iq4_xs+gptq", "iq4_xs+rotate+gptq"]),
-    ("3 bits", ["q3", "q3_k", "q3+importance", "q3+gptq", "q3+rotate+gptq", "q3_k+gptq", "q3_k+rotate+gptq"]),
-    ("2 bits", ["q2_k", "q2_k+importance", "q2_k+gptq", "q2_k+rotate+gptq"]),
+                              "iq4_xs+importance", "iq4_xs+gptq", "iq4_xs+rotate+gptq", "e8p4+quip"]),
+    ("3 bits", ["q3", "q3_k", "q3+importance", "q3+gptq", "q3+rotate+gptq", "q3_k+gptq", "q3_k+rotate+gptq",
+                "e8p3", "e8p3+rotate+gptq", "e8p3+quip"]),
+    ("2 bits", ["q2_k", "q2_k+importance", "q2_k+gptq", "q2_k+rotate+gptq", "e8p2", "e8p2+rotate",
+                "e8p2+gptq", "e8p2+rotate+gptq", "e8p2+quip"]),
 ]
 
 
@@ -48,7 +50,7 @@ def main():
         for title, recipes in RECIPES:
             print(f"| **{title}** |")
             for recipe in recipes:
-                needs = any(method in recipe for method in ("importance", "gptq"))
+                needs = any(method in recipe for method in ("importance", "gptq", "quip"))
                 report = cria("compile", TINY, "-o", model, "--quant", recipe, "--json",
                               *(["--calibration", statistics] if needs else []))
                 linears = [t for t in report["tensors"] if t["name"].startswith("blk.") and t["shape"][0] > 1]

@@ -117,7 +117,7 @@ class Compilation {
     }
     if (given && !recipe_->uses_statistics()) {
       return invalid_argument("recipe {} has no use for --calibration, expected one with {}",
-                              recipe_->name, "+importance, +awq or +gptq");
+                              recipe_->name, "+importance, +awq, +gptq or +quip");
     }
     return Status();
   }
@@ -126,13 +126,17 @@ class Compilation {
   Status transform_model() {
     const ModelTransforms& transforms = recipe_->transforms;
     if (transforms.fold_norms && !transforms.rotate) CRIA_RETURN_IF_ERROR(fold_norms(model_));
-    const bool rotate_ffn = transforms.rotate && request_.activations == "a8";
+    OnlineRotations online;
+    online.ffn_input =
+        transforms.rotate && (transforms.rotate_inputs || request_.activations == "a8");
+    online.attn_input = transforms.rotate && transforms.rotate_inputs;
     if (transforms.rotate) {
       passes_.push_back({"rotate_residual", rotate_residual});
-      if (rotate_ffn) passes_.push_back({"rotate_ffn_input", rotate_ffn_input});
-      CRIA_RETURN_IF_ERROR(rotate_model(rotate_ffn, model_));
+      if (online.ffn_input) passes_.push_back({"rotate_ffn_input", rotate_ffn_input});
+      if (online.attn_input) passes_.push_back({"rotate_attn_input", rotate_attn_input});
+      CRIA_RETURN_IF_ERROR(rotate_model(online, model_));
     }
-    return transforms.awq ? scale_all_inputs(rotate_ffn) : Status();
+    return transforms.awq ? scale_all_inputs(online.ffn_input) : Status();
   }
 
   Status scale_all_inputs(bool ffn_input_is_rotated) {

@@ -14,6 +14,7 @@ using ir::OpKind;
 
 constexpr const char* kResidualSigns = "rotation.residual.signs";
 constexpr const char* kFfnSigns = "rotation.ffn_input.signs";
+constexpr const char* kAttnSigns = "rotation.attn_input.signs";
 
 WeightEdit rotation(Kind kind, std::vector<float> signs, std::int64_t block) {
   return {kind, std::make_shared<const std::vector<float>>(std::move(signs)), block};
@@ -62,14 +63,15 @@ void rotate_residual_weights(EditedModel& model) {
   }
 }
 
-void rotate_ffn_weights(EditedModel& model) {
-  const std::int64_t width = model.config().ffn;
-  const std::vector<float> signs = random_signs(kFfnSigns, width);
+// One online rotation, the same in all layers.
+void rotate_input(const char* signs_name, std::int64_t width, const char* part,
+                  EditedModel& model) {
+  const std::vector<float> signs = random_signs(signs_name, width);
   const WeightEdit columns = rotation(Kind::kRotateColumns, signs, rotation_block(width));
   for (std::int64_t layer = 0; layer < model.config().n_layers; ++layer) {
-    model.edit(layer_weight(layer, "ffn_down"), columns);
+    model.edit(layer_weight(layer, part), columns);
   }
-  model.set_vector(kFfnSigns, signs);
+  model.set_vector(signs_name, signs);
 }
 
 // --- graphs ---
@@ -112,15 +114,39 @@ bool is_gated_product(const ir::Graph& graph, const std::vector<std::size_t>& ma
       });
 }
 
+bool is_attention(const ir::Graph& graph, const std::vector<std::size_t>& maker,
+                  ir::ValueId value) {
+  return maker[value] != ir::kNoOp && graph.ops[maker[value]].kind == OpKind::kAttention;
+}
+
+// In front of each linear whose input is of a kind. Returns the number of ops added.
+template <typename IsInput>
+int rotate_inputs(ir::Graph& graph, const char* signs, const IsInput& is_input) {
+  int n_added = 0;
+  for (std::size_t i = 0; i < graph.ops.size(); ++i) {
+    if (graph.ops[i].kind != OpKind::kLinear) continue;
+    const ir::ValueId x = graph.ops[i].inputs[0];
+    if (!is_input(graph, ir::makers(graph), x)) continue;
+    const ir::ValueId rotated = insert_hadamard(graph, i, x, signs, false);
+    graph.ops[++i].inputs[0] = rotated;
+    ++n_added;
+  }
+  return n_added;
+}
+
 }  // namespace
 
-Status rotate_model(bool rotate_ffn_input, EditedModel& model) {
+Status rotate_model(const OnlineRotations& online, EditedModel& model) {
   CRIA_RETURN_IF_ERROR(fold_norms(model));
   for (std::int64_t layer = 0; layer < model.config().n_layers; ++layer) {
     rotate_values(layer, model);
   }
   rotate_residual_weights(model);
-  if (rotate_ffn_input) rotate_ffn_weights(model);
+  const LlamaConfig& config = model.config();
+  if (online.ffn_input) rotate_input(kFfnSigns, config.ffn, "ffn_down", model);
+  if (online.attn_input) {
+    rotate_input(kAttnSigns, config.n_heads * config.head_dim, "attn_output", model);
+  }
   return Status();
 }
 
@@ -141,17 +167,8 @@ int rotate_residual(ir::Graph& graph) {
   return 2;
 }
 
-int rotate_ffn_input(ir::Graph& graph) {
-  int n_added = 0;
-  for (std::size_t i = 0; i < graph.ops.size(); ++i) {
-    if (graph.ops[i].kind != OpKind::kLinear) continue;
-    const ir::ValueId x = graph.ops[i].inputs[0];
-    if (!is_gated_product(graph, ir::makers(graph), x)) continue;
-    const ir::ValueId rotated = insert_hadamard(graph, i, x, kFfnSigns, false);
-    graph.ops[++i].inputs[0] = rotated;
-    ++n_added;
-  }
-  return n_added;
-}
+int rotate_ffn_input(ir::Graph& graph) { return rotate_inputs(graph, kFfnSigns, is_gated_product); }
+
+int rotate_attn_input(ir::Graph& graph) { return rotate_inputs(graph, kAttnSigns, is_attention); }
 
 }  // namespace cria

@@ -64,8 +64,8 @@ class Rounding {
       return rounding_.clip ? load_moments() : Status();
     }
     CRIA_ASSIGN_OR_RETURN(const Matrix hessian, model_.hessian_of(stored_));
-    Result<HessianFactor> factor = HessianFactor::create(hessian, RoundingRequest{}.damping,
-                                                         ColumnOrder::kByDiagonal, model_.pool());
+    Result<HessianFactor> factor = HessianFactor::create(
+        hessian, RoundingRequest{}.damping, rounding_order(rounding_.encoding), model_.pool());
     if (!factor.ok()) return std::move(factor).status().with_context(stored_.file_name);
     factor_ = std::move(*factor);
     return Status();

@@ -93,13 +93,16 @@ TEST_P(Transforms, FoldedNormsKeepTheLogits) {
 }
 
 TEST_P(Transforms, RotatedModelsKeepTheLogits) {
-  for (const bool rotate_ffn : {false, true}) {
+  for (const OnlineRotations& online :
+       {OnlineRotations{}, OnlineRotations{.ffn_input = true}, OnlineRotations{.attn_input = true},
+        OnlineRotations{true, true}}) {
     EditedModel rotated(checkpoint_, nullptr, pool_);
-    ASSERT_TRUE(rotate_model(rotate_ffn, rotated).ok());
+    ASSERT_TRUE(rotate_model(online, rotated).ok());
     const ir::Graph graph = model_graph(checkpoint_);
     ir::Graph changed = graph;
     EXPECT_EQ(rotate_residual(changed), GetParam() ? 2 : 0);
-    EXPECT_EQ(rotate_ffn ? rotate_ffn_input(changed) : 2, 2);
+    EXPECT_EQ(online.ffn_input ? rotate_ffn_input(changed) : 2, 2);
+    EXPECT_EQ(online.attn_input ? rotate_attn_input(changed) : 2, 2);
     ASSERT_TRUE(ir::verify(changed).ok()) << ir::verify(changed).message();
     const std::vector<double> expected = logits_of(graph, checkpoint_, plain_);
     expect_close(expected, logits_of(changed, checkpoint_, rotated));
@@ -109,7 +112,7 @@ TEST_P(Transforms, RotatedModelsKeepTheLogits) {
 }
 
 TEST_P(Transforms, RotationsChangeEveryMatrixButATiedEmbedding) {
-  ASSERT_TRUE(rotate_model(true, edited_).ok());
+  ASSERT_TRUE(rotate_model({.ffn_input = true}, edited_).ok());
   for (const StoredWeight& stored : checkpoint_.weights()) {
     if (stored.n_rows == 1) continue;
     const bool kept = GetParam() && stored.name == "token_embd.weight";
@@ -159,7 +162,7 @@ TEST_P(Transforms, ScaledInputsKeepTheLogits) {
 TEST_P(Transforms, ScaledInputsOfRotatedModelsKeepTheLogits) {
   for (const bool rotate_ffn : {false, true}) {
     EditedModel rotated(checkpoint_, nullptr, pool_);
-    ASSERT_TRUE(rotate_model(rotate_ffn, rotated).ok());
+    ASSERT_TRUE(rotate_model({.ffn_input = rotate_ffn}, rotated).ok());
     scale_at_random(!rotate_ffn, rotated);
     const ir::Graph graph = model_graph(checkpoint_);
     ir::Graph changed = graph;

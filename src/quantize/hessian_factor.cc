@@ -72,6 +72,23 @@ std::vector<double> invert_upper(const std::vector<double>& u) {
   return inverse;
 }
 
+// Columns by position.
+std::vector<std::int32_t> ordered_columns(const Matrix& hessian, ColumnOrder order) {
+  std::vector<std::int32_t> columns(static_cast<std::size_t>(hessian.n_cols));
+  std::iota(columns.begin(), columns.end(), 0);
+  if (order == ColumnOrder::kByDiagonal) {
+    std::stable_sort(columns.begin(), columns.end(), [&](std::int32_t a, std::int32_t b) {
+      return hessian.row(a)[a] < hessian.row(b)[b];
+    });
+  } else if (order == ColumnOrder::kByOctets) {
+    std::vector<double> sums(columns.size() / 8);
+    for (std::size_t i = 0; i < 8 * sums.size(); ++i) sums[i / 8] += hessian.row(i)[i];
+    std::stable_sort(columns.begin(), columns.begin() + 8 * sums.size(),
+                     [&](std::int32_t a, std::int32_t b) { return sums[a / 8] < sums[b / 8]; });
+  }
+  return columns;
+}
+
 }  // namespace
 
 Result<HessianFactor> HessianFactor::create(const Matrix& hessian, double damping,
@@ -83,13 +100,7 @@ Result<HessianFactor> HessianFactor::create(const Matrix& hessian, double dampin
   const double mean = sum > 0 ? sum / static_cast<double>(n) : 1.0;
 
   HessianFactor factor;
-  factor.columns_.resize(n);
-  std::iota(factor.columns_.begin(), factor.columns_.end(), 0);
-  if (order == ColumnOrder::kByDiagonal) {
-    std::stable_sort(
-        factor.columns_.begin(), factor.columns_.end(),
-        [&](std::int32_t a, std::int32_t b) { return hessian.row(a)[a] < hessian.row(b)[b]; });
-  }
+  factor.columns_ = ordered_columns(hessian, order);
   factor.blocks_.resize((n + kBlock - 1) / kBlock);
   factor.diagonal_.resize(n);
   for (; damping <= kMostDamping; damping = std::max(2 * damping, 0.01)) {

@@ -24,6 +24,7 @@ namespace cria {
 enum class ColumnOrder : std::uint8_t {
   kNatural,     // the last column is rounded first
   kByDiagonal,  // the column of largest diagonal is rounded first ("act-order")
+  kByOctets,    // the same for whole octets of columns; what is left of the last one stays last
 };
 
 // Immutable; safe to read from any thread. Holds about half the bytes of the Hessian.

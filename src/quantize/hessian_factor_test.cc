@@ -28,7 +28,8 @@ float u_at(const HessianFactor& factor, std::int64_t p, std::int64_t q) {
 
 TEST(HessianFactor, TimesItselfIsTheDampedHessian) {
   for (const std::int64_t n : {1, 40, 128, 300}) {
-    for (const ColumnOrder order : {ColumnOrder::kNatural, ColumnOrder::kByDiagonal}) {
+    for (const ColumnOrder order :
+         {ColumnOrder::kNatural, ColumnOrder::kByDiagonal, ColumnOrder::kByOctets}) {
       const Matrix hessian = random_hessian(n, 2 * n, 3);
       const HessianFactor factor = factor_of(hessian, 0.01, order);
       EXPECT_EQ(factor.damping(), 0.01);
@@ -49,6 +50,29 @@ TEST(HessianFactor, TimesItselfIsTheDampedHessian) {
       }
     }
   }
+}
+
+TEST(HessianFactor, OrdersOctetsAsAWhole) {
+  const std::int64_t n = 150;  // 18 octets and six columns
+  const Matrix hessian = random_hessian(n, 300, 5);
+  const HessianFactor factor = factor_of(hessian, 0.01, ColumnOrder::kByOctets);
+  std::set<std::int64_t> octets;
+  double last = 0;
+  for (std::int64_t p = 0; p < n; p += 8) {
+    const std::int64_t first = factor.column_at(p);
+    EXPECT_EQ(first % 8, 0);
+    octets.insert(first);
+    double sum = 0;
+    for (std::int64_t i = 0; i < 8 && p + i < n; ++i) {
+      EXPECT_EQ(factor.column_at(p + i), first + i);
+      sum += hessian.row(first + i)[first + i];
+    }
+    if (p == 144) break;
+    EXPECT_GE(sum, last);
+    last = sum;
+  }
+  EXPECT_EQ(octets.size(), 19u);
+  EXPECT_EQ(factor.column_at(144), 144);
 }
 
 TEST(HessianFactor, OrdersByTheDiagonalAndLosesNoColumn) {

@@ -51,6 +51,16 @@ constexpr RecipeRow kRecipes[] = {
     {{"q2_k", "2 bits with a minimum, 16 in 256 (3.13); embedding and head q6_k"},
      Encoding::kQ2KMin,
      Encoding::kQ6K},
+    // Lattice codebooks: for rotated weights.
+    {{"e8p4", "E8P, 4 bits, a scale a row; embedding and head q6_k"},
+     Encoding::kE8P4,
+     Encoding::kQ6K},
+    {{"e8p3", "E8P, 3 bits, a scale a row; embedding and head q6_k"},
+     Encoding::kE8P3,
+     Encoding::kQ6K},
+    {{"e8p2", "E8P, 2 bits, a scale a row; embedding and head q6_k"},
+     Encoding::kE8P2,
+     Encoding::kQ6K},
 };
 
 struct MethodRow {
@@ -71,6 +81,11 @@ constexpr MethodRow kMethods[] = {
      [](Recipe& r) { r.transforms.fold_norms = true; }},
     {{"rotate", "random rotations spread outliers; some run online"},
      [](Recipe& r) { r.transforms.rotate = true; }},
+    {{"quip", "rotate, of every linear's input, and gptq: for e8p (needs --calibration)"},
+     [](Recipe& r) {
+       r.transforms.rotate = r.transforms.rotate_inputs = true;
+       r.linear.method = RoundingMethod::kGptq;
+     }},
 };
 
 template <std::size_t N, typename Row>
@@ -128,6 +143,12 @@ Status check_methods(const Recipe& recipe) {
     return invalid_argument(
         "recipe '{}': floats lose too little for methods that need statistics, expected an "
         "encoding in blocks",
+        recipe.name);
+  }
+  if (recipe.transforms.awq && recipe.transforms.rotate_inputs) {
+    return invalid_argument(
+        "recipe '{}': inputs that quip turns have no channels for awq to favour, expected one of "
+        "them",
         recipe.name);
   }
   return Status();

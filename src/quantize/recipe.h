@@ -35,6 +35,8 @@ struct ModelTransforms {
   bool fold_norms = false;  // the gains of norms go into the linears behind them
   bool rotate = false;      // residual stream, values and, with int8 activations, ffn_down's input
   bool awq = false;         // inputs scaled so that the channels that matter lose less
+  bool rotate_inputs = false;  // with rotate: the inputs of attn_output and ffn_down, too, whatever
+                               // the activations
   bool operator==(const ModelTransforms&) const = default;
 };
 

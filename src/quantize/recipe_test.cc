@@ -72,6 +72,14 @@ TEST(Recipe, AwqScalesAndClips) {
   EXPECT_EQ(Recipe::from_name("q4_0+clip")->linear, recipe->linear);
 }
 
+TEST(Recipe, QuipIsRotationsOfEveryInputAndFeedback) {
+  const Result<Recipe> recipe = Recipe::from_name("e8p2+quip");
+  ASSERT_TRUE(recipe.ok()) << recipe.status().message();
+  EXPECT_EQ(recipe->rounding_for("blk.0.attn_q.weight", Encoding::kF16),
+            (WeightRounding{Encoding::kE8P2, RoundingMethod::kGptq, false}));
+  EXPECT_EQ(recipe->transforms, (ModelTransforms{.rotate = true, .rotate_inputs = true}));
+}
+
 TEST(Recipe, SaysWhichStatisticsItNeeds) {
   struct Case {
     const char* name;
@@ -83,7 +91,9 @@ TEST(Recipe, SaysWhichStatisticsItNeeds) {
                         {"q4+awq", true, false},
                         {"q4+clip", true, false},
                         {"q4+awq+gptq", true, true},
-                        {"q4+gptq", true, true}}) {
+                        {"q4+gptq", true, true},
+                        {"e8p3", false, false},
+                        {"e8p3+quip", true, true}}) {
     const Result<Recipe> recipe = Recipe::from_name(c.name);
     ASSERT_TRUE(recipe.ok()) << recipe.status().message();
     EXPECT_EQ(recipe->uses_statistics(), c.statistics) << c.name;
@@ -111,6 +121,7 @@ TEST(Recipe, RefusesMethodsThatMakeNoSense) {
         {"q4+", "method '' does not exist"},
         {"q4+gptq+gptq", "'gptq' is given twice"},
         {"source+rotate", "source keeps every tensor as it is"},
+        {"e8p2+quip+awq", "expected one of them"},
         {"f16+gptq", "expected an encoding in blocks"},
         {"f32+awq", "expected an encoding in blocks"},
         {"q7+gptq", "recipe 'q7' does not exist"}}) {

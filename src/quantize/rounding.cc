@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "quantize/gptq.h"
+#include "quantize/ldlq.h"
 #include "quantize/output_error.h"
 
 namespace cria {
@@ -122,6 +123,11 @@ Result<RoundedMatrix> round_nearest(const Matrix& weights, const RoundingRequest
 
 }  // namespace
 
+ColumnOrder rounding_order(Encoding encoding) {
+  return encoding_spec(encoding).codebook == Codebook::kE8P ? ColumnOrder::kByOctets
+                                                            : ColumnOrder::kByDiagonal;
+}
+
 Result<RoundedMatrix> round_matrix(const Matrix& weights, const RoundingRequest& request,
                                    ThreadPool& pool) {
   CRIA_RETURN_IF_ERROR(check_sizes(weights, request));
@@ -133,11 +139,13 @@ Result<RoundedMatrix> round_matrix(const Matrix& weights, const RoundingRequest&
     if (importance.empty()) {
       CRIA_ASSIGN_OR_RETURN(importance, normalised(request.factor->diagonal()));
     }
-    return round_gptq(weights, request.encoding, importance, *request.factor, pool);
+    const bool octets = rounding_order(request.encoding) == ColumnOrder::kByOctets;
+    return (octets ? round_ldlq : round_gptq)(weights, request.encoding, importance,
+                                              *request.factor, pool);
   }
-  CRIA_ASSIGN_OR_RETURN(
-      const HessianFactor factor,
-      HessianFactor::create(*request.hessian, request.damping, ColumnOrder::kByDiagonal, pool));
+  CRIA_ASSIGN_OR_RETURN(const HessianFactor factor,
+                        HessianFactor::create(*request.hessian, request.damping,
+                                              rounding_order(request.encoding), pool));
   RoundingRequest with_factor = request;
   with_factor.factor = &factor;
   return round_matrix(weights, with_factor, pool);

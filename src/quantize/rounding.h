@@ -22,7 +22,8 @@ namespace cria {
 
 enum class RoundingMethod : std::uint8_t {
   kNearest,  // each weight by itself; scales by (importance-weighted) search
-  kGptq,     // column by column, the error of each pushed into those to come (needs a Hessian)
+  kGptq,     // column by column, the error of each pushed into those to come (needs a Hessian);
+             // E8P: eight columns at a time (LDLQ, quantize/ldlq.h)
 };
 
 struct RoundingRequest {
@@ -34,11 +35,13 @@ struct RoundingRequest {
   const Matrix* hessian = nullptr;  // [n_cols, n_cols]; kGptq needs it or its factor
   double damping = 0.01;            // kGptq: share of the mean diagonal that is added to it
   // Of the same Hessian, if there are several matrices with one input: HessianFactor::create() is
-  // most of the work for wide inputs. Instead of hessian and damping; kByDiagonal is best for
-  // kGptq.
+  // most of the work for wide inputs. Instead of hessian and damping; in rounding_order().
   const HessianFactor* factor = nullptr;
   const BlockMoments* clip = nullptr;  // kNearest: large weights are cut off where the output gains
 };
+
+// The order in which kGptq goes through columns, best for scalar codes, needed for E8P.
+ColumnOrder rounding_order(Encoding encoding);
 
 struct RoundedMatrix {
   std::vector<RowCodes> rows;  // [n_rows]

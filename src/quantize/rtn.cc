@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/cpu_features.h"
+#include "quantize/e8p_rounding.h"
 #include "quantize/rtn_lanes.h"
 #include "tensor/float16.h"
 
@@ -205,7 +206,11 @@ void QuantizeError::add(const QuantizeError& other) {
 
 bool can_quantize(Encoding encoding) {
   const EncodingSpec spec = encoding_spec(encoding);
-  return !spec.dense() && spec.code_columns() == 1;
+  return !spec.dense() && spec.codebook != Codebook::kPairs;
+}
+
+Status check_row(std::span<const float> row, Encoding encoding) {
+  return check_weights(row, encoding_spec(encoding));
 }
 
 Result<QuantizeError> quantize_row(std::span<const float> row, std::span<const float> importance,
@@ -214,6 +219,11 @@ Result<QuantizeError> quantize_row(std::span<const float> row, std::span<const f
   assert(can_quantize(out.encoding) && out.n_cols == static_cast<std::int64_t>(row.size()));
   assert(importance.empty() || importance.size() == row.size());
   CRIA_RETURN_IF_ERROR(check_weights(row, spec));
+  if (spec.codebook == Codebook::kE8P) {
+    out.codes.assign(out.codes.size(), 0);
+    out.scales_f16.assign(out.scales_f16.size(), 0);
+    return quantize_e8p_row(row, importance, out);
+  }
   if (spec.scale == ScaleKind::kSuper) return quantize_two_levels(row, importance, out);
   if (spec.has_min && spec.codebook == Codebook::kSigned) {
     return quantize_centered(row, importance, out);

@@ -31,8 +31,8 @@ struct QuantizeError {
   double relative_mse() const { return weight_sum > 0 ? error_sum / weight_sum : 0; }
 };
 
-// Encodings that rows of floats can be rounded to, block by block: all that are not dense and have
-// a code for each column.
+// Encodings that rows of floats can be rounded to, block by block: all that are not dense, but for
+// pairs, which hold only rows that have the zeros (tensor/pairs.h). E8P: quantize/e8p_rounding.h.
 bool can_quantize(Encoding encoding);
 
 // Quantizes one row. `out` was sized for (encoding, row.size()); a last block of fewer columns is
@@ -47,6 +47,9 @@ Result<QuantizeError> quantize_row(std::span<const float> row, std::span<const f
 inline Result<QuantizeError> quantize_row(std::span<const float> row, RowCodes& out) {
   return quantize_row(row, {}, out);
 }
+
+// What quantize_row() would say about the weights.
+Status check_row(std::span<const float> row, Encoding encoding);
 
 // The error of any codes against the floats they stand for. REQUIRES: equal sizes.
 QuantizeError measure_error(std::span<const float> weights, std::span<const float> decoded);

@@ -78,17 +78,25 @@ class Recipes(unittest.TestCase):
              "-o", statistics, cache=self.root / "cache")
         plain, _ = self.compile("f32")
         kl = {}
-        for recipe in ["q3", "q3+awq", "q3+gptq", "q3+rotate", "q3+rotate+gptq"]:
-            calibration = ["--calibration", statistics] if "gptq" in recipe or "awq" in recipe else []
+        for recipe in ["q3", "q3+awq", "q3+gptq", "q3+rotate", "q3+rotate+gptq", "e8p2+rotate", "e8p2+quip"]:
+            feedback = "gptq" in recipe or "quip" in recipe
+            calibration = ["--calibration", statistics] if feedback or "awq" in recipe else []
             pte, report = self.compile(recipe, *calibration)
             kl[recipe] = self.divergence(pte, plain)
-            self.assertEqual("gptq" in {t["method"] for t in report["tensors"]}, "gptq" in recipe)
+            self.assertEqual("gptq" in {t["method"] for t in report["tensors"]}, feedback)
             again, _ = self.compile(recipe, *calibration, "-t", 1, name="again")
             self.assertEqual(pte.read_bytes(), again.read_bytes(), recipe)
         # On the whole held-out text GPTQ more than halves it (docs/quality.md); four windows are noisier.
         self.assertLess(kl["q3+gptq"], kl["q3"])
         self.assertLess(kl["q3+awq"], kl["q3"])
         self.assertLess(kl["q3+rotate+gptq"], kl["q3+rotate"])
+        self.assertLess(kl["e8p2+quip"], kl["e8p2+rotate"])
+
+    def test_two_bits_come_with_a_warning(self):
+        for recipe, n_matrices in [("e8p2", 28), ("q2_k", 28), ("e8p3", 0)]:
+            done = cria("compile", TINY, "-o", self.root / "two_bits.pte", "--quant", recipe)
+            self.assertEqual(f"warning: {n_matrices} matrices have 2 bits".encode() in done.stderr, n_matrices > 0, recipe)
+            self.assertEqual(b"warning" in done.stderr, n_matrices > 0, recipe)
 
     def test_statistics_of_another_model_are_refused(self):
         statistics = self.root / "draft_stats"
@@ -113,7 +121,7 @@ class Recipes(unittest.TestCase):
         plain, _ = self.compile("q4_0", name="plain")
         self.assertEqual(pte.read_bytes(), plain.read_bytes())
         # People see it, too, and the error of each layer.
-        done = cria("compile", TINY, "-o", self.root / "x.pte", "--quant", "q4_0", *gate)
+        done = cria("compile", TINY, "-o", self.root / "measured.pte", "--quant", "q4_0", *gate)
         self.assertIn(f"{quality['kl_mean']:.6f}".encode(), done.stdout)
         for layer in range(4):
             self.assertIn(f"layer {layer} ".encode(), done.stderr)

@@ -170,6 +170,7 @@ Status compile_and_print(CompileArguments& arguments) {
     report = std::move(gated->compile);
     quality = gated->quality;
   }
+  warn_of_two_bits(report);
   if (arguments.json) return write_stdout(report_json(arguments, report, quality).dump(2) + "\n");
   print_summary(arguments, report);
   return quality ? write_stdout(evaluation_text(*quality)) : Status();

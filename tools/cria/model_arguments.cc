@@ -90,6 +90,19 @@ void add_device(CLI::App& command, ModelArguments& arguments) {
                      ".pte for another device is refused");
 }
 
+void warn_of_two_bits(const CompileReport& report) {
+  const auto n =
+      std::count_if(report.tensors.begin(), report.tensors.end(), [](const CompiledTensor& tensor) {
+        return tensor.method != "carried" &&
+               (tensor.encoding.starts_with("q2") || tensor.encoding.starts_with("e8p2"));
+      });
+  if (n == 0) return;
+  fmt::print(stderr,
+             "cria: warning: {} matrices have 2 bits a weight, which costs small models much of "
+             "what they can do; cria eval says how much\n",
+             n);
+}
+
 Result<Engine> open_engine(const ModelArguments& arguments) {
   ProgressBar bar;
   CompileOptions compile;
@@ -103,6 +116,7 @@ Result<Engine> open_engine(const ModelArguments& arguments) {
   compile.progress = bar.callback();
   Result<PreparedModel> prepared = prepare_model(compile, arguments.cache_dir);
   if (!prepared.ok()) return prepared.status();
+  if (prepared->compiled_now) warn_of_two_bits(prepared->report);
   if (prepared->compiled_now && (arguments.verbose || stderr_is_terminal())) {
     const CompileReport& report = prepared->report;
     fmt::print(stderr, "compiled {}: {}, {:.2f} bits a weight, {} in {}\n",

@@ -36,6 +36,9 @@ void add_device(CLI::App& command, ModelArguments& arguments);
 // done when `verbose`.
 Result<Engine> open_engine(const ModelArguments& arguments);
 
+// Says on stderr how many matrices were rounded to 2 bits, if there are any.
+void warn_of_two_bits(const CompileReport& report);
+
 // `-t`, checked: 0 stays "all cores"; more than the machine's cores is allowed (and slow), absurd
 // counts are not.
 CLI::Option* add_threads(CLI::App& command, int& n_threads);
