@@ -22,7 +22,7 @@ namespace {
 using namespace avx512;
 
 // Fewer are faster without tiles (measured).
-constexpr std::int64_t kLeastTokens = 24;
+constexpr std::int64_t kLeastTokens = 25;
 constexpr int kRows = kAmxRows;  // tokens of a tile
 constexpr int kPassTokens = 4 * kA8TileTokens;
 constexpr int kPassTiles = kPassTokens / kRows;
