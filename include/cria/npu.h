@@ -19,7 +19,8 @@ struct NpuModelOptions {
   std::string model;
   std::string device = "sim:hexagon-v79";  // "sim:" and the name or path of a profile
   // Of checkpoints a recipe ("source": as stored, "q4"), of shapes an encoding for all matrices
-  // ("q4c": 4 bits, one scale a row; the default of shapes).
+  // ("q4c": 4 bits, one scale a row; the default of shapes), which others may follow for those
+  // whose name contains a text: "q4c,token_embd=q8c".
   std::string quant;
   std::int64_t n_context = 512;  // tokens in the cache when a token is decoded
   std::int64_t n_prompt = 512;   // tokens of the prompt
@@ -32,6 +33,10 @@ struct NpuModelOptions {
   // Weights are not loaded ahead of the op that needs them: how a runtime works that calls one
   // kernel after the other.
   bool one_op_at_a_time = false;
+  // How a runtime hands its work over: ops a submission, and submissions in flight (1: each is
+  // waited for). 0: what the profile says.
+  std::int64_t ops_per_submission = 0;
+  std::int64_t queue_depth = 0;
   // Ops that must run on a device, by kind or name: {"attention", "npu"}.
   std::vector<std::pair<std::string, std::string>> pins;
 };

@@ -34,6 +34,44 @@ Result<ModelPlans> plans_of(const LlamaConfig& config,
   return plans;
 }
 
+// "q4c,token_embd=q8c": of the entries whose text a name contains, the last one's encoding.
+struct ShapeEncoding {
+  std::string part;  // empty: of all
+  Encoding encoding = Encoding::kF32;
+};
+
+Result<std::vector<ShapeEncoding>> shape_encodings(const std::string& text) {
+  std::vector<ShapeEncoding> list;
+  for (std::string_view rest = text;;) {
+    const std::size_t comma = rest.find(',');
+    std::string_view entry = rest.substr(0, comma);
+    ShapeEncoding made;
+    if (const std::size_t equals = entry.find('='); equals != std::string_view::npos) {
+      made.part = entry.substr(0, equals);
+      entry.remove_prefix(equals + 1);
+    }
+    const std::optional<Encoding> encoding = encoding_from_name(entry);
+    if (!encoding || made.part.empty() != list.empty()) {
+      return invalid_argument(
+          "--quant {} of a shape: expected an encoding, as q4c, q4, q8, then NAME=ENCODING for "
+          "weights whose name contains NAME",
+          quote(text));
+    }
+    made.encoding = *encoding;
+    list.push_back(std::move(made));
+    if (comma == std::string_view::npos) return list;
+    rest.remove_prefix(comma + 1);
+  }
+}
+
+Encoding encoding_for(const std::vector<ShapeEncoding>& list, const std::string& name) {
+  Encoding encoding = list.front().encoding;
+  for (const ShapeEncoding& entry : list) {
+    if (name.find(entry.part) != std::string::npos) encoding = entry.encoding;
+  }
+  return encoding;
+}
+
 Result<Plan> plan_of_method(const Program& program, const char* method) {
   CRIA_ASSIGN_OR_RETURN(const pte::ExecutionPlan* plan, program.plan(method));
   if (plan->delegates.size() != 1)
@@ -75,13 +113,16 @@ Result<ModelPlans> plans_of_checkpoint(const std::string& path, const std::strin
 
 }  // namespace
 
-Result<ModelPlans> plans_of_shape(const LlamaConfig& config, Encoding encoding,
+Result<ModelPlans> plans_of_shape(const LlamaConfig& config,
+                                  const std::function<Encoding(const std::string&)>& encoding_of,
                                   std::int64_t prefill_chunk) {
   LlamaConfig whole = config;
   whole.rope_inverse_frequencies = rope_inverse_frequencies(config.head_dim, RopeScaling());
   return plans_of(
       whole,
-      [&](const ir::Weight& weight) { return weight.n_rows == 1 ? Encoding::kF32 : encoding; },
+      [&](const ir::Weight& weight) {
+        return weight.n_rows == 1 ? Encoding::kF32 : encoding_of(weight.name);
+      },
       prefill_chunk);
 }
 
@@ -90,11 +131,12 @@ Result<ModelPlans> open_model_plans(const std::string& model, const std::string&
   for (const NamedShape& shape : named_shapes()) {
     if (model != shape.name) continue;
     const std::string name = quant.empty() ? "q4c" : quant;
-    const std::optional<Encoding> encoding = encoding_from_name(name);
-    if (!encoding)
-      return invalid_argument("--quant {} of a shape: expected an encoding, as q4c, q4, q8",
-                              quote(name));
-    CRIA_ASSIGN_OR_RETURN(ModelPlans plans, plans_of_shape(shape.sizes, *encoding, prefill_chunk));
+    CRIA_ASSIGN_OR_RETURN(const std::vector<ShapeEncoding> list, shape_encodings(name));
+    CRIA_ASSIGN_OR_RETURN(
+        ModelPlans plans,
+        plans_of_shape(
+            shape.sizes, [&](const std::string& name) { return encoding_for(list, name); },
+            prefill_chunk));
     plans.description = model + " " + name;
     return plans;
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "base/result.h"
@@ -21,8 +22,9 @@ struct ModelPlans {
 Result<ModelPlans> open_model_plans(const std::string& model, const std::string& quant,
                                     std::int64_t prefill_chunk);
 
-// Of a shape whose matrices are all in one encoding.
-Result<ModelPlans> plans_of_shape(const LlamaConfig& config, Encoding encoding,
+// Of a shape; the encoding of each matrix, by its name.
+Result<ModelPlans> plans_of_shape(const LlamaConfig& config,
+                                  const std::function<Encoding(const std::string&)>& encoding_of,
                                   std::int64_t prefill_chunk);
 
 }  // namespace cria

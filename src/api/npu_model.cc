@@ -28,6 +28,10 @@ Status check_options(const NpuModelOptions& options) {
   if (options.prefill_chunk < 0 || options.prefill_chunk > 4096)
     return invalid_argument("a prefill chunk of {} tokens, expected 1 to 4096",
                             options.prefill_chunk);
+  for (const auto& [what, n] : {std::pair{"ops a submission", options.ops_per_submission},
+                                {"submissions in flight", options.queue_depth}}) {
+    if (n < 0 || n > 65536) return invalid_argument("{} {}, expected 1 to 65536", n, what);
+  }
   if (options.activations != "a8" && options.activations != "a16")
     return invalid_argument("activations {}, expected a8 or a16", quote(options.activations));
   return {};
@@ -43,7 +47,10 @@ Result<NpuModel> open_npu_model(const NpuModelOptions& options) {
   CRIA_ASSIGN_OR_RETURN(const NpuPowerProfile power,
                         power_profile_of(model.profile, options.power_profile));
   model.sim.clock_state = power.clock_state;
-  model.sim.batch = power.batch;
+  model.sim.batch = options.ops_per_submission > 0
+                        ? static_cast<std::uint32_t>(options.ops_per_submission)
+                        : power.batch;
+  model.sim.queue_depth = static_cast<std::uint32_t>(options.queue_depth);
   model.sim.one_op_at_a_time = options.one_op_at_a_time;
   const std::int64_t chunk = options.prefill_chunk > 0 ? options.prefill_chunk : kPrefillChunk;
   CRIA_ASSIGN_OR_RETURN(model.plans, open_model_plans(options.model, options.quant,

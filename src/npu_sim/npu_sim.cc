@@ -4,7 +4,6 @@
 #include <cmath>
 #include <deque>
 #include <limits>
-#include <map>
 
 #include "npu_sim/npu_cost.h"
 
@@ -46,7 +45,12 @@ class Simulation {
     open_next_op();
     while (n_done_ < schedule_.runs.size()) {
       start_what_can();
-      advance(next_event());
+      const Picoseconds next = next_event();
+      if (next == kNever) {
+        return invalid_argument(
+            "op {} is never submitted: commands of later ops stand before its own", open_op_);
+      }
+      advance(next);
     }
     finish();
     return std::move(timing_);
@@ -71,33 +75,56 @@ class Simulation {
     return {};
   }
 
-  // When the device knows of each op: submissions follow each other on the host, decoding on the
-  // device.
   void plan_submissions() {
-    const std::size_t batch =
-        options_.batch != 0 ? options_.batch : std::max(1u, profile_.host.batch_max);
-    const auto submit = static_cast<Picoseconds>(std::llround(profile_.host.submit_us * 1e6));
-    const auto decode = static_cast<Picoseconds>(std::llround(profile_.host.per_op_ns * 1e3));
-    timing_.submit_ps = submit;
-    timing_.complete_ps = static_cast<Picoseconds>(std::llround(profile_.host.complete_us * 1e6));
+    batch_ = options_.batch != 0 ? options_.batch : std::max(1u, profile_.host.batch_max);
+    timing_.submit_ps = from_us(profile_.host.submit_us);
+    timing_.complete_ps = from_us(profile_.host.complete_us);
     if (all_.gives_result) {
       const std::int64_t n_rows = all_.single_row_result ? 1 : call_.n_tokens;
-      timing_.choose_ps = static_cast<Picoseconds>(
-          std::llround(profile_.host.ns_per_logit * 1e3 * double(all_.n_vocab * n_rows)));
+      timing_.choose_ps =
+          from_us(profile_.host.ns_per_logit * 1e-3 * static_cast<double>(all_.n_vocab * n_rows));
     }
-    Picoseconds at = 0;
-    for (std::size_t i = 0; i < all_.ops.size(); ++i) {
-      at = std::max(at, static_cast<Picoseconds>(i / batch + 1) * submit) + decode;
-      known_.push_back(at);
+    timing_.n_submissions = (all_.ops.size() + batch_ - 1) / batch_;
+    known_.assign(all_.ops.size(), kNever);
+    submitted_.assign(timing_.n_submissions, 0);
+    for (std::uint32_t i = 0; i < schedule_.runs.size(); ++i)
+      ++submitted_[command_of(i).op / batch_];
+    submit_what_can();
+  }
+
+  static Picoseconds from_us(double us) { return static_cast<Picoseconds>(std::llround(us * 1e6)); }
+
+  // Submissions follow each other on the host, decoding of ops on the device. One that would be
+  // more than `queue_depth` in flight waits until the host has heard of the end of an earlier one.
+  void submit_what_can() {
+    const std::size_t depth =
+        options_.queue_depth != 0 ? options_.queue_depth : std::max(1u, profile_.host.queue_depth);
+    const Picoseconds decode = from_us(profile_.host.per_op_ns * 1e-3);
+    for (; n_submitted_ < timing_.n_submissions && n_submitted_ < n_ended_ + depth;
+         ++n_submitted_) {
+      if (n_submitted_ >= depth) host_free_ = std::max(host_free_, now_ + timing_.complete_ps);
+      host_free_ += timing_.submit_ps;
+      const std::size_t end = std::min(all_.ops.size(), (n_submitted_ + 1) * batch_);
+      for (std::size_t op = n_submitted_ * batch_; op < end; ++op) {
+        decoded_ = std::max(decoded_, host_free_) + decode;
+        known_[op] = decoded_;
+      }
     }
-    timing_.n_submissions = (all_.ops.size() + batch - 1) / std::max<std::size_t>(1, batch);
+  }
+
+  // Submissions end in their order: engines work in the order of the list.
+  void end_submissions() {
+    while (n_ended_ < n_submitted_ && submitted_[n_ended_] == 0) {
+      ++n_ended_;
+      submit_what_can();
+    }
   }
 
   const NpuCommand& command_of(std::uint32_t run) const {
     return all_.commands[schedule_.runs[run].command];
   }
 
-  // With one op at a time: the first that is not done.
+  // The first op that is not done.
   void open_next_op() {
     while (open_op_ < left_of_op_.size() && left_of_op_[open_op_] == 0) ++open_op_;
   }
@@ -106,6 +133,7 @@ class Simulation {
   Picoseconds can_start(std::uint32_t run) const {
     if (options_.one_op_at_a_time && command_of(run).op > open_op_) return kNever;
     Picoseconds at = known_[command_of(run).op];
+    if (at == kNever) return kNever;
     for (const std::uint32_t before : schedule_.after_of(schedule_.runs[run])) {
       if (done_[before] == kNever) return kNever;
       at = std::max(at, done_[before]);
@@ -172,6 +200,10 @@ class Simulation {
 
   void advance(Picoseconds to) {
     const Picoseconds dt = to - now_;
+    // The first submission is no op's.
+    const Picoseconds idle = to - std::max(now_, timing_.submit_ps);
+    if (idle > 0 && std::ranges::all_of(active_, [](const auto& runs) { return runs.empty(); }))
+      timing_.ops[open_op_].idle_ps += idle;
     std::array<std::int64_t, kNpuEngines> speeds{};
     for (std::size_t e = 0; e < queue_.size(); ++e) speeds[e] = moves(e) ? speed(e) : 0;
     now_ = to;
@@ -190,6 +222,8 @@ class Simulation {
     ++n_done_;
     --left_of_op_[command_of(run).op];
     open_next_op();
+    --submitted_[command_of(run).op / batch_];
+    end_submissions();
     // Only the first of the transfers in flight moves: it is busy from the end of the one before it
     // on.
     const Picoseconds since = std::max(start_[run], last_done_[engine]);
@@ -238,27 +272,33 @@ class Simulation {
     return most == matrix ? NpuBound::kMatrix : NpuBound::kVector;
   }
 
+  double fixed_joules(Picoseconds elapsed, Picoseconds idle) const {
+    const double static_watts =
+        profile_.energy.static_mw * 1e-3 * profile_.state(options_.clock_state).energy_scale;
+    return (static_watts * static_cast<double>(elapsed - idle) +
+            profile_.energy.idle_mw * 1e-3 * static_cast<double>(idle)) *
+           1e-12;
+  }
+
   void finish() {
     Picoseconds frontier = timing_.submit_ps;
     for (NpuOpTime& op : timing_.ops) {
       op.elapsed_ps = std::max<Picoseconds>(0, op.end_ps - frontier);
       frontier = std::max(frontier, op.end_ps);
-      op.bound = bound_of(op.work, op.elapsed_ps);
+      op.bound =
+          2 * op.idle_ps > op.elapsed_ps ? NpuBound::kHost : bound_of(op.work, op.elapsed_ps);
     }
     timing_.elapsed_ps = frontier + timing_.complete_ps + timing_.choose_ps;
-    const double scale = profile_.state(options_.clock_state).energy_scale;
     for (NpuOpTime& op : timing_.ops) {
-      op.work.joules.fixed =
-          profile_.energy.static_mw * 1e-3 * scale * static_cast<double>(op.elapsed_ps) * 1e-12;
+      op.work.joules.fixed = fixed_joules(op.elapsed_ps, op.idle_ps);
       timing_.work.add(op.work);
     }
-    const auto host_ps =
-        static_cast<double>(static_cast<Picoseconds>(timing_.n_submissions) * timing_.submit_ps +
-                            timing_.complete_ps + timing_.choose_ps);
-    timing_.work.joules.host = profile_.host.active_mw * 1e-3 * host_ps * 1e-12;
     const Picoseconds on_host = timing_.submit_ps + timing_.complete_ps + timing_.choose_ps;
-    timing_.work.joules.fixed +=
-        profile_.energy.static_mw * 1e-3 * scale * static_cast<double>(on_host) * 1e-12;
+    const auto calls_ps = static_cast<double>(static_cast<Picoseconds>(timing_.n_submissions) *
+                                                  (timing_.submit_ps + timing_.complete_ps) +
+                                              timing_.choose_ps);
+    timing_.work.joules.host = profile_.host.active_mw * 1e-3 * calls_ps * 1e-12;
+    timing_.work.joules.fixed += fixed_joules(on_host, on_host);
     timing_.bound = bound_of(timing_.work, timing_.elapsed_ps);
     if (2 * on_host > timing_.elapsed_ps) timing_.bound = NpuBound::kHost;
   }
@@ -279,6 +319,10 @@ class Simulation {
   std::size_t n_done_ = 0;
   std::vector<std::uint32_t> left_of_op_;  // runs
   std::size_t open_op_ = 0;
+  std::size_t batch_ = 1;                 // ops a submission
+  std::vector<std::uint32_t> submitted_;  // by submission: runs that are not done
+  std::size_t n_submitted_ = 0, n_ended_ = 0;
+  Picoseconds host_free_ = 0, decoded_ = 0;
   NpuTiming timing_;
 };
 

@@ -15,8 +15,11 @@
 //              read its weights and activations from SRAM, whichever is longer
 //   vector     passes * start + heads that it sets up + vectors * cycles of the op's class /
 //              contexts; slower while the matrix engine runs
-//   host       submission before the first command, one decoding an op, completion after the last,
-//              then the choice of a token from the logits
+//   host       submissions, each waiting for the end of the one `queue_depth` before it; one
+//   decoding
+//              an op; completion after the last, then the choice of a token from the logits
+//
+// While no engine works the device draws its idle power, else its static power.
 #pragma once
 
 #include <array>
@@ -40,6 +43,7 @@ struct NpuCall {
 struct NpuSimOptions {
   std::uint32_t clock_state = 0;  // index into the profile's states
   std::uint32_t batch = 0;        // ops a submission; 0: the profile's batch_max
+  std::uint32_t queue_depth = 0;  // submissions in flight; 0: the profile's
   bool timeline = false;          // keep every command's times
   // Ops follow each other: no weight is loaded before the op before is done. Not what the commands
   // allow; it is how runtimes work that call one kernel after the other, and whose modules' times
@@ -86,6 +90,7 @@ struct NpuOpTime {
   Picoseconds start_ps = 0, end_ps = 0;  // of its first and last command
   Picoseconds elapsed_ps = 0;  // by which it put off the end of the call: adds up, over the ops and
                                // the host's three, to the total
+  Picoseconds idle_ps = 0;     // of it, no engine worked: the host had not submitted the op yet
   NpuBound bound = NpuBound::kLatency;
   NpuWork work;
 };
@@ -109,7 +114,8 @@ struct NpuTiming {
 };
 
 // REQUIRES: verified commands (decode_npu_commands), a call within their max_tokens.
-// kInvalidArgument: a clock state that the profile lacks. kUnsupported: products in a mode that the
+// kInvalidArgument: a clock state that the profile lacks; ops out of their order where not all are
+// submitted at once. kUnsupported: products in a mode that the
 // profile lacks.
 Result<NpuTiming> simulate_npu(const NpuCommands& commands, const NpuProfile& profile,
                                const NpuCall& call, const NpuSimOptions& options = {});

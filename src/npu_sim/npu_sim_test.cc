@@ -155,7 +155,45 @@ TEST(NpuSimTest, BytesAndTimeAreConserved) {
   }
   EXPECT_NEAR(timing.work.joules.dram, static_cast<double>(timing.work.bytes.dram()) * 10e-12,
               1e-15);
-  EXPECT_NEAR(timing.work.joules.fixed, 1.0 * timing.seconds(), 1e-12);
+  // 1 W while an engine works, idle power (none here) while the host does or an op is decoded.
+  Picoseconds idle = timing.submit_ps + timing.complete_ps;
+  for (const NpuOpTime& op : timing.ops) idle += op.idle_ps;
+  EXPECT_GE(idle, 150'000'000 + 10'000);
+  EXPECT_NEAR(timing.work.joules.fixed, static_cast<double>(timing.elapsed_ps - idle) * 1e-12,
+              1e-15);
+}
+
+// Two ops, each in a submission of its own.
+TEST(NpuSimTest, SubmissionsWaitWhereTheQueueIsFull) {
+  NpuProfile profile = plain_profile();
+  profile.energy.idle_mw = 100;
+  const NpuCommands example = example_npu_commands();
+  const NpuTiming together = simulate(example, profile);
+  profile.host.submit_us = 100;
+  profile.host.complete_us = 50;
+  NpuSimOptions options;
+  options.batch = 1;
+  options.queue_depth = 2;
+  const NpuTiming queued = simulate(example, profile, options);
+  EXPECT_EQ(queued.n_submissions, 2u);
+  // The second is on its way while the first one runs: it arrives 100 us after it, and takes the
+  // rest.
+  EXPECT_GE(queued.elapsed_ps, 250'000'000);
+  EXPECT_LE(queued.elapsed_ps, 250'000'000 + together.elapsed_ps);
+  options.queue_depth = 1;
+  const NpuTiming waited = simulate(example, profile, options);
+  EXPECT_EQ(waited.elapsed_ps, together.elapsed_ps + 2 * 150'000'000);
+  EXPECT_EQ(waited.ops[1].idle_ps, 150'000'000) << "the end of the first, then its own submission";
+  EXPECT_EQ(waited.ops[1].bound, NpuBound::kHost);
+  EXPECT_NEAR(waited.work.joules.fixed, 1.0 * together.seconds() + 0.1 * 2 * 150e-6, 1e-12);
+}
+
+TEST(NpuSimTest, OpsThatAreNeverSubmittedAreRefused) {
+  NpuCommands example = example_npu_commands();
+  for (NpuCommand& command : example.commands) command.op = 1 - command.op;
+  const Result<NpuTiming> timing =
+      simulate_npu(example, plain_profile(), {4, 0}, {.batch = 1, .queue_depth = 1});
+  EXPECT_EQ(timing.status().code(), ErrorCode::kInvalidArgument);
 }
 
 // Without it the second op's weights arrive while the first one computes.

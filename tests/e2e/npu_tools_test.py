@@ -7,6 +7,8 @@ import unittest
 
 from support import REPOSITORY, TINY, cria
 
+KINDS = ("embed", "rms_norm", "linear", "rope", "kv_append", "attention", "swiglu", "last_row", "output")
+NPU = ",".join(kind + "=npu" for kind in KINDS)
 PROFILES = {path.stem for path in (REPOSITORY / "profiles/npu").glob("*.toml")}
 
 
@@ -44,11 +46,10 @@ class Plan(unittest.TestCase):
         self.assertAlmostEqual(plan["dram_bytes_per_token"] / 1e6, 622, delta=20)
 
     def test_plan_and_simulation_agree(self):
-        kinds = ("embed", "rms_norm", "linear", "rope", "kv_append", "attention", "swiglu", "last_row", "output")
         for device, quant in (("hexagon-v79", "q4c"), ("xdna2", "q4"), ("ane-m4", "q4")):
             options = ("small", "--device", "sim:" + device, "--quant", quant, "--json")
             run = json.loads(cria("simulate", *options, "--minutes", 0.02).stdout)
-            plan = json.loads(cria("plan", *options, "--place", ",".join(kind + "=npu" for kind in kinds)).stdout)
+            plan = json.loads(cria("plan", *options, "--place", NPU).stdout)
             self.assertAlmostEqual(plan["decode_tokens_per_second"], run["first_tokens_per_second"], places=6)
             self.assertAlmostEqual(plan["first_token_ms"], run["first_token_ms"], places=6)
             # What ops cost one by one, and what the host does, is the whole.
@@ -63,6 +64,24 @@ class Plan(unittest.TestCase):
         fast, slow = (json.loads(cria("simulate", "small", "--minutes", 0.02, "--json", *flags).stdout)
                       for flags in ((), ("--one-op-at-a-time",)))
         self.assertGreater(fast["first_tokens_per_second"], slow["first_tokens_per_second"])
+
+    def test_submissions_that_are_waited_for_cost_time(self):
+        at_once, waited = (json.loads(cria("plan", "small", "--device", "sim:xdna2", "--quant", "q4", "--place", NPU, "--json", *flags).stdout)["decode"]
+                           for flags in ((), ("--ops-per-submission", 10, "--queue-depth", 1)))
+        self.assertEqual(at_once["n_submissions"], 1)
+        self.assertGreater(waited["n_submissions"], 1)
+        # Each further one is sent, and waited for.
+        trips = (waited["n_submissions"] - 1) * (waited["submit_ms"] + waited["complete_ms"])
+        self.assertGreater(waited["ms"], at_once["ms"] + 0.99 * trips)
+
+    def test_weights_of_a_shape_may_differ(self):
+        same, mixed = (json.loads(cria("plan", "small", "--quant", quant, "--json").stdout)["dram_bytes_per_token"]
+                       for quant in ("q4c", "q4c,ffn=q8c"))
+        self.assertGreater(mixed, 1.2 * same)
+        for wrong in ("q4c,", "ffn=q8c", "q4c,q8c", "q4c,ffn=q99"):
+            done = cria("plan", "small", "--quant", wrong, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("expected an encoding", done.stderr.decode())
 
     def test_what_cannot_be_placed_is_named(self):
         done = cria("plan", "1b", "--device", "sim:rk3588", "--quant", "q4", "--place", "linear=npu", check=False)

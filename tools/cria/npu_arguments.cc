@@ -12,8 +12,9 @@ void add_npu_arguments(CLI::App& command, NpuModelOptions& options) {
       ->required();
   command.add_option("--device", options.device,
                      "sim:NAME or sim:PATH of a profile (cria devices)");
-  command.add_option("--quant", options.quant,
-                     "recipe of a checkpoint; encoding of a shape (default q4c)");
+  command.add_option(
+      "--quant", options.quant,
+      "recipe of a checkpoint; encoding of a shape (default q4c), as q4c,token_embd=q8c");
   command.add_option("-c,--ctx", options.n_context, "tokens before one that is decoded")
       ->check(sizes);
   command.add_option("--act", options.activations, "activations: a8 (int8 blocks) or a16 (float)")
@@ -24,6 +25,15 @@ void add_npu_arguments(CLI::App& command, NpuModelOptions& options) {
       ->check(CLI::Range(1, 4096));
   command.add_flag("--one-op-at-a-time", options.one_op_at_a_time,
                    "no weight is loaded ahead of the op that needs it");
+  const auto counts = CLI::Range(1, 65536);
+  command
+      .add_option("--ops-per-submission", options.ops_per_submission,
+                  "ops that the host hands over at a time (default: the profile's)")
+      ->check(counts);
+  command
+      .add_option("--queue-depth", options.queue_depth,
+                  "submissions in flight, 1: each is waited for (default: the profile's)")
+      ->check(counts);
   command.add_option("-p,--n-prompt", options.n_prompt, "tokens of the prompt")->check(sizes);
   command.add_option("-n,--n-gen", options.n_generate, "tokens generated after it")->check(sizes);
   command.add_option("--power-profile", options.power_profile, "clock states of the device")
