@@ -248,6 +248,7 @@ class Compilation {
     if (!size_bytes) return bad_input("{}: too large", weight.stored->file_name);
     weight.size_bytes = *size_bytes;
     if (weight.converter) drop_zeros(weight);
+    checkpoint_.forget(*weight.stored);
     return weight;
   }
 
@@ -338,6 +339,7 @@ class Compilation {
       CRIA_ASSIGN_OR_RETURN(weight.loss,
                             round_weight(model_, *weight.stored, weight.rounding, write_panels));
     }
+    checkpoint_.forget(*weight.stored);
     return strips.finish();
   }
 

@@ -64,6 +64,9 @@ class Checkpoint {
   const std::vector<StoredWeight>& weights() const { return weights_; }
   // kNotFound names the weight.
   Result<const StoredWeight*> weight(std::string_view canonical_name) const;
+  // Tells the kernel that the bytes of a weight will not be needed soon, so that reading a large
+  // checkpoint does not keep all of it resident. Advice only: it may be read again.
+  virtual void forget(const StoredWeight&) const {}
 
  protected:
   LlamaConfig config_;

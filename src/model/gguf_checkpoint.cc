@@ -6,6 +6,7 @@
 #include "base/quote.h"
 #include "format/gguf/gguf_parts.h"
 #include "model/expected_weights.h"
+#include "model/forget_part.h"
 #include "model/gguf_config.h"
 #include "model/resolve.h"
 #include "model/vocabulary_files.h"
@@ -28,6 +29,10 @@ class GgufCheckpoint : public Checkpoint {
     description_ = fmt::format("GGUF v{}, {} layers, {}", head().version(), config_.n_layers,
                                main_storage_type(weights_));
     return {};
+  }
+
+  void forget(const StoredWeight& weight) const override {
+    for (const GgufPart& part : parts_) forget_part(part.file, weight.bytes);
   }
 
  private:

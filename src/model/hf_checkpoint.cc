@@ -6,6 +6,7 @@
 #include "base/quote.h"
 #include "format/safetensors/safetensors.h"
 #include "model/expected_weights.h"
+#include "model/forget_part.h"
 #include "model/hf_config.h"
 #include "model/hf_packed_weight.h"
 #include "model/resolve.h"
@@ -38,6 +39,10 @@ class HfCheckpoint : public Checkpoint {
         fmt::format("Hugging Face folder, {} layers, {}", config_.n_layers,
                     quantization_ ? quantization_->description() : main_storage_type(weights_));
     return {};
+  }
+
+  void forget(const StoredWeight& weight) const override {
+    for (const SafetensorsShard& part : shards_) forget_part(part.file, weight.bytes);
   }
 
  private:

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -35,6 +36,34 @@ class HfCheckpointTest : public ::testing::Test {
   }
   void write_weights(const SafetensorsBuilder& builder) {
     folder_.write("model.safetensors", builder.build());
+  }
+
+  // The shape of the 3B model in bfloat16: 6.4 GB, which are holes in the file. False: not
+  // possible.
+  bool write_3b_of_holes() {
+    change_config(R"({"hidden_size": 3072, "num_hidden_layers": 28, "intermediate_size": 8192,
+        "num_attention_heads": 24, "num_key_value_heads": 8, "vocab_size": 128256})");
+    LlamaConfig config;
+    config.n_layers = 28;
+    config.hidden = 3072;
+    config.ffn = 8192;
+    config.n_heads = 24;
+    config.n_kv_heads = 8;
+    config.head_dim = 128;
+    config.n_vocab = 128256;
+    Json header;
+    std::uint64_t end = 0;
+    for (const ExpectedWeight& weight : expected_weights(config)) {
+      const std::uint64_t begin = end;
+      std::uint64_t size = sizeof(std::uint16_t);
+      for (const std::int64_t dim : weight.shape) size *= static_cast<std::uint64_t>(dim);
+      end += size;
+      header[weight.hf_name] = {
+          {"dtype", "BF16"}, {"shape", weight.shape}, {"data_offsets", {begin, end}}};
+    }
+    const std::string head = safetensors_bytes(header.dump(), "");
+    const std::string path = folder_.write("model.safetensors", head);
+    return ::truncate(path.c_str(), static_cast<::off_t>(head.size() + end)) == 0;
   }
 
   TemporaryFolder folder_;
@@ -138,37 +167,28 @@ std::size_t resident_bytes() {
 }
 
 TEST_F(HfCheckpointTest, OpeningTouchesNoWeights) {
-  // The shape of the 3B model in bfloat16: 6.4 GB, which are holes in the file.
-  change_config(R"({"hidden_size": 3072, "num_hidden_layers": 28, "intermediate_size": 8192,
-      "num_attention_heads": 24, "num_key_value_heads": 8, "vocab_size": 128256})");
-  LlamaConfig config;
-  config.n_layers = 28;
-  config.hidden = 3072;
-  config.ffn = 8192;
-  config.n_heads = 24;
-  config.n_kv_heads = 8;
-  config.head_dim = 128;
-  config.n_vocab = 128256;
-  Json header;
-  std::uint64_t end = 0;
-  for (const ExpectedWeight& weight : expected_weights(config)) {
-    const std::uint64_t begin = end;
-    std::uint64_t size = sizeof(std::uint16_t);
-    for (const std::int64_t dim : weight.shape) size *= static_cast<std::uint64_t>(dim);
-    end += size;
-    header[weight.hf_name] = {
-        {"dtype", "BF16"}, {"shape", weight.shape}, {"data_offsets", {begin, end}}};
-  }
-  const std::string head = safetensors_bytes(header.dump(), "");
-  const std::string path = folder_.write("model.safetensors", head);
-  if (::truncate(path.c_str(), static_cast<::off_t>(head.size() + end)) != 0) {
-    GTEST_SKIP() << "NOT CHECKED: no files with holes of 6 GB here";
-  }
+  if (!write_3b_of_holes()) GTEST_SKIP() << "NOT CHECKED: no files with holes of 6 GB here";
   const std::size_t before = resident_bytes();
   auto opened = open();
   ASSERT_TRUE(opened.ok()) << opened.status().message();
   EXPECT_EQ((*opened)->weights().size(), 28U * 9 + 2);
   EXPECT_LT(resident_bytes(), before + (std::size_t{16} << 20));
+}
+
+TEST_F(HfCheckpointTest, ForgottenWeightsLeaveMemoryAndCanBeReadAgain) {
+  if (!write_3b_of_holes()) GTEST_SKIP() << "NOT CHECKED: no files with holes of 6 GB here";
+  auto opened = open();
+  ASSERT_TRUE(opened.ok()) << opened.status().message();
+  const auto weight = (*opened)->weight("blk.3.ffn_down.weight");
+  ASSERT_TRUE(weight.ok()) << weight.status().message();
+  const std::span<const std::byte> bytes = (*weight)->bytes;  // 50 MB
+  const auto n_zeros = [&] { return std::ranges::count(bytes, std::byte{0}); };
+  const std::size_t before = resident_bytes();
+  EXPECT_EQ(n_zeros(), std::ssize(bytes));
+  EXPECT_GT(resident_bytes(), before + bytes.size() / 2);
+  (*opened)->forget(**weight);
+  EXPECT_LT(resident_bytes(), before + bytes.size() / 8);
+  EXPECT_EQ(n_zeros(), std::ssize(bytes));
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include "base/mapped_file.h"
 #include "format/llama2c/llama2c.h"
 #include "model/expected_weights.h"
+#include "model/forget_part.h"
 #include "model/resolve.h"
 #include "model/vocabulary_files.h"
 
@@ -28,6 +29,8 @@ class Llama2cCheckpoint : public Checkpoint {
                                main_storage_type(weights_));
     return {};
   }
+
+  void forget(const StoredWeight& weight) const override { forget_part(file_, weight.bytes); }
 
  private:
   // run.c fixes what its header does not say: theta 10000, epsilon 1e-5.
