@@ -82,7 +82,8 @@ struct NpuPlanReport {
   double dram_bytes_per_token = 0;  // decoded
   double kv_bytes = 0;              // of the cache with `n_context` positions
   NpuCallReport prefill, decode;    // of the plan, compiled as it is placed
-  int handoffs_per_call = 0;        // between CPU and NPU
+  std::uint64_t sram_peak_bytes = 0, sram_size_bytes = 0;  // the most of both; what the device has
+  int handoffs_per_call = 0;                               // between CPU and NPU
   double handoff_bytes_per_token = 0;
   double search_seconds = 0;
 };
@@ -93,6 +94,7 @@ Result<NpuPlanReport> plan_on_npu(const NpuModelOptions& options);
 struct NpuSimulatePoint {
   double seconds = 0, tokens_per_second = 0, die_c = 0, skin_c = 0, joules_per_token = 0, watts = 0;
   std::string clock_state;
+  double clock_mhz = 0;  // of the matrix engine
 };
 
 struct NpuSimulateReport {

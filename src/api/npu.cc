@@ -1,5 +1,6 @@
 #include "cria/npu.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "api/npu_model.h"
@@ -155,6 +156,8 @@ Status add_totals(const NpuModel& model, const NpuModelOptions& options, const P
   const double prompt_seconds = prefill.seconds * static_cast<double>(model.n_prefill_calls);
   report.prefill = call_report(prefill);
   report.decode = call_report(decode);
+  report.sram_peak_bytes = std::max(prefill.sram_bytes, decode.sram_bytes);
+  report.sram_size_bytes = model.profile.sram.bytes;
   report.prefill_tokens_per_second = static_cast<double>(options.n_prompt) / prompt_seconds;
   report.first_token_ms = 1e3 * prompt_seconds;
   report.decode_tokens_per_second = 1 / decode.seconds;
@@ -215,9 +218,10 @@ Result<NpuSimulateReport> simulate_on_npu(const NpuModelOptions& options, double
   report.prefill_tokens_per_second =
       1e3 * static_cast<double>(options.n_prompt) / report.first_token_ms;
   for (const SustainPoint& point : run.points) {
+    const ClockState& clock = model.profile.state(point.clock_state);
     report.points.push_back({point.seconds, point.tokens_per_second, point.temperatures.die_c,
                              point.temperatures.skin_c, point.joules_per_token, point.watts,
-                             model.profile.state(point.clock_state).name});
+                             clock.name, clock.matrix_mhz});
   }
   return report;
 }

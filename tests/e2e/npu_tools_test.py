@@ -83,6 +83,17 @@ class Plan(unittest.TestCase):
             self.assertEqual(done.returncode, 1)
             self.assertIn("expected an encoding", done.stderr.decode())
 
+    def test_a_plan_tells_the_whole(self):
+        plan = json.loads(cria("plan", "1b", "-c", 512, "--place", NPU, "--json").stdout)
+        self.assertEqual(plan["n_copies"], 0)
+        self.assertEqual(plan["kv_bytes"], 16 * 512 * 2 * 8 * 64 * 2)
+        self.assertEqual(plan["sram_peak_bytes"], max(plan[call]["sram_bytes"] for call in ("prefill", "decode")))
+        self.assertLessEqual(plan["sram_peak_bytes"], plan["sram_size_bytes"])
+        text = cria("plan", "1b", "-c", 512, "--place", NPU).stdout.decode()
+        for word in (f"decode {plan['decode_tokens_per_second']:.2f} tok/s", f"first token after {plan['first_token_ms']:.1f} ms",
+                     f"{1e3 * plan['joules_per_token']:.1f} mJ/token", "SRAM peak", "DRAM traffic", "KV cache 16.78 MB", "; copies 0"):
+            self.assertIn(word, text)
+
     def test_what_cannot_be_placed_is_named(self):
         done = cria("plan", "1b", "--device", "sim:rk3588", "--quant", "q4", "--place", "linear=npu", check=False)
         self.assertEqual(done.returncode, 1)
@@ -96,7 +107,12 @@ class Plan(unittest.TestCase):
             run = json.loads(cria("simulate", "1b", "--minutes", 1, "--json", "--svg", svg).stdout)
             self.assertEqual(len(run["points"]), 60)
             self.assertGreater(run["points"][-1]["die_c"], run["points"][0]["die_c"])
-            self.assertTrue(svg.read_text().endswith("</svg>\n"))
+            self.assertEqual({point["clock_state"] for point in run["points"]}, {"turbo"})
+            self.assertGreater(run["points"][0]["clock_mhz"], 1000)
+            picture = svg.read_text()
+            self.assertTrue(picture.endswith("</svg>\n"))
+            for curve in ("tokens/s", "clock, MHz", "die C", "skin C", "mJ/token"):
+                self.assertIn(curve, picture)
 
 
 class Power(unittest.TestCase):

@@ -57,6 +57,9 @@ std::string json_text(const NpuPlanReport& report) {
                {"joules_per_token", report.joules_per_token},
                {"dram_bytes_per_token", report.dram_bytes_per_token},
                {"kv_bytes", report.kv_bytes},
+               {"sram_peak_bytes", report.sram_peak_bytes},
+               {"sram_size_bytes", report.sram_size_bytes},
+               {"n_copies", report.prefill.n_copies + report.decode.n_copies},
                {"prefill", call_json(report.prefill)},
                {"decode", call_json(report.decode)},
                {"handoffs_per_call", report.handoffs_per_call},
@@ -67,6 +70,31 @@ std::string json_text(const NpuPlanReport& report) {
 
 std::string cost_text(const NpuOpCost& cost) {
   return cost.possible ? fmt::format("{:.1f}", cost.decode_us) : std::string("-");
+}
+
+std::string bytes_text(double bytes) { return format_bytes(static_cast<std::uint64_t>(bytes)); }
+
+std::string call_text(const char* name, const NpuCallReport& call) {
+  return fmt::format(
+      "{:<7} call {:.2f} ms, {:.2f} of it the host; commands {}, submissions {}; SRAM {}; DRAM {} "
+      "of weights, {} of cache, {} of activations; copies {}\n",
+      name, call.ms, call.submit_ms + call.complete_ms + call.choose_ms, call.n_commands,
+      call.n_submissions, format_bytes(call.sram_bytes), bytes_text(call.weight_bytes),
+      bytes_text(call.kv_bytes), bytes_text(call.activation_bytes), call.n_copies);
+}
+
+std::string totals_text(const NpuPlanReport& report) {
+  std::string text = fmt::format(
+      "\nprefill {:.1f} tok/s, first token after {:.1f} ms; decode {:.2f} tok/s, {:.1f} mJ/token\n",
+      report.prefill_tokens_per_second, report.first_token_ms, report.decode_tokens_per_second,
+      1e3 * report.joules_per_token);
+  text += fmt::format("SRAM peak {} of {}; DRAM traffic {} a token; KV cache {}; copies {}\n",
+                      format_bytes(report.sram_peak_bytes), format_bytes(report.sram_size_bytes),
+                      bytes_text(report.dram_bytes_per_token), bytes_text(report.kv_bytes),
+                      report.prefill.n_copies + report.decode.n_copies);
+  text += fmt::format("handoffs between NPU and CPU {} a call, {} of activations a token\n",
+                      report.handoffs_per_call, bytes_text(report.handoff_bytes_per_token));
+  return text + call_text("prefill", report.prefill) + call_text("decode", report.decode);
 }
 
 std::string people_text(const NpuPlanReport& report) {
@@ -82,16 +110,7 @@ std::string people_text(const NpuPlanReport& report) {
     text += fmt::format("{:<10} {:<28} {:<4} {:>10} {:>10} {:<7} {}\n", op.kind, op.name, op.device,
                         cost_text(op.costs[0]), cost_text(op.costs[1]), bound, op.reason);
   }
-  text += fmt::format("\nprefill {:.1f} tok/s, first token after {:.1f} ms; decode {:.2f} tok/s\n",
-                      report.prefill_tokens_per_second, report.first_token_ms,
-                      report.decode_tokens_per_second);
-  text += fmt::format(
-      "{:.1f} mJ and {} of DRAM traffic a token; {} handoffs a call, {} of activations a token\n",
-      1e3 * report.joules_per_token,
-      format_bytes(static_cast<std::uint64_t>(report.dram_bytes_per_token)),
-      report.handoffs_per_call,
-      format_bytes(static_cast<std::uint64_t>(report.handoff_bytes_per_token)));
-  return text;
+  return text + totals_text(report);
 }
 
 struct Arguments {

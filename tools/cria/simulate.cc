@@ -23,6 +23,7 @@ std::string json_text(const NpuSimulateReport& report) {
                       {"die_c", point.die_c},
                       {"skin_c", point.skin_c},
                       {"clock_state", point.clock_state},
+                      {"clock_mhz", point.clock_mhz},
                       {"joules_per_token", point.joules_per_token},
                       {"watts", point.watts}});
   }

@@ -73,7 +73,7 @@ std::string panel(const NpuSimulateReport& report, double top, const std::vector
 }  // namespace
 
 std::string simulate_svg(const NpuSimulateReport& report) {
-  const double height = kTop + 3 * kPanel + 2 * kGap + 34;
+  const double height = kTop + 4 * kPanel + 3 * kGap + 34;
   std::string svg = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} "
       "{1}\" font-family=\"sans-serif\" "
@@ -87,10 +87,12 @@ std::string simulate_svg(const NpuSimulateReport& report) {
       panel(report, kTop,
             {{"tokens/s", "#1668b8", [](const auto& p) { return p.tokens_per_second; }}}, "{:.1f}");
   svg += panel(report, kTop + kPanel + kGap,
+               {{"clock, MHz", "#6c4ab6", [](const auto& p) { return p.clock_mhz; }}}, "{:.0f}");
+  svg += panel(report, kTop + 2 * (kPanel + kGap),
                {{"die C", "#c0392b", [](const auto& p) { return p.die_c; }},
                 {"skin C", "#e08e0b", [](const auto& p) { return p.skin_c; }}},
                "{:.0f}");
-  svg += panel(report, kTop + 2 * (kPanel + kGap),
+  svg += panel(report, kTop + 3 * (kPanel + kGap),
                {{"mJ/token", "#2e7d4f", [](const auto& p) { return 1e3 * p.joules_per_token; }}},
                "{:.0f}");
   for (int i = 0; i <= 5; ++i) {

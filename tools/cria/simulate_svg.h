@@ -7,7 +7,7 @@
 
 namespace cria::cli {
 
-// A whole SVG file: tokens a second, temperatures, joules a token over time, one panel each.
+// A whole SVG file: tokens a second, clock, temperatures, joules a token over time, one panel each.
 std::string simulate_svg(const NpuSimulateReport& report);
 
 }  // namespace cria::cli
