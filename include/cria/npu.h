@@ -24,10 +24,12 @@ struct NpuModelOptions {
   std::string quant;
   std::int64_t n_context = 512;  // tokens in the cache when a token is decoded
   std::int64_t n_prompt = 512;   // tokens of the prompt
+  std::int64_t n_depth = 0;      // tokens before the prompt
   std::int64_t n_generate =
       128;  // tokens generated after it: how much decoding weighs beside the prompt
   std::string power_profile = "high_performance";
-  std::string activations = "a8";  // "a8" (int8 blocks) or "a16" (float)
+  std::string activations = "a8";          // "a8" (int8 blocks) or "a16" (float)
+  std::string cache_type_k, cache_type_v;  // of checkpoints and shapes: "f16" (if empty) or "q8_0"
   std::int64_t prefill_chunk =
       0;  // tokens of a prefill call; 0: 64, or the prompt if it is shorter
   // Weights are not loaded ahead of the op that needs them: how a runtime works that calls one

@@ -16,12 +16,15 @@
 namespace cria {
 namespace {
 
-Result<ModelPlans> plans_of(const LlamaConfig& config,
-                            const std::function<Encoding(const ir::Weight&)>& encoding_of,
-                            std::int64_t prefill_chunk) {
+using EncodingOf = std::function<Encoding(const ir::Weight&)>;
+
+Result<ModelPlans> plans_of(const LlamaConfig& config, const ModelPlansRequest& wanted,
+                            const EncodingOf& encoding_of) {
   MethodsRequest request;
-  request.prefill_chunk = prefill_chunk;
+  request.prefill_chunk = std::min(wanted.prefill_chunk, config.max_context);
   request.activations = "a8";
+  request.k_type = wanted.k_type;
+  request.v_type = wanted.v_type;
   request.encoding_of = encoding_of;
   CRIA_ASSIGN_OR_RETURN(const ProgramMethods program,
                         compile_methods(config, cpu_target(), request));
@@ -89,60 +92,53 @@ Result<ModelPlans> plans_of_program(const std::string& path, const std::string& 
   CRIA_ASSIGN_OR_RETURN(const std::shared_ptr<const Program> program, Program::load(path));
   ModelPlans plans;
   plans.description = path;
+  plans.origin = ModelPlans::Origin::kProgram;
   CRIA_ASSIGN_OR_RETURN(plans.decode, plan_of_method(*program, "decode"));
   CRIA_ASSIGN_OR_RETURN(plans.prefill, plan_of_method(*program, "prefill"));
   return plans;
 }
 
-Result<ModelPlans> plans_of_checkpoint(const std::string& path, const std::string& quant,
-                                       std::int64_t prefill_chunk) {
-  CRIA_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, open_checkpoint(path));
+Result<ModelPlans> plans_of_checkpoint(const ModelPlansRequest& request) {
+  CRIA_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
+                        open_checkpoint(request.model));
   CRIA_ASSIGN_OR_RETURN(const Recipe recipe,
-                        open_recipe(quant.empty() ? "source" : quant, *checkpoint));
+                        open_recipe(request.quant.empty() ? "source" : request.quant, *checkpoint));
   const auto encoding_of = [&](const ir::Weight& weight) {
     if (weight.n_rows == 1) return Encoding::kF32;
     const Result<const StoredWeight*> stored = checkpoint->weight(weight.name);
     return stored.ok() ? recipe.encoding_for(weight.name, (*stored)->native_encoding())
                        : Encoding::kF32;
   };
-  const std::int64_t chunk = std::min(prefill_chunk, checkpoint->config().max_context);
-  CRIA_ASSIGN_OR_RETURN(ModelPlans plans, plans_of(checkpoint->config(), encoding_of, chunk));
-  plans.description = path + (quant.empty() ? "" : " " + quant);
+  CRIA_ASSIGN_OR_RETURN(ModelPlans plans, plans_of(checkpoint->config(), request, encoding_of));
+  plans.origin = ModelPlans::Origin::kCheckpoint;
+  plans.description = request.model + (request.quant.empty() ? "" : " " + request.quant);
+  return plans;
+}
+
+Result<ModelPlans> plans_of_shape(const NamedShape& shape, const ModelPlansRequest& request) {
+  const std::string quant = request.quant.empty() ? "q4c" : request.quant;
+  CRIA_ASSIGN_OR_RETURN(const std::vector<ShapeEncoding> list, shape_encodings(quant));
+  LlamaConfig whole = shape.sizes;
+  whole.rope_inverse_frequencies = rope_inverse_frequencies(whole.head_dim, RopeScaling());
+  const auto encoding_of = [&](const ir::Weight& weight) {
+    return weight.n_rows == 1 ? Encoding::kF32 : encoding_for(list, weight.name);
+  };
+  CRIA_ASSIGN_OR_RETURN(ModelPlans plans, plans_of(whole, request, encoding_of));
+  plans.description = request.model + " " + quant;
   return plans;
 }
 
 }  // namespace
 
-Result<ModelPlans> plans_of_shape(const LlamaConfig& config,
-                                  const std::function<Encoding(const std::string&)>& encoding_of,
-                                  std::int64_t prefill_chunk) {
-  LlamaConfig whole = config;
-  whole.rope_inverse_frequencies = rope_inverse_frequencies(config.head_dim, RopeScaling());
-  return plans_of(
-      whole,
-      [&](const ir::Weight& weight) {
-        return weight.n_rows == 1 ? Encoding::kF32 : encoding_of(weight.name);
-      },
-      prefill_chunk);
-}
-
-Result<ModelPlans> open_model_plans(const std::string& model, const std::string& quant,
-                                    std::int64_t prefill_chunk) {
+Result<ModelPlans> open_model_plans(const ModelPlansRequest& request) {
   for (const NamedShape& shape : named_shapes()) {
-    if (model != shape.name) continue;
-    const std::string name = quant.empty() ? "q4c" : quant;
-    CRIA_ASSIGN_OR_RETURN(const std::vector<ShapeEncoding> list, shape_encodings(name));
-    CRIA_ASSIGN_OR_RETURN(
-        ModelPlans plans,
-        plans_of_shape(
-            shape.sizes, [&](const std::string& name) { return encoding_for(list, name); },
-            prefill_chunk));
-    plans.description = model + " " + name;
-    return plans;
+    if (request.model == shape.name) return plans_of_shape(shape, request);
   }
-  CRIA_ASSIGN_OR_RETURN(const std::string path, resolve_model(model));
-  return is_program_file(path) ? plans_of_program(path, quant)
-                               : plans_of_checkpoint(path, quant, prefill_chunk);
+  CRIA_ASSIGN_OR_RETURN(const std::string path, resolve_model(request.model));
+  if (is_program_file(path)) return plans_of_program(path, request.quant);
+  ModelPlansRequest resolved = request;
+  resolved.model = path;
+  return plans_of_checkpoint(resolved);
 }
 
 }  // namespace cria

@@ -2,29 +2,28 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
 
 #include "base/result.h"
 #include "format/plan/plan.h"
-#include "model/config.h"
-#include "tensor/encoding.h"
+#include "tensor/kv_layout.h"
 
 namespace cria {
 
 struct ModelPlans {
+  enum class Origin { kShape, kCheckpoint, kProgram };
   std::string description;  // "1b q4c"
+  Origin origin = Origin::kShape;
   Plan prefill, decode;
 };
 
-// `model`, `quant`: as NpuModelOptions says. `prefill_chunk`: tokens of a prefill call; a program
-// brings its own.
-Result<ModelPlans> open_model_plans(const std::string& model, const std::string& quant,
-                                    std::int64_t prefill_chunk);
+struct ModelPlansRequest {
+  std::string model, quant;        // as NpuModelOptions says
+  std::int64_t prefill_chunk = 1;  // tokens of a prefill call; a program brings its own
+  KvType k_type = KvType::kF16;    // likewise
+  KvType v_type = KvType::kF16;
+};
 
-// Of a shape; the encoding of each matrix, by its name.
-Result<ModelPlans> plans_of_shape(const LlamaConfig& config,
-                                  const std::function<Encoding(const std::string&)>& encoding_of,
-                                  std::int64_t prefill_chunk);
+Result<ModelPlans> open_model_plans(const ModelPlansRequest& request);
 
 }  // namespace cria

@@ -4,88 +4,12 @@
 #include <chrono>
 
 #include "api/npu_model.h"
-#include "base/quote.h"
+#include "api/npu_placement.h"
 #include "format/plan/plan_cost.h"
 #include "npu_sim/heat/sustain.h"
 
 namespace cria {
 namespace {
-
-// Costs of all ops on the NPU: those of the whole plan, compiled, where the device takes it; else
-// of each op by itself, or why it cannot.
-struct NpuSide {
-  std::vector<Result<double>> seconds;
-  std::vector<EstimateBound> bound;
-};
-
-NpuSide npu_side(const NpuModel& model, const Plan& plan, const NpuCall& call) {
-  NpuSide side;
-  const Result<NpuCallTimes> whole = time_npu_call(model, plan, call);
-  if (whole.ok()) {
-    for (const double seconds : whole->op_seconds) side.seconds.emplace_back(seconds);
-    side.bound = whole->op_bound;
-    return side;
-  }
-  const std::vector<Result<NpuCallTimes>> ops = time_npu_ops(model, plan, call);
-  for (std::size_t i = 0; i < ops.size(); ++i) {
-    side.bound.push_back(ops[i].ok() ? ops[i]->op_bound[i] : EstimateBound::kLatency);
-    if (ops[i].ok()) {
-      side.seconds.emplace_back(ops[i]->op_seconds[i]);
-    } else {
-      side.seconds.emplace_back(ops[i].status());
-    }
-  }
-  return side;
-}
-
-std::vector<PlaceCost> npu_costs(const NpuModel& model) {
-  const NpuSide prefill = npu_side(model, model.plans.prefill, model.prefill);
-  const NpuSide decode = npu_side(model, model.plans.decode, model.decode);
-  std::vector<PlaceCost> costs(decode.seconds.size());
-  for (std::size_t i = 0; i < costs.size(); ++i) {
-    if (!decode.seconds[i].ok() || !prefill.seconds[i].ok()) {
-      const bool ok = decode.seconds[i].ok();
-      costs[i].reason = (ok ? prefill : decode).seconds[i].status().message();
-      continue;
-    }
-    costs[i].prefill_seconds = *prefill.seconds[i];
-    costs[i].decode_seconds = *decode.seconds[i];
-    costs[i].prefill_bound = prefill.bound[i];
-    costs[i].decode_bound = decode.bound[i];
-  }
-  return costs;
-}
-
-std::vector<PlaceCost> cpu_costs(const NpuModel& model) {
-  std::vector<PlaceCost> costs;
-  for (std::size_t i = 0; i < model.plans.decode.ops.size(); ++i) {
-    const auto of = [&](const Plan& plan, const NpuCall& call) {
-      return estimate_cpu_op(model.profile, plan, plan.ops[i], {call.n_tokens, call.position});
-    };
-    const OpEstimate prefill = of(model.plans.prefill, model.prefill);
-    const OpEstimate decode = of(model.plans.decode, model.decode);
-    costs.push_back({prefill.seconds, decode.seconds, prefill.bound, decode.bound, ""});
-  }
-  return costs;
-}
-
-Result<PlaceProblem> pose(const NpuModel& model, const NpuModelOptions& options) {
-  PlaceProblem problem;
-  problem.n_prefill_calls = static_cast<double>(model.n_prefill_calls);
-  problem.n_decode_steps = static_cast<double>(options.n_generate);
-  problem.handoff_seconds[0] = handoff_seconds(model.profile, false);
-  problem.handoff_seconds[1] = handoff_seconds(model.profile, true);
-  problem.bytes_per_second = model.profile.dram_bytes_per_s(model.sim.clock_state);
-  problem.prefill_tokens = static_cast<double>(model.prefill.n_tokens);
-  problem.costs[static_cast<int>(PlaceDevice::kCpu)] = cpu_costs(model);
-  problem.costs[static_cast<int>(PlaceDevice::kNpu)] = npu_costs(model);
-  for (const auto& [op, device] : options.pins) {
-    if (device != "npu" && device != "cpu")
-      return invalid_argument("--place {}={}: expected npu or cpu", op, device);
-    problem.pins.emplace_back(op, device == "npu" ? PlaceDevice::kNpu : PlaceDevice::kCpu);
-  }
-  return problem;
-}
 
 NpuOpCost op_cost(const PlaceCost& cost, PlaceDevice device) {
   NpuOpCost told;
@@ -149,11 +73,13 @@ NpuCallReport call_report(const NpuCallTimes& times) {
 // What the plan comes to, compiled as it is placed.
 Status add_totals(const NpuModel& model, const NpuModelOptions& options, const PlacedOps& placed,
                   NpuPlanReport& report) {
-  CRIA_ASSIGN_OR_RETURN(const NpuCallTimes prefill,
-                        time_npu_call(model, model.plans.prefill, model.prefill, placed.device));
-  CRIA_ASSIGN_OR_RETURN(const NpuCallTimes decode,
-                        time_npu_call(model, model.plans.decode, model.decode, placed.device));
-  const double prompt_seconds = prefill.seconds * static_cast<double>(model.n_prefill_calls);
+  CRIA_ASSIGN_OR_RETURN(
+      const NpuCallTimes prefill,
+      time_npu_call(model, model.plans.prefill, model.calls.prefill, placed.device));
+  CRIA_ASSIGN_OR_RETURN(
+      const NpuCallTimes decode,
+      time_npu_call(model, model.plans.decode, model.calls.decode, placed.device));
+  const double prompt_seconds = prefill.seconds * static_cast<double>(model.calls.n_prefill);
   report.prefill = call_report(prefill);
   report.decode = call_report(decode);
   report.sram_peak_bytes = std::max(prefill.sram_bytes, decode.sram_bytes);
@@ -174,7 +100,7 @@ Status add_totals(const NpuModel& model, const NpuModelOptions& options, const P
 
 Result<NpuPlanReport> plan_on_npu(const NpuModelOptions& options) {
   CRIA_ASSIGN_OR_RETURN(const NpuModel model, open_npu_model(options));
-  CRIA_ASSIGN_OR_RETURN(const PlaceProblem problem, pose(model, options));
+  CRIA_ASSIGN_OR_RETURN(const PlaceProblem problem, pose_npu_placement(model, options));
   const auto start = std::chrono::steady_clock::now();
   CRIA_ASSIGN_OR_RETURN(const PlacedOps placed, place_ops(model.plans.decode, problem));
   NpuPlanReport report;
@@ -195,13 +121,13 @@ Result<NpuSimulateReport> simulate_on_npu(const NpuModelOptions& options, double
     NpuModel clocked = model;
     clocked.sim.clock_state = state;
     CRIA_ASSIGN_OR_RETURN(const NpuCallTimes times,
-                          time_npu_call(clocked, clocked.plans.decode, clocked.decode));
+                          time_npu_call(clocked, clocked.plans.decode, clocked.calls.decode));
     return TokenCost{times.seconds, times.joules(), times.npu_joules()};
   };
   CRIA_ASSIGN_OR_RETURN(const SustainResult run, sustain(model.profile.thermal, token,
                                                          {60 * minutes, 1, model.sim.clock_state}));
   CRIA_ASSIGN_OR_RETURN(const NpuCallTimes prefill,
-                        time_npu_call(model, model.plans.prefill, model.prefill));
+                        time_npu_call(model, model.plans.prefill, model.calls.prefill));
   NpuSimulateReport report;
   report.model = model.plans.description;
   report.device = "sim:" + model.profile.name;
@@ -214,7 +140,7 @@ Result<NpuSimulateReport> simulate_on_npu(const NpuModelOptions& options, double
   report.joules_per_token = run.joules / run.tokens;
   report.npu_joules_per_token = run.device_joules / run.tokens;
   report.npu_watts = run.device_joules / run.seconds;
-  report.first_token_ms = 1e3 * prefill.seconds * static_cast<double>(model.n_prefill_calls);
+  report.first_token_ms = 1e3 * prefill.seconds * static_cast<double>(model.calls.n_prefill);
   report.prefill_tokens_per_second =
       1e3 * static_cast<double>(options.n_prompt) / report.first_token_ms;
   for (const SustainPoint& point : run.points) {

@@ -16,14 +16,17 @@ Result<NpuPowerProfile> power_profile_of(const NpuProfile& profile, const std::s
 }
 
 Status check_options(const NpuModelOptions& options) {
-  if (!options.device.starts_with("sim:"))
-    return invalid_argument("--device {}: expected sim:NAME, see cria devices",
-                            quote(options.device));
   for (const auto& [what, n] : {std::pair{"context", options.n_context},
                                 {"prompt", options.n_prompt},
                                 {"generated", options.n_generate}}) {
     if (n < 1 || n > (1 << 24))
       return invalid_argument("{} of {} tokens, expected 1 to 16777216", what, n);
+  }
+  if (options.n_depth < 0 || options.n_depth > (1 << 24))
+    return invalid_argument("{} tokens before the prompt, expected 0 to 16777216", options.n_depth);
+  for (const std::string& type : {options.cache_type_k, options.cache_type_v}) {
+    if (!type.empty() && type != "f16" && type != "q8_0")
+      return invalid_argument("cache type {}, expected f16 or q8_0", quote(type));
   }
   if (options.prefill_chunk < 0 || options.prefill_chunk > 4096)
     return invalid_argument("a prefill chunk of {} tokens, expected 1 to 4096",
@@ -39,28 +42,47 @@ Status check_options(const NpuModelOptions& options) {
 
 }  // namespace
 
-Result<NpuModel> open_npu_model(const NpuModelOptions& options) {
+Result<NpuSimOptions> npu_sim_options(const NpuProfile& profile, const NpuModelOptions& options) {
   CRIA_RETURN_IF_ERROR(check_options(options));
+  CRIA_ASSIGN_OR_RETURN(const NpuPowerProfile power,
+                        power_profile_of(profile, options.power_profile));
+  NpuSimOptions sim;
+  sim.clock_state = power.clock_state;
+  sim.batch = options.ops_per_submission > 0
+                  ? static_cast<std::uint32_t>(options.ops_per_submission)
+                  : power.batch;
+  sim.queue_depth = static_cast<std::uint32_t>(options.queue_depth);
+  sim.one_op_at_a_time = options.one_op_at_a_time;
+  return sim;
+}
+
+NpuCalls npu_calls(const NpuModelOptions& options, std::int64_t most_rows) {
+  const std::int64_t rows = std::min(options.n_prompt, most_rows);
+  return {(options.n_prompt + rows - 1) / rows,
+          {rows, options.n_depth + (options.n_prompt - rows) / 2},
+          {1, options.n_context}};
+}
+
+Result<NpuModel> open_npu_model(const NpuModelOptions& options) {
+  if (!options.device.starts_with("sim:"))
+    return invalid_argument("--device {}: expected sim:NAME, see cria devices",
+                            quote(options.device));
   NpuModel model;
   CRIA_ASSIGN_OR_RETURN(NpuProfileFile file, load_npu_profile(options.device.substr(4)));
   model.profile = std::move(file.profile);
-  CRIA_ASSIGN_OR_RETURN(const NpuPowerProfile power,
-                        power_profile_of(model.profile, options.power_profile));
-  model.sim.clock_state = power.clock_state;
-  model.sim.batch = options.ops_per_submission > 0
-                        ? static_cast<std::uint32_t>(options.ops_per_submission)
-                        : power.batch;
-  model.sim.queue_depth = static_cast<std::uint32_t>(options.queue_depth);
-  model.sim.one_op_at_a_time = options.one_op_at_a_time;
+  CRIA_ASSIGN_OR_RETURN(model.sim, npu_sim_options(model.profile, options));
   const std::int64_t chunk = options.prefill_chunk > 0 ? options.prefill_chunk : kPrefillChunk;
-  CRIA_ASSIGN_OR_RETURN(model.plans, open_model_plans(options.model, options.quant,
-                                                      std::min(chunk, options.n_prompt)));
+  const auto kv_type = [](const std::string& name) {
+    return name == kv_type_name(KvType::kQ8) ? KvType::kQ8 : KvType::kF16;
+  };
+  CRIA_ASSIGN_OR_RETURN(
+      model.plans,
+      open_model_plans({options.model, options.quant, std::min(chunk, options.n_prompt),
+                        kv_type(options.cache_type_k), kv_type(options.cache_type_v)}));
   model.lowering.a8 = options.activations == "a8";
-  model.lowering.max_context = std::max(options.n_context, options.n_prompt) + options.n_generate;
-  const std::int64_t rows = std::min(options.n_prompt, model.plans.prefill.max_tokens);
-  model.n_prefill_calls = (options.n_prompt + rows - 1) / rows;
-  model.prefill = {rows, (options.n_prompt - rows) / 2};
-  model.decode = {1, options.n_context};
+  model.lowering.max_context =
+      std::max(options.n_context, options.n_depth + options.n_prompt) + options.n_generate;
+  model.calls = npu_calls(options, model.plans.prefill.max_tokens);
   return model;
 }
 

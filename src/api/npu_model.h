@@ -14,15 +14,24 @@
 
 namespace cria {
 
+struct NpuCalls {
+  std::int64_t n_prefill = 1;
+  NpuCall prefill;  // in the middle of the prompt
+  NpuCall decode;
+};
+
 struct NpuModel {
   NpuProfile profile;
   ModelPlans plans;
   NpuLoweringOptions lowering;
   NpuSimOptions sim;
-  std::int64_t n_prefill_calls = 1;
-  NpuCall prefill;  // in the middle of the prompt
-  NpuCall decode;
+  NpuCalls calls;
 };
+
+// kInvalidArgument: numbers out of range; names that there are not.
+Result<NpuSimOptions> npu_sim_options(const NpuProfile& profile, const NpuModelOptions& options);
+// `most_rows`: of one prefill call. REQUIRES: options that npu_sim_options() takes.
+NpuCalls npu_calls(const NpuModelOptions& options, std::int64_t most_rows);
 
 // kInvalidArgument, kNotFound: options.
 Result<NpuModel> open_npu_model(const NpuModelOptions& options);

@@ -259,19 +259,6 @@ class Simulation {
     }
   }
 
-  // What kept the op longest; half of the time at least, else it waited for one engine after the
-  // other.
-  static NpuBound bound_of(const NpuWork& work, Picoseconds elapsed) {
-    const Picoseconds dma = std::max(work.busy_ps[index_of(NpuEngine::kWeightDma)],
-                                     work.busy_ps[index_of(NpuEngine::kDataDma)]);
-    const Picoseconds matrix = work.busy_ps[index_of(NpuEngine::kMatrix)];
-    const Picoseconds vector = work.busy_ps[index_of(NpuEngine::kVector)];
-    const Picoseconds most = std::max({dma, matrix, vector});
-    if (2 * most < elapsed) return NpuBound::kLatency;
-    if (most == dma) return NpuBound::kDma;
-    return most == matrix ? NpuBound::kMatrix : NpuBound::kVector;
-  }
-
   double fixed_joules(Picoseconds elapsed, Picoseconds idle) const {
     const double static_watts =
         profile_.energy.static_mw * 1e-3 * profile_.state(options_.clock_state).energy_scale;
@@ -285,8 +272,7 @@ class Simulation {
     for (NpuOpTime& op : timing_.ops) {
       op.elapsed_ps = std::max<Picoseconds>(0, op.end_ps - frontier);
       frontier = std::max(frontier, op.end_ps);
-      op.bound =
-          2 * op.idle_ps > op.elapsed_ps ? NpuBound::kHost : bound_of(op.work, op.elapsed_ps);
+      op.bound = npu_bound(op.work, op.elapsed_ps, op.idle_ps);
     }
     timing_.elapsed_ps = frontier + timing_.complete_ps + timing_.choose_ps;
     for (NpuOpTime& op : timing_.ops) {
@@ -299,8 +285,7 @@ class Simulation {
                                               timing_.choose_ps);
     timing_.work.joules.host = profile_.host.active_mw * 1e-3 * calls_ps * 1e-12;
     timing_.work.joules.fixed += fixed_joules(on_host, on_host);
-    timing_.bound = bound_of(timing_.work, timing_.elapsed_ps);
-    if (2 * on_host > timing_.elapsed_ps) timing_.bound = NpuBound::kHost;
+    timing_.bound = npu_bound(timing_.work, timing_.elapsed_ps, on_host);
   }
 
   const NpuCommands& all_;
@@ -331,6 +316,18 @@ class Simulation {
 const char* npu_bound_name(NpuBound bound) {
   static constexpr const char* kNames[] = {"dma", "matrix", "vector", "host", "latency"};
   return kNames[static_cast<int>(bound)];
+}
+
+NpuBound npu_bound(const NpuWork& work, Picoseconds elapsed, Picoseconds on_host) {
+  if (2 * on_host > elapsed) return NpuBound::kHost;
+  const Picoseconds dma = std::max(work.busy_ps[index_of(NpuEngine::kWeightDma)],
+                                   work.busy_ps[index_of(NpuEngine::kDataDma)]);
+  const Picoseconds matrix = work.busy_ps[index_of(NpuEngine::kMatrix)];
+  const Picoseconds vector = work.busy_ps[index_of(NpuEngine::kVector)];
+  const Picoseconds most = std::max({dma, matrix, vector});
+  if (2 * most < elapsed) return NpuBound::kLatency;
+  if (most == dma) return NpuBound::kDma;
+  return most == matrix ? NpuBound::kMatrix : NpuBound::kVector;
 }
 
 void NpuWork::add(const NpuWork& more) {

@@ -95,6 +95,9 @@ struct NpuOpTime {
   NpuWork work;
 };
 
+// Half of the time at least, else kLatency. kHost: the host, while no engine worked.
+NpuBound npu_bound(const NpuWork& work, Picoseconds elapsed, Picoseconds on_host);
+
 struct NpuEvent {
   std::uint32_t command = 0;
   std::uint32_t iteration = 0;

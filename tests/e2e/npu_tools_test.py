@@ -115,6 +115,72 @@ class Plan(unittest.TestCase):
                 self.assertIn(curve, picture)
 
 
+class Profile(unittest.TestCase):
+    def check_phases(self, profile):
+        self.assertEqual([phase["phase"] for phase in profile["phases"]], ["prefill", "decode"])
+        for phase in profile["phases"]:
+            host = phase["submit_us"] + phase["complete_us"] + phase["choose_us"]
+            for parts in ("by_op", "by_layer", "ops"):
+                # Nothing is left that nobody accounts for.
+                self.assertAlmostEqual(sum(part["us"] for part in phase[parts]) + host, phase["us"], delta=1e-3)
+                for part in phase[parts]:
+                    self.assertIn(part["bound"], {"dma", "matrix", "vector", "host", "latency"})
+            self.assertEqual(sum(part["n_ops"] for part in phase["by_op"]), len(phase["ops"]))
+
+    def test_a_shape_in_simulated_time(self):
+        profile = json.loads(cria("profile", "1b", "-p", 128, "-n", 8, "--device", "sim:hexagon-v79", "--json").stdout)
+        self.check_phases(profile)
+        plan = json.loads(cria("plan", "1b", "-c", 128, "-p", 128, "-n", 8, "--place", NPU, "--json").stdout)
+        for phase in profile["phases"]:
+            self.assertAlmostEqual(phase["us"] / 1e3, plan[phase["phase"]]["ms"], places=6)
+        decode = {part["name"]: part["bound"] for part in profile["phases"][1]["by_op"]}
+        self.assertEqual(decode["ffn_down"], "dma")
+        self.assertEqual(decode["attention"], "vector")
+        layers = profile["phases"][1]["by_layer"]
+        self.assertEqual([part["layer"] for part in layers], list(range(-1, 16)))
+
+    def test_changes_are_those_of_the_plan(self):
+        options = ("small", "--quant", "q4c", "-p", 64, "-n", 8)
+        profile = json.loads(cria("profile", *options, "--device", "sim:hexagon-v79", "--json").stdout)
+        changes = {change["change"]: change for change in profile["changes"]}
+        self.assertEqual({change["what"] for change in profile["changes"]},
+                         {"", "encoding", "activations", "cache", "chunk", "placement"})
+        for name, flags in (("", ()), ("--quant q8c", ("--quant", "q8c")), ("--act a16", ("--act", "a16")),
+                            ("-ctk q8_0 -ctv q8_0", ("-ctk", "q8_0", "-ctv", "q8_0")), ("--prefill-chunk 16", ("--prefill-chunk", 16)),
+                            ("logits on the CPU", ("--place", NPU + ",logits=cpu"))):
+            place = () if "--place" in flags else ("--place", NPU)
+            arguments = tuple(flags[1] if part == "q4c" and "--quant" in flags else part for part in options)
+            flags = () if "--quant" in flags else flags
+            plan = json.loads(cria("plan", *arguments, "-c", 64, *place, *flags, "--json").stdout)
+            for field in ("prefill_tokens_per_second", "decode_tokens_per_second", "joules_per_token"):
+                self.assertAlmostEqual(changes[name][field] / plan[field], 1, places=9, msg=f"{name} {field}")
+
+    def test_what_a_device_cannot_is_told(self):
+        profile = json.loads(cria("profile", "small", "--quant", "q8c", "-p", 16, "--device", "sim:rk3588", "--json").stdout)
+        refused = {change["change"]: change["refused"] for change in profile["changes"]}
+        self.assertIn("groups of 32", refused["--quant q8"])
+        self.assertEqual(refused["--quant q8g128"], "")
+        self.assertIn("not on this device:\n", cria("profile", "small", "--quant", "q8c", "-p", 16, "--device", "sim:rk3588").stdout.decode())
+
+    def test_a_compiled_program_is_profiled_in_its_own_time(self):
+        with tempfile.TemporaryDirectory() as folder:
+            program, trace = pathlib.Path(folder, "tiny.pte"), pathlib.Path(folder, "trace.json")
+            cria("compile", TINY, "--quant", "q4", "--device", "sim:hexagon-v79", "-o", program)
+            profile = json.loads(cria("profile", program, "-p", 16, "-n", 2, "--json", "--trace", trace).stdout)
+            self.check_phases(profile)
+            self.assertEqual(profile["device"], "sim:hexagon-v79")
+            self.assertEqual(profile["changes"], [])
+            events = json.loads(trace.read_text())["traceEvents"]
+            self.assertEqual({event["cat"] for event in events if event["ph"] == "X"}, {"weight_dma", "data_dma", "matrix", "vector"})
+            text = cria("profile", program, "-p", 16, "-n", 2).stdout.decode()
+            self.assertIn("simulated time", text)
+            self.assertNotIn("unaccounted", text)
+            for flags, message in ((("--device", "sim:xdna2"), "not for sim:xdna2"), (("-p", 100000), "compiled for a context of")):
+                done = cria("profile", program, *flags, check=False)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(message, done.stderr.decode())
+
+
 class Power(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory()

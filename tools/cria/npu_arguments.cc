@@ -19,6 +19,7 @@ void add_npu_arguments(CLI::App& command, NpuModelOptions& options) {
       ->check(sizes);
   command.add_option("--act", options.activations, "activations: a8 (int8 blocks) or a16 (float)")
       ->check(CLI::IsMember({"a8", "a16"}));
+  add_cache_types(command, options.cache_type_k, options.cache_type_v);
   command
       .add_option("--prefill-chunk", options.prefill_chunk,
                   "tokens of a prefill call (default 64, or the prompt)")

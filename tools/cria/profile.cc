@@ -8,6 +8,7 @@
 
 #include "commands.h"
 #include "model_arguments.h"
+#include "profile_npu.h"
 #include "profile_report.h"
 #include "terminal.h"
 
@@ -116,12 +117,41 @@ Status write_file(const std::string& path, const std::string& text) {
   return Status(ErrorCode::kIo, fmt::format("{}: cannot write the trace", path));
 }
 
+bool is_simulated(std::string_view device) { return device.starts_with("sim:"); }
+
+// Nothing runs: commands are timed.
+Status profile_simulated(const ProfileArguments& arguments) {
+  const ModelArguments& model = arguments.model;
+  NpuProfileOptions options;
+  options.model.model = model.model;
+  options.model.device = model.device;
+  if (model.quant != "source") options.model.quant = model.quant;
+  if (!model.activations.empty()) options.model.activations = model.activations;
+  options.model.cache_type_k = model.cache_type_k;
+  options.model.cache_type_v = model.cache_type_v;
+  options.model.prefill_chunk = model.n_ubatch;
+  options.model.power_profile = model.power_profile;
+  options.model.n_depth = arguments.n_depth;
+  options.model.n_prompt = std::max<std::int64_t>(arguments.n_prompt, 1);
+  options.model.n_context = arguments.n_depth + options.model.n_prompt;
+  options.model.n_generate = std::max<std::int64_t>(arguments.n_gen, 1);
+  options.events = !arguments.trace_path.empty();
+  const Result<NpuProfileReport> report = profile_on_npu(options);
+  if (!report.ok()) return report.status();
+  if (!arguments.trace_path.empty()) {
+    CRIA_CLI_RETURN_IF_ERROR(write_file(arguments.trace_path, npu_profile_trace(*report)));
+  }
+  return write_stdout(arguments.json ? npu_profile_json(*report) : npu_profile_text(*report));
+}
+
 Status profile(const ProfileArguments& arguments) {
+  if (is_simulated(arguments.model.device)) return profile_simulated(arguments);
   Profiler profiler(arguments);
   ModelArguments model = arguments.model;
   model.on_op = [&profiler](const OpRecord& record) { profiler.hear(record); };
   Result<Engine> engine = open_engine(model);
   if (!engine.ok()) return engine.status();
+  if (is_simulated(engine->info().device)) return profile_simulated(arguments);  // a program's
   CRIA_CLI_RETURN_IF_ERROR(profiler.run(*engine));
   if (!arguments.trace_path.empty()) {
     CRIA_CLI_RETURN_IF_ERROR(write_file(arguments.trace_path, profile_trace(profiler.profile())));
@@ -137,6 +167,12 @@ void add_profile(CLI::App& app, Command& selected) {
   CLI::App* command =
       app.add_subcommand("profile", "where the time of a prompt and of generation goes, op by op");
   add_model_arguments(*command, arguments->model);
+  // Shapes have encodings, not recipes.
+  command->get_option("--quant")->get_validator(0)->active(false);
+  command->add_option(
+      "--device", arguments->model.device,
+      "sim:NAME or sim:PATH of an NPU's profile: in simulated time, and what changes "
+      "would buy; MODEL may then be a shape, too: 1b, 3b, 1.1b");
   const auto sizes = CLI::Range(std::int64_t{0}, std::int64_t{1} << 24);
   command->add_option("-p,--n-prompt", arguments->n_prompt, "tokens of the prompt (0: none)")
       ->check(sizes);
@@ -148,6 +184,9 @@ void add_profile(CLI::App& app, Command& selected) {
   command->add_option("--trace", arguments->trace_path,
                       "write a trace that Perfetto and chrome://tracing open");
   command->callback([arguments, &selected] {
+    const Status recipe =
+        is_simulated(arguments->model.device) ? Status() : check_recipe(arguments->model.quant);
+    if (!recipe.ok()) throw CLI::ValidationError("--quant", recipe.message());
     if (arguments->n_prompt == 0 && arguments->n_gen == 0) {
       throw CLI::ValidationError("profile", "nothing to run: -p and -n are both 0");
     }
