@@ -46,6 +46,17 @@ std::optional<Encoding> encoding_with_block(Encoding encoding, int block) {
   return std::nullopt;
 }
 
+std::optional<Encoding> plain_encoding(Encoding encoding, int block) {
+  const EncodingSpec want = encoding_spec(encoding);
+  for (const EncodingSpec& spec : kEncodingTable) {
+    if (spec.block == block && spec.bits == want.bits && spec.codebook == want.codebook &&
+        spec.scale == ScaleKind::kF16 && spec.has_min == want.has_min) {
+      return spec.encoding;
+    }
+  }
+  return std::nullopt;
+}
+
 const std::int8_t* codebook_values(Codebook codebook) {
   return codebook == Codebook::kMxfp4 ? kMxfp4Values : kIq4NlValues;
 }

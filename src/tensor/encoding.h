@@ -62,6 +62,10 @@
   X(Q3Min, "q3min", 3, Codebook::kUnsigned, true) \
   X(Q2, "q2", 2, Codebook::kSigned, false)        \
   X(Q2Min, "q2min", 2, Codebook::kUnsigned, true)
+// Those that came later.
+#define CRIA_FOR_EACH_LATER_WIDE_BLOCK_ENCODING(X) \
+  X(Q6, "q6", 6, Codebook::kSigned, false)         \
+  X(Q5, "q5", 5, Codebook::kSigned, false)
 
 namespace cria {
 
@@ -92,7 +96,6 @@ enum class Encoding : std::uint8_t {
 #define CRIA_ENCODING_ROW(name, text, bits, codebook, has_min) \
   k##name##G64, k##name##G128, k##name##C,
   CRIA_FOR_EACH_WIDE_BLOCK_ENCODING(CRIA_ENCODING_ROW)
-#undef CRIA_ENCODING_ROW
       kE8P2G32,  // E8P, 2, 3 and 4 bits a weight, blocks of 32
   kE8P3G32,
   kE8P4G32,
@@ -101,8 +104,10 @@ enum class Encoding : std::uint8_t {
   kE8P4,
   kQ4S24,  // q4 and q8 of which two in four columns are zero
   kQ8S24,
+  CRIA_FOR_EACH_LATER_WIDE_BLOCK_ENCODING(CRIA_ENCODING_ROW)
+#undef CRIA_ENCODING_ROW
 };
-inline constexpr int kEncodingCount = 57;
+inline constexpr int kEncodingCount = 63;
 
 enum class Codebook : std::uint8_t { kNone, kSigned, kUnsigned, kIq4Nl, kMxfp4, kE8P, kPairs };
 enum class ScaleKind : std::uint8_t { kNone, kF16, kE8M0, kSuper };
@@ -138,6 +143,10 @@ std::optional<Encoding> encoding_from_number(std::uint32_t number);
 
 // The encoding that differs from this one in nothing but its block; nullopt where there is none.
 std::optional<Encoding> encoding_with_block(Encoding encoding, int block);
+
+// The encoding with the same codes, with or without a min, whose scales are one half float a block
+// of `block` columns, also where this one's are of two levels; nullopt where there is none.
+std::optional<Encoding> plain_encoding(Encoding encoding, int block);
 
 // The encoding with the same kernels: the one in blocks of 32, or `encoding` itself.
 constexpr Encoding kernel_form(Encoding encoding);
@@ -195,8 +204,8 @@ inline constexpr EncodingSpec kEncodingTable[kEncodingCount] = {
       {Encoding::k##name##G128, text "g128", bits, codebook, 128, ScaleKind::kF16, has_min}, \
       {Encoding::k##name##C, text "c", bits, codebook, kPerChannel, ScaleKind::kF16, has_min},
     CRIA_FOR_EACH_WIDE_BLOCK_ENCODING(CRIA_ENCODING_ROW)
-#undef CRIA_ENCODING_ROW
-        {Encoding::kE8P2G32, "e8p2g32", 2, Codebook::kE8P, 32, ScaleKind::kF16, false},
+    // Codes for several columns.
+    {Encoding::kE8P2G32, "e8p2g32", 2, Codebook::kE8P, 32, ScaleKind::kF16, false},
     {Encoding::kE8P3G32, "e8p3g32", 3, Codebook::kE8P, 32, ScaleKind::kF16, false},
     {Encoding::kE8P4G32, "e8p4g32", 4, Codebook::kE8P, 32, ScaleKind::kF16, false},
     {Encoding::kE8P2, "e8p2", 2, Codebook::kE8P, kPerChannel, ScaleKind::kF16, false},
@@ -204,6 +213,8 @@ inline constexpr EncodingSpec kEncodingTable[kEncodingCount] = {
     {Encoding::kE8P4, "e8p4", 4, Codebook::kE8P, kPerChannel, ScaleKind::kF16, false},
     {Encoding::kQ4S24, "q4s24", 3, Codebook::kPairs, 32, ScaleKind::kF16, false},
     {Encoding::kQ8S24, "q8s24", 5, Codebook::kPairs, 32, ScaleKind::kF16, false},
+    CRIA_FOR_EACH_LATER_WIDE_BLOCK_ENCODING(CRIA_ENCODING_ROW)
+#undef CRIA_ENCODING_ROW
 };
 
 constexpr EncodingSpec encoding_spec(Encoding encoding) {

@@ -81,11 +81,15 @@ TEST(Encoding, BlocksAreFoundByTheirWidth) {
   EXPECT_EQ(encoding_with_block(Encoding::kQ4, 128), Encoding::kQ4G128);
   EXPECT_EQ(encoding_with_block(Encoding::kQ4G128, 32), Encoding::kQ4);
   EXPECT_EQ(encoding_with_block(Encoding::kQ3Min, kPerChannel), Encoding::kQ3MinC);
-  EXPECT_EQ(encoding_with_block(Encoding::kQ6, 64), std::nullopt);
+  EXPECT_EQ(encoding_with_block(Encoding::kQ5Min, 64), std::nullopt);
+  EXPECT_EQ(encoding_with_block(Encoding::kQ6K, 32), std::nullopt);
+  EXPECT_EQ(plain_encoding(Encoding::kQ6K, 32), Encoding::kQ6);
+  EXPECT_EQ(plain_encoding(Encoding::kQ4NlK, 128), Encoding::kQ4NlG128);
+  EXPECT_EQ(plain_encoding(Encoding::kQ5KMin, 64), std::nullopt);
   EXPECT_EQ(encoding_from_name("q2ming64"), Encoding::kQ2MinG64);
-  for (Encoding base :
-       {Encoding::kQ8, Encoding::kQ8Min, Encoding::kQ4, Encoding::kQ4Min, Encoding::kQ4Nl,
-        Encoding::kQ3, Encoding::kQ3Min, Encoding::kQ2, Encoding::kQ2Min}) {
+  for (Encoding base : {Encoding::kQ8, Encoding::kQ8Min, Encoding::kQ4, Encoding::kQ4Min,
+                        Encoding::kQ4Nl, Encoding::kQ3, Encoding::kQ3Min, Encoding::kQ2,
+                        Encoding::kQ2Min, Encoding::kQ6, Encoding::kQ5}) {
     for (int block : {32, 64, 128, kPerChannel}) {
       const auto encoding = encoding_with_block(base, block);
       ASSERT_TRUE(encoding.has_value()) << encoding_spec(base).name << " " << block;

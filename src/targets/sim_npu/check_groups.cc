@@ -14,7 +14,7 @@ std::optional<Encoding> what_fits(const NpuProfile& profile, Encoding encoding) 
   const int wanted = encoding_spec(encoding).block;
   std::optional<Encoding> best;
   for (const int block : {kPerChannel, 128, 64, 32, 16}) {  // from wide to narrow
-    const std::optional<Encoding> other = encoding_with_block(encoding, block);
+    const std::optional<Encoding> other = plain_encoding(encoding, block);
     if (!other || !takes(profile, block)) continue;
     if (!best || block >= wanted || encoding_spec(*best).block > wanted) best = other;
   }

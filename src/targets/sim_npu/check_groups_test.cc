@@ -33,9 +33,16 @@ TEST(CheckGroups, ElseTheNarrowestWider) {
             "q8g128 has groups of 128 columns; x takes groups of a whole row; q8c fits");
 }
 
+TEST(CheckGroups, ScalesOfTwoLevelsFitAsPlainOnes) {
+  EXPECT_EQ(check_groups(with_groups({64, 128}), Encoding::kQ4NlK).message(),
+            "q4nlk has groups of 32 columns; x takes groups of 64, 128; q4nlg64 fits");
+  EXPECT_EQ(check_groups(with_groups({0, 32}), Encoding::kQ6K).message(),
+            "q6k has groups of 16 columns; x takes groups of a whole row, 32; q6 fits");
+}
+
 TEST(CheckGroups, WithoutAFitTheSizesAreNamed) {
-  EXPECT_EQ(check_groups(with_groups({0}), Encoding::kQ6).message(),
-            "q6 has groups of 32 columns; x takes groups of a whole row");
+  EXPECT_EQ(check_groups(with_groups({0}), Encoding::kQ5Min).message(),
+            "q5min has groups of 32 columns; x takes groups of a whole row");
 }
 
 }  // namespace
