@@ -17,9 +17,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 TINY = ROOT / "models" / "cria-tiny"
 RECIPES = [
     ("q8", ["q8"]),
-    ("5 bits", ["q5", "q5+gptq", "q5_k", "q5_k+gptq"]),
-    ("4 bits", ["q4_0", "q4", "q4_1", "mxfp4", "q4_k", "iq4_xs"]),
-    ("4 bits, with methods", ["q4_0+importance", "q4_0+rotate", "q4_0+gptq", "q4_0+rotate+gptq", "q4+gptq", "mxfp4+gptq", "q4_k+gptq",
+    ("5 bits", ["q5_0", "q5_0+gptq", "q5_k", "q5_k+gptq"]),
+    ("4 bits", ["q4_0", "iq4_nl", "q4_1", "mxfp4", "q4_k", "iq4_xs"]),
+    ("4 bits, with methods", ["q4_0+importance", "q4_0+rotate", "q4_0+gptq", "q4_0+rotate+gptq", "iq4_nl+gptq", "mxfp4+gptq", "q4_k+gptq",
                               "iq4_xs+importance", "iq4_xs+gptq", "iq4_xs+rotate+gptq", "e8p4+quip"]),
     ("3 bits", ["q3", "q3_k", "q3+importance", "q3+gptq", "q3+rotate+gptq", "q3_k+gptq", "q3_k+rotate+gptq",
                 "e8p3", "e8p3+rotate+gptq", "e8p3+quip"]),

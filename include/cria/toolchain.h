@@ -19,6 +19,8 @@ struct CompileOptions {
   // Which encoding each tensor gets: see quantization_recipes(), or the path of a recipe file
   // (docs/recipes.md), which ends in ".toml".
   std::string recipe = "source";
+  // The text of a recipe file, in place of the file; `recipe` is then only its name. Empty: none.
+  std::string recipe_text;
   // Statistics that `cria calibrate` wrote of this model, for recipes that use them. Empty: none.
   std::string calibration_path;
   std::int64_t max_context = 0;  // positions; 0: what the checkpoint was made for
@@ -62,6 +64,8 @@ struct CompileReport {
   double bits_per_weight = 0;  // of the matrices
   double seconds = 0;
   std::vector<CompiledTensor> tensors;
+  // What a user should know that asked for this: a line each.
+  std::vector<std::string> remarks;
 };
 
 // Writes the compiled program to `out_path`: nothing is left there, and nothing partial anywhere,

@@ -88,10 +88,10 @@ Result<std::string> open_cache_dir(const std::string& wanted) {
 }
 
 Result<std::string> source_fingerprint(const std::string& path, const CompileOptions& options) {
-  std::string text =
-      fmt::format("cria {};plan {};recipe {};context {};cache {} {};device {} {};", kVersion,
-                  kPlanVersion, options.recipe, options.max_context, options.cache_type_k,
-                  options.cache_type_v, options.device, options.prefill_chunk);
+  std::string text = fmt::format(
+      "cria {};plan {};recipe {} {};context {};cache {} {};device {} {};", kVersion, kPlanVersion,
+      kRecipeVersion, options.recipe, options.max_context, options.cache_type_k,
+      options.cache_type_v, options.device, options.prefill_chunk);
   CRIA_ASSIGN_OR_RETURN(const std::vector<fs::path> files, source_files(path));
   for (const fs::path& file : files) {
     CRIA_ASSIGN_OR_RETURN(const std::string one, file_fingerprint(file));

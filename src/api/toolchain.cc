@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "api/compile_path.h"
+#include "api/device_target.h"
 #include "api/inspect.h"
 #include "api/model_cache.h"
 #include "api/open_recipe.h"
@@ -33,26 +34,35 @@ CompileReport to_report(const CompileSummary& summary) {
   report.n_parameters = summary.n_parameters;
   report.bits_per_weight = summary.bits_per_weight;
   report.seconds = summary.seconds;
+  int n_of_two_bits = 0;
   for (const TensorReport& tensor : summary.tensors) {
     report.tensors.push_back({tensor.name, encoding_spec(tensor.encoding).name, tensor.n_rows,
                               tensor.n_cols, tensor.size_bytes, tensor.relative_mse, tensor.method,
                               tensor.output_error, tensor.note});
+    const EncodingSpec spec = encoding_spec(tensor.encoding);
+    if (spec.bits == 2) ++n_of_two_bits;
+  }
+  if (n_of_two_bits > 0) {
+    report.remarks.push_back(fmt::format(
+        "{} tensors have 2 bits a weight, which changes what a model says: measure it (--eval)",
+        n_of_two_bits));
   }
   return report;
 }
 
-// The target of "sim:PROFILE"; null for "cpu".
-Result<std::unique_ptr<Target>> npu_of(const std::string& device) {
+}  // namespace
+
+Result<DeviceTarget> device_target(const std::string& device) {
   constexpr std::string_view kSim = "sim:";
-  if (device == "cpu") return std::unique_ptr<Target>();
+  if (device == "cpu") return DeviceTarget();
   if (!device.starts_with(kSim)) {
     return invalid_argument("device '{}', expected cpu or sim:PROFILE", device);
   }
   CRIA_ASSIGN_OR_RETURN(NpuProfileFile profile, load_npu_profile(device.substr(kSim.size())));
-  return sim_npu_target(std::move(profile));
+  return DeviceTarget{sim_npu_target(std::move(profile))};
 }
 
-}  // namespace
+const Target& DeviceTarget::target() const { return npu != nullptr ? *npu : cpu_target(); }
 
 Result<CompileReport> compile_path(const std::string& path, const CompileOptions& options,
                                    const std::string& out_path, const CompileChecks& checks) {
@@ -60,7 +70,13 @@ Result<CompileReport> compile_path(const std::string& path, const CompileOptions
                         open_checkpoint(path, {.tokenizer_path = options.tokenizer_path}));
   CompileRequest request;
   request.out_path = out_path;
-  CRIA_ASSIGN_OR_RETURN(request.own_recipe, open_recipe(options.recipe, *checkpoint));
+  CRIA_ASSIGN_OR_RETURN(const DeviceTarget device, device_target(options.device));
+  const Target& target = device.target();
+  const RecipeConditions conditions{
+      .has_statistics = !options.calibration_path.empty(),
+      .takes = [&](Encoding encoding) { return target.supports(encoding).supported; },
+      .text = options.recipe_text};
+  CRIA_ASSIGN_OR_RETURN(request.own_recipe, open_recipe(options.recipe, *checkpoint, conditions));
   std::unique_ptr<Statistics> statistics;
   if (!options.calibration_path.empty()) {
     CRIA_ASSIGN_OR_RETURN(statistics,
@@ -82,14 +98,17 @@ Result<CompileReport> compile_path(const std::string& path, const CompileOptions
     if (!tokenizer.ok()) return std::move(tokenizer).status().with_context(path + ": tokenizer");
     request.tokenizer = tokenizer->serialize();
   }
-  CRIA_ASSIGN_OR_RETURN(const std::unique_ptr<Target> npu, npu_of(options.device));
   // An NPU's prefill should fill its matrix tiles and leave room in its SRAM.
-  if (npu != nullptr) request.prefill_chunk = 64;
+  if (device.npu != nullptr) request.prefill_chunk = 64;
   if (options.prefill_chunk > 0) request.prefill_chunk = options.prefill_chunk;
-  CRIA_ASSIGN_OR_RETURN(
-      const CompileSummary summary,
-      compile_checkpoint(*checkpoint, npu != nullptr ? *npu : cpu_target(), request));
-  return to_report(summary);
+  CRIA_ASSIGN_OR_RETURN(const CompileSummary summary,
+                        compile_checkpoint(*checkpoint, target, request));
+  CompileReport report = to_report(summary);
+  if (!request.own_recipe->adapted.empty()) {
+    report.remarks.push_back(
+        fmt::format("{} on {} is {}", options.recipe, options.device, request.own_recipe->adapted));
+  }
+  return report;
 }
 
 namespace {

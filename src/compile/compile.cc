@@ -105,6 +105,8 @@ class Compilation {
       recipe_ = request_.own_recipe;
     } else {
       CRIA_ASSIGN_OR_RETURN(recipe_, Recipe::from_name(request_.recipe));
+      recipe_->adapt(request_.statistics != nullptr,
+                     [this](Encoding encoding) { return target_.supports(encoding).supported; });
     }
     return check_recipe();
   }

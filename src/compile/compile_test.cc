@@ -37,7 +37,7 @@ class CompileTest : public testing::Test {
     fs::remove_all(folder_);
     fs::create_directory(folder_);
     request_.out_path = (folder_ / "model.pte").string();
-    request_.recipe = "q4";
+    request_.recipe = "iq4_nl";
     request_.cria_version = "1.2.3";
   }
   void TearDown() override { fs::remove_all(folder_); }
@@ -306,7 +306,7 @@ TEST_F(CompileTest, ConstantsMetadataAndTokenizer) {
   const char* text = reinterpret_cast<const char*>(metadata->data());
   const auto json = nlohmann::json::parse(text, text + metadata->size(), nullptr, false);
   ASSERT_FALSE(json.is_discarded());
-  EXPECT_EQ(json["recipe"], "q4");
+  EXPECT_EQ(json["recipe"], "iq4_nl");
   EXPECT_EQ(json["cria_version"], "1.2.3");
   EXPECT_EQ(json["n_parameters"], summary.n_parameters);
   EXPECT_EQ(json["weight_bytes"], summary.weight_bytes);
@@ -316,7 +316,7 @@ TEST_F(CompileTest, ConstantsMetadataAndTokenizer) {
 
 TEST_F(CompileTest, SameBytesForAnyNumberOfThreads) {
   const MemoryCheckpoint checkpoint(StorageType::kBF16);
-  for (const char* recipe : {"q4", "q4_0+rotate", "f16+fold"}) {
+  for (const char* recipe : {"iq4_nl", "q4_0+rotate", "f16+fold"}) {
     request_.recipe = recipe;
     request_.n_threads = 1;
     must_compile(checkpoint);
@@ -350,7 +350,7 @@ TEST_F(CompileTest, TracesTheGraphsOfDecode) {
 }
 
 TEST_F(CompileTest, RefusesBadWeightsByTensorAndRow) {
-  for (const char* recipe : {"source", "q4", "mxfp4", "bf16"}) {
+  for (const char* recipe : {"source", "iq4_nl", "mxfp4", "bf16"}) {
     request_.recipe = recipe;
     MemoryCheckpoint checkpoint;
     checkpoint.set("blk.1.ffn_up.weight", 96 * 5 + 7, NAN);

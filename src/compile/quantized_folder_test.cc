@@ -147,7 +147,7 @@ TEST_F(QuantizedFolderCompileTest, OtherRecipesStartFromTheFloats) {
   for_each_row(model, [&](const PlanWeight& weight, const auto& found, const auto& expected) {
     ASSERT_EQ(found, expected) << weight.key;
   });
-  compile(model, "q4");
+  compile(model, "iq4_nl");
   EXPECT_EQ(report("blk.0.attn_q.weight").encoding, Encoding::kQ4Nl);
   EXPECT_EQ(report("blk.0.attn_q.weight").note, "");
   EXPECT_GT(report("blk.0.attn_q.weight").relative_mse, 0);

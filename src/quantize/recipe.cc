@@ -15,17 +15,24 @@ struct RecipeRow {
 // "source" is not in the table: it depends on the tensor.
 constexpr RecipeSummary kSource = {"source", "every tensor as the checkpoint stores it, no loss"};
 
-// The head decides each token and the embedding is read one row a token, so both keep 8 bits (6 in
-// the smallest recipe).
+// In most the head, which decides each token, and the embedding, which is read one row a token,
+// keep 8 bits, in small ones 6. docs/quality.md says why q4 and q5, the defaults, are what they
+// are.
 constexpr RecipeRow kRecipes[] = {
+    {{"q4", "default for 3B: 4-bit codebook (4.31), GPTQ with --calibration; rest 6 bits"},
+     Encoding::kQ4NlK,
+     Encoding::kQ6},
+    {{"q5", "default for 1B: 5 bits (5.5), GPTQ with --calibration; rest 6 bits"},
+     Encoding::kQ5,
+     Encoding::kQ6},
     {{"f32", "32-bit floats"}, Encoding::kF32, Encoding::kF32},
     {{"f16", "half floats"}, Encoding::kF16, Encoding::kF16},
     {{"bf16", "bfloat16"}, Encoding::kBF16, Encoding::kBF16},
     {{"q8", "8 bits, blocks of 32"}, Encoding::kQ8, Encoding::kQ8},
     {{"q6", "6 bits, blocks of 32; embedding and head 8 bits"}, Encoding::kQ6, Encoding::kQ8},
-    {{"q5", "5 bits, blocks of 32; embedding and head 8 bits"}, Encoding::kQ5, Encoding::kQ8},
+    {{"q5_0", "5 bits, blocks of 32; embedding and head 8 bits"}, Encoding::kQ5, Encoding::kQ8},
     {{"q5_1", "5 bits with a minimum; embedding and head 8 bits"}, Encoding::kQ5Min, Encoding::kQ8},
-    {{"q4", "4-bit codebook, blocks of 32; embedding and head 8 bits"},
+    {{"iq4_nl", "4-bit codebook, blocks of 32; embedding and head 8 bits"},
      Encoding::kQ4Nl,
      Encoding::kQ8},
     {{"q4_0", "4 bits linear, blocks of 32; embedding and head 8 bits"},
@@ -102,6 +109,19 @@ std::vector<RecipeSummary> summaries_of(const Row (&rows)[N]) {
   return list;
 }
 
+// "q4g64": what has blocks that no recipe of the table has.
+std::optional<Recipe> wide_blocks(std::string_view name) {
+  const std::optional<Encoding> encoding = encoding_from_name(name);
+  if (!encoding) return std::nullopt;
+  const EncodingSpec spec = encoding_spec(*encoding);
+  const std::optional<Encoding> rest = encoding_with_block(Encoding::kQ8, spec.block);
+  if (spec.block <= kColumnGroup || spec.code_columns() != 1 || !rest) return std::nullopt;
+  Recipe recipe;
+  recipe.linear.encoding = *encoding;
+  recipe.embedding.encoding = *rest;
+  return recipe;
+}
+
 Result<Recipe> named_encodings(std::string_view name) {
   Recipe recipe;
   if (name == kSource.name) {
@@ -112,10 +132,15 @@ Result<Recipe> named_encodings(std::string_view name) {
     if (name != row.summary.name) continue;
     recipe.linear.encoding = row.linear;
     recipe.embedding.encoding = row.embedding;
+    recipe.adaptive = name == "q4" || name == "q5";
     return recipe;
   }
-  return invalid_argument("recipe '{}' does not exist, expected one of {}, {}", name, kSource.name,
-                          names_of(kRecipes));
+  if (std::optional<Recipe> wide = wide_blocks(name)) return *std::move(wide);
+  return invalid_argument(
+      "recipe '{}' does not exist, expected one of {}, {}, or blocks of 64, 128 or a row, as "
+      "q4g64, "
+      "q4g128, q4c",
+      name, kSource.name, names_of(kRecipes));
 }
 
 // One method behind a '+'. `seen`: those before it.
@@ -166,6 +191,15 @@ WeightRole weight_role(std::string_view canonical_name) {
   return WeightRole::kLinear;
 }
 
+Encoding wider_encoding(Encoding encoding, const std::function<bool(Encoding)>& takes) {
+  if (takes(encoding)) return encoding;
+  for (const int block : {32, 64, 128}) {
+    const std::optional<Encoding> wider = plain_encoding(encoding, block);
+    if (block > encoding_spec(encoding).block && wider && takes(*wider)) return *wider;
+  }
+  return encoding;
+}
+
 Result<Recipe> Recipe::from_name(std::string_view name) {
   const std::size_t plus = name.find('+');
   CRIA_ASSIGN_OR_RETURN(Recipe recipe, named_encodings(name.substr(0, plus)));
@@ -185,6 +219,19 @@ WeightRounding Recipe::rounding_for(std::string_view canonical_name, Encoding na
   if (const auto own = overrides.find(canonical_name); own != overrides.end()) return own->second;
   if (keep_source) return {.encoding = native};
   return weight_role(canonical_name) == WeightRole::kLinear ? linear : embedding;
+}
+
+void Recipe::adapt(bool has_statistics, const std::function<bool(Encoding)>& takes) {
+  if (!adaptive) return;
+  if (has_statistics && !uses_statistics()) linear.method = RoundingMethod::kGptq;
+  if (!takes) return;
+  for (Encoding* encoding : {&linear.encoding, &embedding.encoding}) {
+    const Encoding before = *encoding;
+    *encoding = wider_encoding(before, takes);
+    if (*encoding == before) continue;
+    adapted += std::string(adapted.empty() ? "" : ", ") + encoding_spec(*encoding).name +
+               " in place of " + encoding_spec(before).name;
+  }
 }
 
 bool Recipe::uses_statistics() const {

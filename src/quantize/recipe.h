@@ -40,14 +40,33 @@ struct ModelTransforms {
   bool operator==(const ModelTransforms&) const = default;
 };
 
+// `encoding` if the device takes it, else the same codes in the narrowest wider blocks (up to 128)
+// that it takes; `encoding` if there are none.
+Encoding wider_encoding(Encoding encoding, const std::function<bool(Encoding)>& takes);
+
+// Changes whenever a name of a recipe gets another meaning; what was compiled before is stale.
+inline constexpr int kRecipeVersion = 2;
+
 // One recipe. Plain data: made by name, or member by member.
 struct Recipe {
   // "q4_0", or with methods behind it, in any order: "q4_0+rotate+gptq". The encodings come from
-  // the name, the methods (recipe_methods()) are for the linears. kInvalidArgument: an unknown part
+  // the name, the methods (recipe_methods()) are for the linears. An encoding in wide blocks
+  // ("q4g64", "q4c") is a recipe, too: all linears have it, and embedding and head 8 bits in the
+  // same blocks. kInvalidArgument: an unknown part
   // (lists what there is), one given twice, or methods that do not go together.
   static Result<Recipe> from_name(std::string_view name);
 
+  // What device and calibration have to say about the default recipes, q4 and q5; the others stay
+  // as they are.
+  //   has_statistics  linears are rounded by GPTQ, unless a method that uses statistics was named
+  //   takes           whether the device takes an encoding; where it does not, the same codes in
+  //                   wider blocks, up to 128, take its place. Empty: it takes all.
+  // Matrices in `overrides` are left alone. What changed for the device is in `adapted`.
+  void adapt(bool has_statistics, const std::function<bool(Encoding)>& takes);
+
   std::string name;
+  bool adaptive = false;
+  std::string adapted;       // "q4nlg64 in place of q4nlk"; empty: nothing
   bool keep_source = false;  // each tensor in the encoding that holds it without loss
   WeightRounding linear;
   WeightRounding embedding;  // also of an untied head

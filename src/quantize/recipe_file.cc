@@ -214,6 +214,28 @@ class Reader {
   std::string what_;
 };
 
+// A rule of recipe_file_text(): layers that have the same.
+struct TextRule {
+  std::string_view tensor;
+  WeightRounding rounding;
+  std::vector<std::int64_t> layers;
+};
+
+// {0, 1, 2, 5} -> "\"0-2\", 5"
+std::string layer_ranges(std::vector<std::int64_t>& layers) {
+  std::sort(layers.begin(), layers.end());
+  std::string text;
+  for (std::size_t i = 0; i < layers.size();) {
+    std::size_t end = i + 1;
+    while (end < layers.size() && layers[end] == layers[end - 1] + 1) ++end;
+    text += text.empty() ? "" : ", ";
+    text += end == i + 1 ? fmt::format("{}", layers[i])
+                         : fmt::format("\"{}-{}\"", layers[i], layers[end - 1]);
+    i = end;
+  }
+  return text;
+}
+
 }  // namespace
 
 bool is_recipe_file(std::string_view name) { return name.ends_with(".toml"); }
@@ -261,16 +283,26 @@ Result<Recipe> recipe_for(const RecipeFile& file, std::span<const std::string> m
 }
 
 std::string recipe_file_text(const Recipe& recipe) {
-  std::string text = fmt::format("base = \"{}\"\n", recipe.name);
+  std::vector<TextRule> rules;
   for (const auto& [name, rounding] : recipe.overrides) {
     const MatrixName split = split_name(name);
-    text += fmt::format("\n[[rule]]\ntensors = \"{}\"\n", split.tensor);
-    if (split.layer) text += fmt::format("layers = [{}]\n", *split.layer);
+    const bool in_block = split.layer.has_value();
+    auto rule = std::find_if(rules.begin(), rules.end(), [&](const TextRule& r) {
+      return r.tensor == split.tensor && r.layers.empty() != in_block && r.rounding == rounding;
+    });
+    if (rule == rules.end()) rule = rules.insert(rules.end(), {split.tensor, rounding, {}});
+    if (in_block) rule->layers.push_back(*split.layer);
+  }
+  std::string text = fmt::format("base = \"{}\"\n", recipe.name);
+  for (TextRule& rule : rules) {
+    text += fmt::format("\n[[rule]]\ntensors = \"{}\"\n", rule.tensor);
+    if (!rule.layers.empty()) text += fmt::format("layers = [{}]\n", layer_ranges(rule.layers));
     const auto* method =
         std::find_if(std::begin(kMethodNames), std::end(kMethodNames),
-                     [&](const MethodName& row) { return row.method == rounding.method; });
+                     [&](const MethodName& row) { return row.method == rule.rounding.method; });
     text += fmt::format("encoding = \"{}\"\nmethod = \"{}\"\nimportance = {}\n",
-                        encoding_spec(rounding.encoding).name, method->name, rounding.importance);
+                        encoding_spec(rule.rounding.encoding).name, method->name,
+                        rule.rounding.importance);
   }
   return text;
 }

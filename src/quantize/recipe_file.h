@@ -53,8 +53,8 @@ Result<RecipeFile> parse_recipe_file(std::string_view text, std::string_view wha
 Result<Recipe> recipe_for(const RecipeFile& file, std::span<const std::string> matrix_names,
                           std::int64_t n_layers, std::string_view what);
 
-// A recipe as such a file: its base by name, one rule a matrix of `overrides`. Parsing it gives the
-// same recipe.
+// A recipe as such a file: its base by name, one rule for the layers whose `overrides` agree.
+// Parsing it gives the same recipe.
 std::string recipe_file_text(const Recipe& recipe);
 
 }  // namespace cria

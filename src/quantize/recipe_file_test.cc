@@ -56,6 +56,12 @@ TEST(RecipeFile, PrintedAndParsedIsTheSame) {
   Recipe recipe = *Recipe::from_name("q4_0");
   recipe.overrides["blk.3.ffn_up.weight"] = {Encoding::kQ3K, RoundingMethod::kGptq, true};
   recipe.overrides["token_embd.weight"] = {Encoding::kQ6K, RoundingMethod::kNearest, false};
+  // Layers that agree are one rule.
+  for (const char* name : {"blk.0.attn_q.weight", "blk.1.attn_q.weight", "blk.5.attn_q.weight"}) {
+    recipe.overrides[name] = {Encoding::kQ5, RoundingMethod::kNearest, false};
+  }
+  EXPECT_NE(recipe_file_text(recipe).find("layers = [\"0-1\", 5]\n"), std::string::npos)
+      << recipe_file_text(recipe);
   const auto again = recipe_of(recipe_file_text(recipe));
   ASSERT_TRUE(again.ok()) << again.status().message();
   EXPECT_EQ(again->overrides, recipe.overrides);

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <tuple>
+
 namespace cria {
 namespace {
 
@@ -22,12 +25,75 @@ TEST(Recipe, SourceKeepsTheNativeEncoding) {
   EXPECT_EQ(recipe->encoding_for("output.weight", Encoding::kBF16), Encoding::kBF16);
 }
 
-TEST(Recipe, Q4KeepsEmbeddingAndHeadIn8Bits) {
-  const Result<Recipe> recipe = Recipe::from_name("q4");
+TEST(Recipe, CodebooksOf4BitsKeepEmbeddingAndHeadIn8Bits) {
+  const Result<Recipe> recipe = Recipe::from_name("iq4_nl");
   ASSERT_TRUE(recipe.ok());
   EXPECT_EQ(recipe->encoding_for("blk.0.attn_q.weight", Encoding::kF16), Encoding::kQ4Nl);
   EXPECT_EQ(recipe->encoding_for("token_embd.weight", Encoding::kF16), Encoding::kQ8);
   EXPECT_EQ(recipe->encoding_for("output.weight", Encoding::kF16), Encoding::kQ8);
+}
+
+TEST(Recipe, TheDefaultsUseGptqWhereThereAreStatistics) {
+  for (const char* name : {"q4", "q5", "q4+rotate"}) {
+    Recipe recipe = *Recipe::from_name(name);
+    EXPECT_FALSE(recipe.uses_statistics()) << name;
+    recipe.adapt(false, {});
+    EXPECT_FALSE(recipe.uses_statistics()) << name;
+    recipe.adapt(true, {});
+    EXPECT_EQ(recipe.linear.method, RoundingMethod::kGptq) << name;
+    EXPECT_EQ(recipe.embedding.method, RoundingMethod::kNearest) << name;
+    EXPECT_EQ(recipe.adapted, "") << name;
+  }
+  Recipe named = *Recipe::from_name("q4+importance");
+  named.adapt(true, {});
+  EXPECT_EQ(named.linear.method, RoundingMethod::kNearest);
+  Recipe other = *Recipe::from_name("q4_0");
+  other.adapt(true, [](Encoding) { return false; });
+  EXPECT_EQ(other.linear.method, RoundingMethod::kNearest);
+  EXPECT_EQ(other.linear.encoding, Encoding::kQ4);
+}
+
+// Groups that devices take, and what the default becomes on them.
+TEST(Recipe, TheDefaultHasBlocksThatTheDeviceTakes) {
+  struct Case {
+    std::vector<int> blocks;
+    Encoding linear, embedding;
+    const char* adapted;
+  };
+  for (const Case& c : {Case{{32, 64}, Encoding::kQ4NlK, Encoding::kQ6, ""},
+                        {{kPerChannel, 64, 128},
+                         Encoding::kQ4NlG64,
+                         Encoding::kQ6G64,
+                         "q4nlg64 in place of q4nlk, q6g64 in place of q6"},
+                        {{128},
+                         Encoding::kQ4NlG128,
+                         Encoding::kQ6G128,
+                         "q4nlg128 in place of q4nlk, q6g128 in place of q6"},
+                        {{kPerChannel}, Encoding::kQ4NlK, Encoding::kQ6, ""}}) {
+    Recipe recipe = *Recipe::from_name("q4");
+    recipe.adapt(false, [&](Encoding encoding) {
+      return std::ranges::find(c.blocks, encoding_spec(encoding).block) != c.blocks.end();
+    });
+    EXPECT_EQ(recipe.linear.encoding, c.linear) << c.adapted;
+    EXPECT_EQ(recipe.embedding.encoding, c.embedding) << c.adapted;
+    EXPECT_EQ(recipe.adapted, c.adapted);
+  }
+}
+
+TEST(Recipe, EncodingsInWideBlocksAreRecipes) {
+  for (const auto& [name, linear, embedding] :
+       {std::tuple{"q4g64", Encoding::kQ4G64, Encoding::kQ8G64},
+        {"q3ming128", Encoding::kQ3MinG128, Encoding::kQ8G128},
+        {"q6c", Encoding::kQ6C, Encoding::kQ8C}}) {
+    const Result<Recipe> recipe = Recipe::from_name(name);
+    ASSERT_TRUE(recipe.ok()) << recipe.status().message();
+    EXPECT_EQ(recipe->linear.encoding, linear) << name;
+    EXPECT_EQ(recipe->embedding.encoding, embedding) << name;
+  }
+  // Names of encodings that no recipe has.
+  for (const char* name : {"q4nlk", "q4s24", "q4min"}) {
+    EXPECT_FALSE(Recipe::from_name(name).ok()) << name;
+  }
 }
 
 TEST(Recipe, TwoLevelRecipesKeepEmbeddingAndHeadIn6Bits) {
@@ -47,7 +113,7 @@ TEST(Recipe, AnUnknownNameListsTheKnownOnes) {
   ASSERT_FALSE(recipe.ok());
   EXPECT_EQ(recipe.status().code(), ErrorCode::kInvalidArgument);
   EXPECT_NE(recipe.status().message().find("'q7'"), std::string::npos);
-  EXPECT_NE(recipe.status().message().find("source, f32, f16"), std::string::npos);
+  EXPECT_NE(recipe.status().message().find("source, q4, q5, f32, f16"), std::string::npos);
 }
 
 TEST(Recipe, MethodsFollowTheName) {
