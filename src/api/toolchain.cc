@@ -34,18 +34,10 @@ CompileReport to_report(const CompileSummary& summary) {
   report.n_parameters = summary.n_parameters;
   report.bits_per_weight = summary.bits_per_weight;
   report.seconds = summary.seconds;
-  int n_of_two_bits = 0;
   for (const TensorReport& tensor : summary.tensors) {
     report.tensors.push_back({tensor.name, encoding_spec(tensor.encoding).name, tensor.n_rows,
                               tensor.n_cols, tensor.size_bytes, tensor.relative_mse, tensor.method,
                               tensor.output_error, tensor.note});
-    const EncodingSpec spec = encoding_spec(tensor.encoding);
-    if (spec.bits == 2) ++n_of_two_bits;
-  }
-  if (n_of_two_bits > 0) {
-    report.remarks.push_back(fmt::format(
-        "{} tensors have 2 bits a weight, which changes what a model says: measure it (--eval)",
-        n_of_two_bits));
   }
   return report;
 }

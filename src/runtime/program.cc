@@ -25,8 +25,18 @@ Program::~Program() = default;
 
 Result<std::shared_ptr<const Program>> Program::load(const std::string& path) {
   CRIA_ASSIGN_OR_RETURN(MappedFile file, MappedFile::open(path));
+  CRIA_ASSIGN_OR_RETURN(std::shared_ptr<const Program> program, of_file(std::move(file), path));
+  return program;
+}
+
+Result<std::shared_ptr<Program>> Program::load_for_edits(const std::string& path) {
+  CRIA_ASSIGN_OR_RETURN(MappedFile file, MappedFile::open_for_edits(path));
+  return of_file(std::move(file), path);
+}
+
+Result<std::shared_ptr<Program>> Program::of_file(MappedFile file, const std::string& path) {
   CRIA_ASSIGN_OR_RETURN(pte::PteFile pte, pte::read_pte(file.bytes(), path));
-  return std::shared_ptr<const Program>(
+  return std::shared_ptr<Program>(
       new Program(std::move(file), std::make_unique<const pte::PteFile>(std::move(pte))));
 }
 
@@ -73,6 +83,16 @@ Result<std::span<const std::byte>> Program::named_data(std::string_view key) con
   const auto found = named_data_.find(key);
   if (found == named_data_.end()) return not_found("{}: no named data '{}'", path(), key);
   return found->second;
+}
+
+Result<std::span<std::byte>> Program::edit_named_data(std::string_view key) {
+  CRIA_ASSIGN_OR_RETURN(const std::span<const std::byte> data, named_data(key));
+  return file_.edit(offset_of(data), data.size());
+}
+
+Status Program::undo_edits(std::string_view key) {
+  CRIA_ASSIGN_OR_RETURN(const std::span<const std::byte> data, named_data(key));
+  return file_.undo_edits(offset_of(data), data.size());
 }
 
 std::uint64_t Program::named_data_bytes() const {

@@ -26,6 +26,8 @@ class Program {
  public:
   // kNotFound, kIo: the file. kBadInput: not a `.pte`, or a malformed one.
   static Result<std::shared_ptr<const Program>> load(const std::string& path);
+  // The same, but its named data can be replaced, in memory alone: to see what a weight is worth.
+  static Result<std::shared_ptr<Program>> load_for_edits(const std::string& path);
   ~Program();
 
   const std::string& path() const { return file_.path(); }
@@ -45,12 +47,21 @@ class Program {
   Result<std::span<const std::byte>> named_data(std::string_view key) const;
   std::uint64_t named_data_bytes() const;  // of all of it
 
+  // Of load_for_edits(): the bytes of named data to write to, and what the file has in their place
+  // again. No method may run meanwhile. kNotFound names the key.
+  Result<std::span<std::byte>> edit_named_data(std::string_view key);
+  Status undo_edits(std::string_view key);
+
   // What the file says of a method. kNotFound lists the methods there are.
   Result<const pte::ExecutionPlan*> plan(std::string_view method) const;
   const pte::PteFile& pte() const { return *pte_; }
 
  private:
   Program(MappedFile file, std::unique_ptr<const pte::PteFile> pte);
+  static Result<std::shared_ptr<Program>> of_file(MappedFile file, const std::string& path);
+  std::size_t offset_of(std::span<const std::byte> data) const {
+    return static_cast<std::size_t>(data.data() - file_.bytes().data());
+  }
 
   MappedFile file_;
   std::unique_ptr<const pte::PteFile> pte_;  // points into file_

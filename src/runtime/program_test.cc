@@ -76,6 +76,20 @@ TEST_F(ProgramTest, FindsNamedDataInPlace) {
   EXPECT_EQ(program_->named_data_bytes(), 11u);
 }
 
+TEST_F(ProgramTest, EditsStayInMemoryAndCanBeUndone) {
+  Result<std::shared_ptr<Program>> editable = Program::load_for_edits(file_.path());
+  ASSERT_TRUE(editable.ok()) << editable.status().message();
+  Program& program = **editable;
+  const std::span<std::byte> b = *program.edit_named_data("b");
+  b[0] = std::byte{'S'};
+  EXPECT_TRUE(std::ranges::equal(*program.named_data("b"), bytes_of("Second")));
+  EXPECT_TRUE(std::ranges::equal(*program.named_data("a"), bytes_of("first")));
+  EXPECT_TRUE(std::ranges::equal(*program_->named_data("b"), bytes_of("second")));
+  ASSERT_TRUE(program.undo_edits("b").ok());
+  EXPECT_TRUE(std::ranges::equal(*program.named_data("b"), bytes_of("second")));
+  EXPECT_EQ(program.edit_named_data("c").status().code(), ErrorCode::kNotFound);
+}
+
 TEST(Program, AMissingFileIsNotFound) {
   EXPECT_EQ(Program::load("/no/such/file.pte").status().code(), ErrorCode::kNotFound);
 }

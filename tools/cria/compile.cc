@@ -5,6 +5,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "budget_report.h"
 #include "commands.h"
 #include "cria/quality_gate.h"
 #include "cria/toolchain.h"
@@ -18,14 +19,24 @@ namespace {
 struct CompileArguments {
   CompileOptions options;
   std::string out_path;
+  std::string budget;       // empty: none
+  std::string budget_path;  // the text that matrices are measured on; empty: that of --eval
+  std::string recipe_path;  // where to write what the budget bought; empty: nowhere
+  BudgetOptions budget_options;
   std::string eval_path;  // empty: not evaluated
   QualityGate gate;
   bool json = false;
   bool verbose = false;
 };
 
+// What was measured beside the compilation.
+struct Findings {
+  std::optional<BudgetReport> budget;
+  std::optional<EvaluateReport> quality;
+};
+
 nlohmann::ordered_json report_json(const CompileArguments& arguments, const CompileReport& report,
-                                   const std::optional<EvaluateReport>& quality) {
+                                   const Findings& findings) {
   nlohmann::ordered_json tensors = nlohmann::ordered_json::array();
   for (const CompiledTensor& tensor : report.tensors) {
     tensors.push_back({{"name", tensor.name},
@@ -42,8 +53,10 @@ nlohmann::ordered_json report_json(const CompileArguments& arguments, const Comp
       {"out", arguments.out_path},          {"recipe", arguments.options.recipe},
       {"file_bytes", report.file_bytes},    {"weight_bytes", report.weight_bytes},
       {"parameters", report.n_parameters},  {"bits_per_weight", report.bits_per_weight},
-      {"seconds", report.seconds},          {"tensors", tensors}};
-  if (quality) json["quality"] = evaluation_json(*quality);
+      {"seconds", report.seconds},          {"tensors", tensors},
+      {"remarks", report.remarks}};
+  if (findings.budget) json["budget"] = budget_json(*findings.budget);
+  if (findings.quality) json["quality"] = evaluation_json(*findings.quality);
   return json;
 }
 
@@ -139,6 +152,7 @@ void print_summary(const CompileArguments& arguments, const CompileReport& repor
     fmt::print(stderr, "\n");
   }
   print_notes(report);
+  for (const std::string& remark : report.remarks) fmt::print(stderr, "cria: {}\n", remark);
   if (!arguments.verbose) return print_layer_errors(report);
   for (const CompiledTensor& tensor : report.tensors) {
     fmt::print(stderr, "  {:<28} {:<7} {:>6} x {:<6} {:>10}  {:<18} error {:.4f} %", tensor.name,
@@ -150,36 +164,87 @@ void print_summary(const CompileArguments& arguments, const CompileReport& repor
   }
 }
 
-// Compiles, and measures if that is asked for.
+// The encodings that the budget buys become the recipe.
+Status spend_budget(CompileArguments& arguments, Findings& findings) {
+  const std::string& text_path =
+      arguments.budget_path.empty() ? arguments.eval_path : arguments.budget_path;
+  CompileOptions& options = arguments.options;
+  if (options.recipe == "source") options.recipe = "q4";
+  Result<std::string> text = read_text(text_path);
+  if (!text.ok()) return text.status();
+  arguments.budget_options.text = *std::move(text);
+  Result<BudgetReport> report = fit_budget(options, arguments.budget_options, arguments.out_path);
+  if (!report.ok()) return report.status();
+  options.recipe_text = report->recipe_text;
+  options.recipe += " in " + arguments.budget;
+  findings.budget = *std::move(report);
+  if (arguments.recipe_path.empty()) return {};
+  return write_text(arguments.recipe_path, options.recipe_text);
+}
+
+Result<CompileReport> compile_measured(CompileArguments& arguments, Findings& findings) {
+  if (arguments.eval_path.empty()) return compile(arguments.options, arguments.out_path);
+  Result<std::string> text = read_text(arguments.eval_path);
+  if (!text.ok()) return text.status();
+  arguments.gate.text = *std::move(text);
+  Result<GatedReport> gated = compile_gated(arguments.options, arguments.gate, arguments.out_path);
+  if (!gated.ok()) return gated.status();
+  findings.quality = gated->quality;
+  return std::move(gated->compile);
+}
+
 Status compile_and_print(CompileArguments& arguments) {
   ProgressBar bar;
   arguments.options.progress = bar.callback();
-  CompileReport report;
-  std::optional<EvaluateReport> quality;
-  if (arguments.eval_path.empty()) {
-    Result<CompileReport> compiled = compile(arguments.options, arguments.out_path);
-    if (!compiled.ok()) return compiled.status();
-    report = *std::move(compiled);
-  } else {
-    Result<std::string> text = read_text(arguments.eval_path);
-    if (!text.ok()) return text.status();
-    arguments.gate.text = *std::move(text);
-    Result<GatedReport> gated =
-        compile_gated(arguments.options, arguments.gate, arguments.out_path);
-    if (!gated.ok()) return gated.status();
-    report = std::move(gated->compile);
-    quality = gated->quality;
+  Findings findings;
+  if (!arguments.budget.empty()) {
+    CRIA_CLI_RETURN_IF_ERROR(spend_budget(arguments, findings));
   }
-  warn_of_two_bits(report);
-  if (arguments.json) return write_stdout(report_json(arguments, report, quality).dump(2) + "\n");
-  print_summary(arguments, report);
-  return quality ? write_stdout(evaluation_text(*quality)) : Status();
+  Result<CompileReport> report = compile_measured(arguments, findings);
+  if (!report.ok()) return report.status();
+  warn_of_two_bits(*report);
+  if (arguments.json) return write_stdout(report_json(arguments, *report, findings).dump(2) + "\n");
+  print_summary(arguments, *report);
+  std::string answer;
+  if (findings.budget) answer += budget_text(*findings.budget);
+  if (findings.quality) answer += evaluation_text(*findings.quality);
+  return write_stdout(answer);
 }
 
 int run(CompileArguments& arguments) {
   catch_interrupt();
   const Status status = compile_and_print(arguments);
   return status.ok() ? 0 : fail(status);
+}
+
+// --budget and what depends on it.
+void add_budget(CLI::App& command, CompileArguments& arguments) {
+  CLI::Option* budget =
+      command
+          .add_option(
+              "--budget", arguments.budget,
+              "find each matrix's encoding for a file of so much, as 1.8GB, 700MiB or 4.25bpw; "
+              "--quant gives the methods (default: q4)")
+          ->check([](const std::string& text) {
+            BudgetOptions parsed;
+            return parse_budget(text, parsed);
+          });
+  command
+      .add_option("--budget-text", arguments.budget_path,
+                  "the text that matrices are measured on (default: that of --eval)")
+      ->needs(budget);
+  command
+      .add_option("--budget-chunks", arguments.budget_options.n_windows,
+                  "windows of 128 tokens that they are measured on (default: 2)")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
+      ->needs(budget);
+  command
+      .add_option("--save-recipe", arguments.recipe_path,
+                  "write what was found as a recipe file, NAME.toml")
+      ->check([](const std::string& path) {
+        return path.ends_with(".toml") ? "" : "the recipe file's name must end in .toml";
+      })
+      ->needs(budget);
 }
 
 // --eval and what depends on it.
@@ -203,6 +268,7 @@ void add_quality_gate(CLI::App& command, CompileArguments& arguments) {
   command.add_option("--eval-chunks", gate.max_windows, "windows of --eval to score (0: all)")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40))
       ->needs(eval);
+  add_budget(command, arguments);
 }
 
 }  // namespace
@@ -239,7 +305,17 @@ void add_compile(CLI::App& app, Command& selected) {
   add_quality_gate(*command, *arguments);
   command->add_flag("--json", arguments->json, "the report as JSON on stdout");
   command->add_flag("-v,--verbose", arguments->verbose, "one line a tensor");
-  command->callback([arguments, &selected] { selected = [arguments] { return run(*arguments); }; });
+  command->callback([arguments, &selected] {
+    if (!arguments->budget.empty()) {
+      if (arguments->budget_path.empty() && arguments->eval_path.empty()) {
+        throw CLI::RequiredError("--budget: --budget-text or --eval");
+      }
+      const std::int64_t n_windows = arguments->budget_options.n_windows;
+      parse_budget(arguments->budget, arguments->budget_options);
+      arguments->budget_options.n_windows = n_windows;
+    }
+    selected = [arguments] { return run(*arguments); };
+  });
 }
 
 }  // namespace cria::cli

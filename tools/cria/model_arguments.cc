@@ -144,6 +144,13 @@ std::int64_t choose_context(std::int64_t wanted, const ModelInfo& info) {
   return wanted > 0 ? wanted : std::min(info.max_context, kDefaultContext);
 }
 
+Status write_text(const std::string& path, const std::string& text) {
+  std::ofstream file(path, std::ios::binary);
+  file << text << std::flush;
+  if (file) return {};
+  return Status(ErrorCode::kIo, fmt::format("{}: cannot write the file", path));
+}
+
 Result<std::string> read_text(const std::string& path) {
   if (path == "-") {
     return std::string(std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>());

@@ -58,6 +58,9 @@ void add_cache_types(CLI::App& command, std::string& k, std::string& v);
 // The context to allocate: `wanted`, or if 0 the model's own up to 4096 positions.
 std::int64_t choose_context(std::int64_t wanted, const ModelInfo& info);
 
+// Writes a file; one that was there before is replaced.
+Status write_text(const std::string& path, const std::string& text);
+
 // The bytes of a file, or of standard input for "-".
 Result<std::string> read_text(const std::string& path);
 

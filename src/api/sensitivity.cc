@@ -1,0 +1,137 @@
+#include "api/sensitivity.h"
+
+#include <algorithm>
+
+#include "api/delegates.h"
+#include "api/open_tokenizer.h"
+#include "base/thread_pool.h"
+#include "cria/evaluate.h"
+#include "llm/program_model.h"
+#include "tensor/packing.h"
+#include "tokenizer/tokenizer.h"
+
+namespace cria {
+namespace {
+
+class Measurement {
+ public:
+  explicit Measurement(const SensitivityRequest& request)
+      : request_(request), pool_(request.n_threads > 0 ? request.n_threads : available_cores()) {}
+
+  Result<std::vector<double>> run() {
+    ExecutorOptions options;
+    options.n_threads = pool_.n_threads();
+    CRIA_ASSIGN_OR_RETURN(model_,
+                          ProgramModel::create(request_.program, builtin_delegates(), options));
+    CRIA_RETURN_IF_ERROR(cut_windows());
+    CRIA_ASSIGN_OR_RETURN(const std::uint64_t cache_bytes,
+                          kv_cache_bytes(model_->info(), request_.n_ctx));
+    CRIA_ASSIGN_OR_RETURN(cache_, KvCache::allocate(cache_bytes));
+    CRIA_RETURN_IF_ERROR(run_text(reference_));
+    std::vector<double> divergences;
+    for (const ProbedMatrix& matrix : request_.matrices) {
+      CRIA_RETURN_IF_ERROR(report(divergences.size()));
+      CRIA_RETURN_IF_ERROR(replace(matrix));
+      CRIA_RETURN_IF_ERROR(run_text(logits_));
+      CRIA_RETURN_IF_ERROR(request_.program->undo_edits(matrix.name));
+      divergences.push_back(mean_divergence());
+    }
+    CRIA_RETURN_IF_ERROR(report(divergences.size()));
+    return divergences;
+  }
+
+ private:
+  Status report(std::size_t n_done) const {
+    if (!request_.progress || request_.progress("sensitivity", n_done, request_.matrices.size()))
+      return {};
+    return cancelled("measuring the matrices was cancelled after {} of {}", n_done,
+                     request_.matrices.size());
+  }
+
+  Status cut_windows() {
+    CRIA_ASSIGN_OR_RETURN(const std::shared_ptr<const Tokenizer> tokenizer,
+                          program_tokenizer(request_.program));
+    CRIA_ASSIGN_OR_RETURN(const std::vector<std::int32_t> ids, tokenizer->encode(request_.text));
+    const auto n_ctx = static_cast<std::size_t>(request_.n_ctx);
+    const std::size_t n =
+        std::min(ids.size() / n_ctx, static_cast<std::size_t>(request_.n_windows));
+    if (n == 0) {
+      return bad_input("the text to measure matrices on has {} tokens, one window needs {}",
+                       ids.size(), n_ctx);
+    }
+    for (std::size_t w = 0; w < n; ++w) {
+      // Spread over the text, which may go from one subject to the next.
+      const std::size_t first = ids.size() / n * w;
+      windows_.emplace_back(ids.begin() + first, ids.begin() + first + n_ctx);
+      if (model_->info().bos_id >= 0) windows_.back()[0] = model_->info().bos_id;
+    }
+    return {};
+  }
+
+  // Logits of all positions of all windows.
+  Status run_text(std::vector<float>& logits) {
+    const std::size_t n_window = request_.n_ctx * model_->info().n_vocab;
+    logits.resize(windows_.size() * n_window);
+    for (std::size_t w = 0; w < windows_.size(); ++w) {
+      cache_->reset();
+      CRIA_RETURN_IF_ERROR(model_->forward(windows_[w], *cache_, LogitRows::kAll,
+                                           std::span(logits).subspan(w * n_window, n_window)));
+    }
+    return {};
+  }
+
+  // The matrix of the probe takes the place of the program's own.
+  Status replace(const ProbedMatrix& matrix) {
+    CRIA_ASSIGN_OR_RETURN(const std::span<const std::byte> rounded,
+                          request_.probe->named_data(matrix.name));
+    CRIA_ASSIGN_OR_RETURN(const std::span<std::byte> dense,
+                          request_.program->edit_named_data(matrix.name));
+    const std::size_t panel_bytes = panel_layout(matrix.dense, matrix.n_cols).size_bytes;
+    const std::int64_t n_panels = (matrix.n_rows + kPanelRows - 1) / kPanelRows;
+    if (packed_size_bytes(matrix.rounded, matrix.n_rows, matrix.n_cols) != rounded.size() ||
+        dense.size() != panel_bytes * static_cast<std::size_t>(n_panels)) {
+      return internal_error("{}: {} and {} bytes are no matrices of {} x {} in {} and {}",
+                            matrix.name, rounded.size(), dense.size(), matrix.n_rows, matrix.n_cols,
+                            encoding_spec(matrix.rounded).name, encoding_spec(matrix.dense).name);
+    }
+    pool_.parallel_for(n_panels, [&](std::int64_t panel, int) {
+      const std::int64_t first = panel * kPanelRows;
+      const std::int64_t n_rows = std::min<std::int64_t>(kPanelRows, matrix.n_rows - first);
+      std::vector<float> rows(static_cast<std::size_t>(n_rows * matrix.n_cols));
+      for (std::int64_t r = 0; r < n_rows; ++r) {
+        decode_packed_row(matrix.rounded, rounded, matrix.n_cols, first + r,
+                          std::span(rows).subspan(r * matrix.n_cols, matrix.n_cols));
+      }
+      pack_dense_panel(matrix.dense, rows, matrix.n_cols,
+                       dense.subspan(panel * panel_bytes, panel_bytes));
+    });
+    return {};
+  }
+
+  double mean_divergence() {
+    const std::int64_t n_vocab = model_->info().n_vocab;
+    const auto n = static_cast<std::int64_t>(windows_.size()) * request_.n_ctx;
+    std::vector<double> kl(static_cast<std::size_t>(n));
+    pool_.parallel_for(n, [&](std::int64_t i, int) {
+      kl[i] = kl_divergence(reference_.data() + i * n_vocab, logits_.data() + i * n_vocab, n_vocab);
+    });
+    double sum = 0;
+    for (const double one : kl) sum += one;
+    return sum / static_cast<double>(n);
+  }
+
+  const SensitivityRequest& request_;
+  ThreadPool pool_;
+  std::unique_ptr<ProgramModel> model_;
+  std::optional<KvCache> cache_;
+  std::vector<std::vector<std::int32_t>> windows_;
+  std::vector<float> reference_, logits_;
+};
+
+}  // namespace
+
+Result<std::vector<double>> measure_sensitivities(const SensitivityRequest& request) {
+  return Measurement(request).run();
+}
+
+}  // namespace cria

@@ -1,0 +1,42 @@
+// What it costs a model that one of its matrices is rounded.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "cria/progress.h"
+#include "runtime/program.h"
+#include "tensor/encoding.h"
+
+namespace cria {
+
+// A matrix of two programs of one model: dense in the one that is measured, rounded in the probe.
+struct ProbedMatrix {
+  std::string name;  // of the named data
+  std::int64_t n_rows = 0;
+  std::int64_t n_cols = 0;
+  Encoding dense = Encoding::kF32;
+  Encoding rounded = Encoding::kQ4;
+};
+
+struct SensitivityRequest {
+  std::shared_ptr<Program> program;      // loaded for edits; all matrices dense, for the CPU
+  std::shared_ptr<const Program> probe;  // the same graph, matrices rounded, for the CPU
+  std::vector<ProbedMatrix> matrices;
+  std::string_view text;
+  std::int64_t n_ctx = 128;    // tokens a window; all of them are scored
+  std::int64_t n_windows = 2;  // at most
+  int n_threads = 0;
+  Progress progress;  // step "sensitivity", in matrices
+};
+
+// The mean KL(program || program with that matrix as the probe has it), nats, of each matrix. One
+// matrix differs at a time, and the program is as it was afterwards. Time: a pass over the text for
+// each. Memory: the logits of the text. kBadInput: the text is shorter than a window.
+Result<std::vector<double>> measure_sensitivities(const SensitivityRequest& request);
+
+}  // namespace cria

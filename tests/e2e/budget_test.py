@@ -1,0 +1,108 @@
+"""`cria compile --budget`: the bytes that are there go where they save the most; and what is asked of devices' groups."""
+
+import json
+import pathlib
+import tempfile
+import unittest
+
+from support import REPOSITORY, SHARED, TINY, cria
+
+TEXT = REPOSITORY / "models" / "heldout" / "heldout.txt"
+CALIBRATION = REPOSITORY / "models" / "calibration" / "calibration.txt"
+GATE = ["--eval", TEXT, "--eval-ctx", 256, "--eval-chunks", 16]
+
+
+class Budget(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.root = pathlib.Path(cls.folder.name)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def compile(self, name, *arguments):
+        return json.loads(cria("compile", TINY, "-o", self.root / name, "--json", *arguments).stdout)
+
+    def test_loses_less_than_the_same_bytes_spread_evenly(self):
+        uniform = self.compile("uniform.pte", "--quant", "iq4_xs", *GATE)
+        recipe = self.root / "found.toml"
+        found = self.compile("found.pte", "--quant", "iq4_xs", "--budget", f"{uniform['file_bytes']}B", "--budget-text", CALIBRATION,
+                             "--save-recipe", recipe, *GATE)
+        self.assertLessEqual(found["file_bytes"], uniform["file_bytes"])
+        self.assertLess(found["quality"]["kl_mean"], uniform["quality"]["kl_mean"])
+        budget = found["budget"]
+        self.assertEqual(found["file_bytes"] <= budget["file_bytes_at_most"] <= budget["budget_bytes"], True)
+        # What is reported is what was compiled.
+        bought = {t["name"]: t["encoding"] for t in budget["tensors"]}
+        compiled = {t["name"]: t["encoding"] for t in found["tensors"] if t["shape"][0] > 1}
+        self.assertEqual(bought, compiled)
+        self.assertGreater(len(set(bought.values())), 1)
+        self.assertAlmostEqual(sum(t["kl"] for t in budget["tensors"]), budget["kl"])
+        # The recipe file gives the same program, without measuring anything.
+        again = self.compile("again.pte", "--quant", recipe)
+        self.assertEqual(again["tensors"], found["tensors"])
+
+    def test_every_budget_is_kept_and_more_bytes_lose_less(self):
+        kl = []
+        for budget in ["1.6MB", "1600KiB", "4.5bpw", "2.5MB"]:
+            report = self.compile("x.pte", "--budget", budget, "--budget-text", CALIBRATION, "--budget-chunks", 1)
+            self.assertLessEqual(report["file_bytes"], report["budget"]["budget_bytes"], budget)
+            kl.append(report["budget"]["kl"])
+        self.assertEqual(kl, sorted(kl, reverse=True))
+
+    def test_people_see_what_was_bought(self):
+        done = cria("compile", TINY, "-o", self.root / "x.pte", "--budget", "1.7MB", "--budget-text", CALIBRATION, "--budget-chunks", 1)
+        text = done.stdout.decode()
+        for words in ["token_embd.weight", "blk.3.ffn_down.weight", "saved per MB", "one step more: ", "one step less: ", "all in q5"]:
+            self.assertIn(words, text)
+
+    def test_a_device_gets_encodings_that_it_takes(self):
+        report = self.compile("x.pte", "--budget", "1.9MB", "--budget-text", CALIBRATION, "--budget-chunks", 1, "--device", "sim:intel-npu-4000")
+        for tensor in report["budget"]["tensors"]:
+            self.assertRegex(tensor["encoding"], "g(64|128)$")
+
+    def test_impossible_budgets_say_what_is_possible(self):
+        command = ["compile", TINY, "-o", self.root / "none.pte", "--budget-text", CALIBRATION, "--budget-chunks", 1]
+        done = cria(*command, "--budget", "100KB", check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.stderr.count(b"\n"), 1)
+        self.assertIn(b"is too small", done.stderr)
+        least = int(done.stderr.split(b"the program has ")[1].split()[0])
+        self.assertEqual(cria(*command, "--budget", f"{least - 1}B", check=False).returncode, 1)
+        self.assertFalse((self.root / "none.pte").exists())
+        cria(*command, "--budget", f"{least}B")
+        self.assertLessEqual((self.root / "none.pte").stat().st_size, least)
+
+    def test_bad_requests(self):
+        command = ["compile", TINY, "-o", self.root / "none.pte"]
+        text = ["--budget-text", CALIBRATION]
+        for wrong in (["--budget", "5 parsecs", *text], ["--budget", "0GB", *text], ["--budget", "-1GB", *text], ["--budget", "nanGB", *text],
+                      ["--budget", "1.8", *text], ["--budget", "99bpw", *text], ["--budget", "1MB"], text, ["--save-recipe", "x.toml"],
+                      ["--budget", "1MB", *text, "--save-recipe", "x.txt"], ["--budget", "1MB", *text, "--budget-chunks", 0]):
+            self.assertEqual(cria(*command, *wrong, check=False).returncode, 2, wrong)
+        short = self.root / "short.txt"
+        short.write_text("too short")
+        recipe = self.root / "own.toml"
+        recipe.write_text('base = "q4_0"\n')
+        for wrong, says in ((["--budget", "2MB", "--budget-text", short], b"one window needs"),
+                            (["--budget", "2MB", "--budget-text", self.root / "absent"], b"absent"),
+                            (["--budget", "2MB", *text, "--quant", recipe], b"a budget chooses the encodings"),
+                            (["--budget", "2MB", *text, "--quant", "q4_0+gptq"], b"--calibration")):
+            done = cria(*command, *wrong, check=False)
+            self.assertEqual(done.returncode, 1, wrong)
+            self.assertIn(says, done.stderr)
+        self.assertEqual([p.name for p in self.root.glob("none*")], [])
+
+    def test_codes_cannot_be_measured(self):
+        source = SHARED / "gguf" / "q4_k.gguf"
+        if not source.exists():
+            self.skipTest(f"test data is absent: {source}")
+        done = cria("compile", source, "-o", self.root / "none.pte", "--budget", "2MB", "--budget-text", CALIBRATION, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"needs weights in floats", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
