@@ -13,9 +13,13 @@ constexpr double kFloat = sizeof(float);
 
 double ceil_div(double a, double b) { return std::ceil(a / b); }
 
-Picoseconds from_cycles(double cycles, double mhz) {
-  return static_cast<Picoseconds>(std::ceil(cycles * 1e6 / mhz));
+// More than any call may take (kMostCallPicoseconds) stays more.
+Picoseconds whole_ps(double ps) {
+  return static_cast<Picoseconds>(
+      std::ceil(std::min(ps, 2.0 * static_cast<double>(kMostCallPicoseconds))));
 }
+
+Picoseconds from_cycles(double cycles, double mhz) { return whole_ps(cycles * 1e6 / mhz); }
 
 // A product [m, k] x [n, k]^T, `count` of them.
 struct Product {
@@ -140,8 +144,7 @@ NpuRunShape npu_run_shape(const NpuCommand& command, std::uint32_t iteration, co
 
 Picoseconds NpuCosts::dma_ps(double bytes, double piece_bytes) const {
   const double bytes_per_s = profile_.dram_bytes_per_s(clock_state_);
-  return static_cast<Picoseconds>(
-      std::ceil(bytes / (bytes_per_s * profile_.dma.share(piece_bytes)) * 1e12));
+  return whole_ps(bytes / (bytes_per_s * profile_.dma.share(piece_bytes)) * 1e12);
 }
 
 Picoseconds NpuCosts::vector_ps(double cycles) const {

@@ -65,12 +65,18 @@ class Simulation {
     left_of_op_.assign(all_.ops.size(), 0);
     for (std::size_t i = 0; i < timing_.ops.size(); ++i)
       timing_.ops[i].op = static_cast<std::uint32_t>(i);
+    Picoseconds all_ps = 0;
     for (std::uint32_t i = 0; i < schedule_.runs.size(); ++i) {
       const NpuCommand& command = command_of(i);
       const NpuRunShape shape = npu_run_shape(command, schedule_.runs[i].iteration, call_);
       CRIA_ASSIGN_OR_RETURN(cost_of_[i], costs_.of(command, shape));
       queue_[index_of(command.engine)].push_back(i);
       ++left_of_op_[command.op];
+      all_ps += cost_of_[i].fixed_ps + cost_of_[i].work_ps;
+      if (all_ps > kMostCallPicoseconds) {
+        return unsupported("on {} a call of {} tokens would take over {} s; is the profile right?",
+                           profile_.name, call_.n_tokens, kMostCallPicoseconds / 1'000'000'000'000);
+      }
     }
     return {};
   }

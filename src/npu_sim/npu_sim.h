@@ -34,6 +34,9 @@ namespace cria {
 
 using Picoseconds = std::int64_t;
 
+// Two hours. What a profile makes longer is refused.
+inline constexpr Picoseconds kMostCallPicoseconds = 7'200'000'000'000'000;
+
 // One call of a method.
 struct NpuCall {
   std::int64_t n_tokens = 1;
@@ -118,7 +121,7 @@ struct NpuTiming {
 
 // REQUIRES: verified commands (decode_npu_commands), a call within their max_tokens.
 // kInvalidArgument: a clock state that the profile lacks; ops out of their order where not all are
-// submitted at once. kUnsupported: products in a mode that the
+// submitted at once. kUnsupported: a call of over kMostCallPicoseconds; products in a mode that the
 // profile lacks.
 Result<NpuTiming> simulate_npu(const NpuCommands& commands, const NpuProfile& profile,
                                const NpuCall& call, const NpuSimOptions& options = {});

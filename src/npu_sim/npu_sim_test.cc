@@ -254,6 +254,22 @@ TEST(NpuSimTest, PassesAndHeadsStartByThemselves) {
   EXPECT_EQ(fixed(NpuCommandKind::kAttendBegin), 3 * 10000) << "they are set up already";
 }
 
+// The slowest that a profile may say: sums of such times would not fit.
+TEST(NpuSimTest, CallsOfHoursAreRefused) {
+  const NpuCommands example = example_npu_commands();
+  NpuProfile profile = plain_profile();
+  profile.clock.states[0].matrix_mhz = 1;
+  profile.matrix.modes[static_cast<std::size_t>(MatrixMode::kA8W4)] =
+      MatrixShape{4096, 4096, 4096, 1};
+  Result<NpuTiming> timing = simulate_npu(example, profile, {4, 0});
+  ASSERT_EQ(timing.status().code(), ErrorCode::kUnsupported);
+  EXPECT_NE(timing.status().message().find("over 7200 s"), std::string::npos);
+  profile = plain_profile();
+  profile.dram.npu_cap_gb_per_s = 1e-300;
+  timing = simulate_npu(example, profile, {4, 0});
+  EXPECT_EQ(timing.status().code(), ErrorCode::kUnsupported);
+}
+
 TEST(NpuSimTest, WhatTheProfileLacksIsRefused) {
   NpuProfile profile = plain_profile();
   EXPECT_EQ(

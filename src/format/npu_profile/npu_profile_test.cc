@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <regex>
 
 namespace cria {
 namespace {
@@ -138,6 +139,73 @@ TEST(NpuProfile, MissingAndUnknownFieldsAreRefused) {
   expect_refused(with_value("a8w4", "tile_k = 32, ", ""), {"matrix.a8w4.tile_k", "missing"});
   expect_refused("name = ", {"line 1", "not TOML"});
   expect_refused("", {"name", "missing"});
+}
+
+// Where a field ("dma.latency_ns") stands in the reference: [first, end) of its lines.
+struct FieldText {
+  std::size_t first = 0, end = 0;
+};
+
+FieldText field_text(const std::string& text, const std::string& field) {
+  const std::size_t dot = field.find('.');
+  const std::size_t section = text.find(fmt::format("\n[{}]\n", field.substr(0, dot)));
+  EXPECT_NE(section, std::string::npos) << field;
+  const std::size_t first = text.find(fmt::format("\n{} = ", field.substr(dot + 1)), section) + 1;
+  EXPECT_NE(first, 0u) << field;
+  std::size_t end = text.find('\n', first);
+  if (text[end - 1] == '[') end = text.find("\n] }", end) + 4;
+  return {first, end};
+}
+
+// Every value that the field has: numbers, texts, true and false; of lists each. Positions in text.
+std::vector<FieldText> values_of(const std::string& text, const FieldText& field) {
+  static const std::regex kValue(R"((\w+) = ("[^"]*"|[-+.\w]+))");
+  std::vector<FieldText> values;
+  const std::string part = text.substr(field.first, field.end - field.first);
+  for (auto at = std::sregex_iterator(part.begin(), part.end(), kValue);
+       at != std::sregex_iterator(); ++at) {
+    if ((*at)[1] == "provenance" || (*at)[1] == "source") continue;
+    const std::size_t first = field.first + static_cast<std::size_t>(at->position(2));
+    values.push_back({first, first + static_cast<std::size_t>(at->length(2))});
+  }
+  return values;
+}
+
+TEST(NpuProfile, EveryFieldIsNeeded) {
+  const std::string text = reference_text();
+  const auto profile = parse_npu_profile(text, "x.toml");
+  ASSERT_TRUE(profile.ok());
+  for (const FieldSource& source : profile->sources) {
+    const FieldText field = field_text(text, source.field);
+    std::string without = text;
+    without.erase(field.first, field.end - field.first);
+    if (source.field.starts_with("matrix.") && !source.field.ends_with("_cycles")) {
+      // Left out is what the device lacks; its energy has no place then.
+      expect_refused(without, {fmt::format("energy.{}_pj_per_mac", source.field.substr(7))});
+    } else {
+      expect_refused(without, {source.field, "missing"});
+    }
+  }
+}
+
+TEST(NpuProfile, NoFieldMayBeNegativeAbsurdOrOfAnotherType) {
+  const std::string text = reference_text();
+  const auto profile = parse_npu_profile(text, "x.toml");
+  ASSERT_TRUE(profile.ok());
+  std::size_t n_values = 0;
+  for (const FieldSource& source : profile->sources) {
+    for (const FieldText& value : values_of(text, field_text(text, source.field))) {
+      ++n_values;
+      const bool is_text = text[value.first] == '"';
+      for (const char* bad : {"-1000000000", "1e30", "nan", "inf", "\"many\"", "[1]", "{}"}) {
+        if (is_text && bad[0] == '"') continue;
+        std::string changed = text;
+        changed.replace(value.first, value.end - value.first, bad);
+        expect_refused(changed, {source.field});
+      }
+    }
+  }
+  EXPECT_GT(n_values, profile->sources.size());  // lists have several
 }
 
 TEST(NpuProfile, ANameIsLookedUpInTheFoldersOfTheEnvironmentFirst) {
