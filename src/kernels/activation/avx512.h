@@ -7,7 +7,8 @@
 namespace cria::avx512 {
 namespace {
 
-inline __m512 exp(__m512 x) {
+// For x that is at most 0 or not-a-number.
+inline __m512 exp_of_negative(__m512 x) {
   const __m512 magic = _mm512_set1_ps(spec::kExpMagic);
   const __m512 shifted = _mm512_fmadd_ps(x, _mm512_set1_ps(spec::kLog2E), magic);
   const __m512 n = _mm512_sub_ps(shifted, magic);
@@ -22,10 +23,13 @@ inline __m512 exp(__m512 x) {
                                          _mm512_set1_epi32(0x3f800000));
   const __m512 y = _mm512_mul_ps(p, _mm512_castsi512_ps(power));
   const __mmask16 too_low = _mm512_cmp_ps_mask(x, _mm512_set1_ps(spec::kExpLowest), _CMP_LT_OQ);
+  return _mm512_mask_blend_ps(too_low, y, _mm512_setzero_ps());
+}
+
+inline __m512 exp(__m512 x) {
   const __mmask16 too_high = _mm512_cmp_ps_mask(x, _mm512_set1_ps(spec::kExpHighest), _CMP_GT_OQ);
   const __m512 infinity = _mm512_castsi512_ps(_mm512_set1_epi32(0x7f800000));
-  return _mm512_mask_blend_ps(too_high, _mm512_mask_blend_ps(too_low, y, _mm512_setzero_ps()),
-                              infinity);
+  return _mm512_mask_blend_ps(too_high, exp_of_negative(x), infinity);
 }
 
 }  // namespace

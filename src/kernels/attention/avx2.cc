@@ -25,37 +25,24 @@ inline void widen_tile(const AttentionArgs& args, std::int64_t p0, int n, ValueT
   load_value_scales(args, p0, n, tile.scales);
 }
 
-// spec::quantize_weights of weights[i] * scales[i], i < n; codes past n are zero.
-inline float quantize_weights(const float* weights, const float* scales, int n,
+// Codes of weights[i] * scales[i], i < n, which are at most `top`; codes past n are zero. Returns
+// what a code is worth.
+inline float quantize_weights(const float* weights, const float* scales, int n, float top,
                               std::int16_t* codes) {
-  __m256 w[kTile / 8];
-  __m256i max = _mm256_setzero_si256();
-  const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
+  const spec::WeightScale scale = spec::weight_scale(top);
+  const __m256 to_code = _mm256_set1_ps(scale.to_code);
+  const auto codes_at = [&](int i) {
+    const __m256 w = _mm256_mul_ps(_mm256_loadu_ps(weights + i), _mm256_load_ps(scales + i));
+    const __m256 seen = _mm256_and_ps(w, _mm256_castsi256_ps(below(i, n)));
+    return _mm256_cvtps_epi32(_mm256_mul_ps(seen, to_code));
+  };
   CRIA_UNROLL
-  for (int i = 0; i < kTile / 8; ++i) {
-    const __m256 product =
-        _mm256_mul_ps(_mm256_loadu_ps(weights + 8 * i), _mm256_load_ps(scales + 8 * i));
-    w[i] = _mm256_and_ps(product, _mm256_castsi256_ps(below(8 * i, n)));
-    max = _mm256_max_epu32(max, _mm256_and_si256(_mm256_castps_si256(w[i]), magnitude));
+  for (int i = 0; i < kTile; i += 16) {
+    const __m256i packed =
+        _mm256_permute4x64_epi64(_mm256_packs_epi32(codes_at(i), codes_at(i + 8)), 0xd8);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(codes + i), packed);
   }
-  __m128i m = _mm_max_epu32(_mm256_castsi256_si128(max), _mm256_extracti128_si256(max, 1));
-  m = _mm_max_epu32(m, _mm_shuffle_epi32(m, 0x4e));
-  m = _mm_max_epu32(m, _mm_shuffle_epi32(m, 0xb1));
-  const auto max_bits = static_cast<std::uint32_t>(_mm_cvtsi128_si32(m));
-  const float top = std::bit_cast<float>(max_bits);
-  if (max_bits >= spec::kFloatInfinityBits || top < spec::kA8Smallest) {
-    std::memset(codes, 0, kTile * sizeof(*codes));
-    return max_bits >= spec::kFloatInfinityBits ? std::numeric_limits<float>::quiet_NaN() : 0.0f;
-  }
-  const __m256 inverse = _mm256_set1_ps(spec::kWeightMax / top);
-  CRIA_UNROLL
-  for (int i = 0; i < kTile / 16; ++i) {
-    const __m256i low = _mm256_cvtps_epi32(_mm256_mul_ps(w[2 * i], inverse));
-    const __m256i high = _mm256_cvtps_epi32(_mm256_mul_ps(w[2 * i + 1], inverse));
-    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
-    _mm256_store_si256(reinterpret_cast<__m256i*>(codes + 16 * i), packed);
-  }
-  return top / spec::kWeightMax;
+  return scale.of_code;
 }
 
 // acc[r][d .. d + 16) += scale[r] * sum over quads of codes[r] * the tile's.
@@ -101,15 +88,16 @@ inline void add_codes(const ValueTile& tile, const std::int16_t (*codes)[kTile],
   }
 }
 
-// Columns [d, d + 32) of all rows that see the tile. Their weights are quantized first, one row
-// after the other, so that the long chains of finding a largest weight overlap.
+// Columns [d, d + 32) of all rows that see the tile. Their weights are quantized first.
 inline void add_columns(Block& block, const ValueTile& tile, std::int64_t p0, std::int64_t d) {
   alignas(32) std::int16_t codes[attention_block::kMaxRows][kTile];
   float scales[attention_block::kMaxRows];
   const int first = block.first_row(p0);
+  attention_block::LargestScale largest(tile.scales[d / kColumnGroup]);
   for (int r = first; r < block.n_rows; ++r) {
-    scales[r] = quantize_weights(block.scores[r], tile.scales[d / kColumnGroup],
-                                 block.rows[r].n_in_tile(p0), codes[r]);
+    const int n = block.rows[r].n_in_tile(p0);
+    scales[r] = quantize_weights(block.scores[r], tile.scales[d / kColumnGroup], n,
+                                 block.rows[r].largest * largest.of(n), codes[r]);
   }
   const std::int64_t dim = block.args.head_dim;
   for (std::int64_t half = d; half < d + kColumnGroup; half += 16) {

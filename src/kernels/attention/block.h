@@ -25,6 +25,7 @@ struct Row {
   float* out;
   std::int64_t n_positions;  // that it sees
   float top;
+  float largest;  // weight of the tile at hand: exp of its top - the top
   alignas(32) float sum[8];
   alignas(64) float acc[kMaxHeadDim];
 
@@ -38,7 +39,7 @@ struct Row {
 struct Block {
   const AttentionArgs& args;
   int n_rows;
-  Row rows[kMaxRows];
+  Row rows[kMaxRows];             // each sees at least as many positions as the one before
   float scores[kMaxRows][kTile];  // of the tile at hand; then weights
   // The queries as int8, when the keys are.
   std::int8_t codes[kMaxRows * kMaxHeadDim];
@@ -107,11 +108,35 @@ inline void score_tile_q8(Block& block, std::int64_t p0, int n) {
 inline float raise_top(float tile_top, Row& row) {
   const float top = tile_top > row.top ? tile_top : row.top;
   const float shrink = spec::exp(row.top - top);
+  row.largest = spec::exp(tile_top - top);
   row.top = top;
   return shrink;
 }
 
 // --- values --------------------------------------------------------------------------------------
+
+// The largest magnitude of a tile's scales for 32 columns, for rows that see more and more of it.
+class LargestScale {
+ public:
+  LargestScale() = default;
+  explicit LargestScale(const float* scales) : scales_(scales) {}
+
+  // Of the first n positions.
+  float of(int n) {
+    std::uint32_t bits = bits_;
+    for (int i = n_; i < n; ++i) {
+      bits = std::max(bits, std::bit_cast<std::uint32_t>(scales_[i]) & 0x7fffffffu);
+    }
+    bits_ = bits;
+    n_ = n;
+    return std::bit_cast<float>(bits);
+  }
+
+ private:
+  const float* scales_ = nullptr;
+  int n_ = 0;
+  std::uint32_t bits_ = 0;
+};
 
 template <typename Form>
 inline void add_values_f16(Block& block, std::int64_t p0) {

@@ -12,12 +12,15 @@
 //   acc[d] = acc[d] * shrink, then
 //            kF16: acc[d] = fma(p[i], v[i][d], acc[d]) in order
 //            kQ8:  w[i] = p[i] * scale of v[i]'s block b = d / 32, as integers of 14 bits:
-//                  c[i] = round_to_even(w[i] * (16383 / max w)),  W = max w / 16383
+//                  c[i] = round_to_even(w[i] * (16383 / T)),  W = T / 16383, with T = max p *
+//                  the largest of those scales, which no w[i] is above
 //                  acc[d] = fma(float(sum_i c[i] code[i][d]), W, acc[d]), the sum exact
 //
 // and finally out[d] = acc[d] * (1 / sum_of_lanes(sum)). 14 bits are two planes of 7, which every
-// instruction set can multiply with signed bytes; an error of 2^-15 of the largest weight is far
-// below that of the values' own 8 bits. 128 * 16383 * 128 < 2^31.
+// instruction set can multiply with signed bytes; an error of 2^-15 of T is far below that of the
+// values' own 8 bits. T is not the largest w[i]: that one would have to be looked for, while max p
+// is exp(max s - top') (exp never falls: checked for all floats up to 0) and scales are the same
+// for all rows. 128 * 16383 * 128 < 2^31.
 #pragma once
 
 #include <bit>
@@ -84,22 +87,31 @@ inline void add_values_f16(const AttentionArgs& args, const float* p, std::int64
   }
 }
 
-// Weights w[0..n) -> codes; returns W. What is not finite gives not-a-number, what is tiny zero.
-inline float quantize_weights(const float* w, int n, std::int16_t* codes) {
-  std::uint32_t max_bits = 0;
-  for (int i = 0; i < n; ++i) {
-    const std::uint32_t bits = std::bit_cast<std::uint32_t>(w[i]) & 0x7fffffffu;
-    max_bits = bits > max_bits ? bits : max_bits;
+// How weights of at most `top` become integers and back: c = round(w * to_code), w = c * of_code.
+struct WeightScale {
+  float to_code;
+  float of_code;
+};
+
+// What is not finite gives not-a-number, what is tiny zero.
+inline WeightScale weight_scale(float top) {
+  if (!(top < std::numeric_limits<float>::infinity())) {
+    return {0.0f, std::numeric_limits<float>::quiet_NaN()};
   }
-  const float max = std::bit_cast<float>(max_bits);
-  for (int i = 0; i < n; ++i) codes[i] = 0;
-  if (max_bits >= kFloatInfinityBits) return std::numeric_limits<float>::quiet_NaN();
-  if (max < kA8Smallest) return 0.0f;
-  const float inverse = kWeightMax / max;
-  for (int i = 0; i < n; ++i) {
-    codes[i] = static_cast<std::int16_t>((w[i] * inverse + kRoundingMagic) - kRoundingMagic);
-  }
-  return max / kWeightMax;
+  if (top < kA8Smallest) return {0.0f, 0.0f};
+  return {kWeightMax / top, top / kWeightMax};
+}
+
+// Not-a-number, of which nothing comes but not-a-number (sum[j] has it, too), becomes 0.
+inline int weight_code(float w, const WeightScale& scale) {
+  const float code = (w * scale.to_code + kRoundingMagic) - kRoundingMagic;
+  return code == code ? static_cast<int>(code) : 0;
+}
+
+inline float max_magnitude(float a, float b) {
+  const std::uint32_t a_bits = std::bit_cast<std::uint32_t>(a) & 0x7fffffffu;
+  const std::uint32_t b_bits = std::bit_cast<std::uint32_t>(b) & 0x7fffffffu;
+  return std::bit_cast<float>(a_bits > b_bits ? a_bits : b_bits);
 }
 
 inline void add_values_q8(const AttentionArgs& args, const float* p, std::int64_t p0, int n,
@@ -108,22 +120,24 @@ inline void add_values_q8(const AttentionArgs& args, const float* p, std::int64_
   const std::byte* panels = args.v + p0 / kKvPanel * panel_bytes;
   for (std::int64_t b = 0; b < args.head_dim / kColumnGroup; ++b) {
     float w[kAttentionTile];
-    std::int16_t c[kAttentionTile];
+    float max_scale = 0.0f;
     for (int i = 0; i < n; ++i) {
       const std::byte* scales =
           panels + i / kKvPanel * panel_bytes + kv_panel_scales(args.head_dim);
-      w[i] = p[i] * half_at(scales, b * kKvPanel + i % kKvPanel);
+      const float scale = half_at(scales, b * kKvPanel + i % kKvPanel);
+      w[i] = p[i] * scale;
+      max_scale = max_magnitude(max_scale, scale);
     }
-    const float scale = quantize_weights(w, n, c);
+    const WeightScale scale = weight_scale(max_of(p, n) * max_scale);
     for (std::int64_t d = b * kColumnGroup; d < (b + 1) * kColumnGroup; ++d) {
       std::int32_t sum = 0;
       for (int i = 0; i < n; ++i) {
         const int lane = i % kKvPanel;
         const std::byte* panel = panels + i / kKvPanel * panel_bytes;
         const std::byte code = panel[(lane / 4 * args.head_dim + d) * 4 + lane % 4];
-        sum += c[i] * static_cast<std::int8_t>(code);
+        sum += weight_code(w[i], scale) * static_cast<std::int8_t>(code);
       }
-      acc[d] = std::fma(static_cast<float>(sum), scale, acc[d]);
+      acc[d] = std::fma(static_cast<float>(sum), scale.of_code, acc[d]);
     }
   }
 }

@@ -133,30 +133,21 @@ inline void load_value_scales(const AttentionArgs& args, std::int64_t p0, int n,
   }
 }
 
-// spec::quantize_weights for one row and 32 columns: two registers for 16 positions, as
+// Weights of one row for 32 columns as integers: two registers for 16 positions, as
 // Form::pair_planes orders them.
 struct WeightPlanes {
   alignas(16) std::int8_t codes[kPanelsATile][2][16];
   float scale;
 };
 
-// w[i] = weights[i] * scales[i], i < n, then zeros up to a multiple of 16. Returns the bits of the
-// largest magnitude.
-inline std::uint32_t scale_weights(const float* weights, const float* scales, int n, float* w) {
-  uint32x4_t max = vdupq_n_u32(0);
+// w[i] = weights[i] * scales[i], i < n, then zeros up to a multiple of 16.
+inline void scale_weights(const float* weights, const float* scales, int n, float* w) {
   int i = 0;
   for (; i + 4 <= n; i += 4) {
-    const float32x4_t product = vmulq_f32(vld1q_f32(weights + i), vld1q_f32(scales + i));
-    vst1q_f32(w + i, product);
-    max = vmaxq_u32(max, vreinterpretq_u32_f32(vabsq_f32(product)));
+    vst1q_f32(w + i, vmulq_f32(vld1q_f32(weights + i), vld1q_f32(scales + i)));
   }
-  std::uint32_t max_bits = vmaxvq_u32(max);
-  for (; i < n; ++i) {
-    w[i] = weights[i] * scales[i];
-    max_bits = std::max(max_bits, std::bit_cast<std::uint32_t>(w[i]) & 0x7fffffffu);
-  }
+  for (; i < n; ++i) w[i] = weights[i] * scales[i];
   for (; i % kKvPanel != 0; ++i) w[i] = 0.0f;
-  return max_bits;
 }
 
 // Four weights as integers; the conversion rounds to nearest even, as the specification's magic
@@ -165,18 +156,14 @@ inline int16x4_t round_4(const float* w, float inverse) {
   return vmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(w), inverse)));
 }
 
-// Codes of the first `n` weights; those after them are zero.
+// Codes of the first `n` weights, which are at most `top`; those after them are zero.
 template <typename Form>
-inline void quantize_weights(const float* weights, const float* scales, int n, WeightPlanes& out) {
+inline void quantize_weights(const float* weights, const float* scales, int n, float top,
+                             WeightPlanes& out) {
   float w[kTile];
-  const std::uint32_t max_bits = scale_weights(weights, scales, n, w);
-  const float top = std::bit_cast<float>(max_bits);
-  if (max_bits >= spec::kFloatInfinityBits || top < spec::kA8Smallest) {
-    out = {};
-    if (max_bits >= spec::kFloatInfinityBits) out.scale = std::numeric_limits<float>::quiet_NaN();
-    return;
-  }
-  const float inverse = spec::kWeightMax / top;
+  scale_weights(weights, scales, n, w);
+  const spec::WeightScale scale = spec::weight_scale(top);
+  const float inverse = scale.to_code;
   const int n_panels = static_cast<int>((n + kKvPanel - 1) / kKvPanel);
   for (int p = 0; p < n_panels; ++p) {
     const float* at = w + kKvPanel * p;
@@ -189,7 +176,7 @@ inline void quantize_weights(const float* weights, const float* scales, int n, W
     vst1q_s8(out.codes[p][1], planes.val[1]);
   }
   std::memset(out.codes + n_panels, 0, static_cast<std::size_t>(kPanelsATile - n_panels) * 32);
-  out.scale = top / spec::kWeightMax;
+  out.scale = scale.of_code;
 }
 
 // The panels of a tile.
@@ -198,6 +185,12 @@ struct ValuePanels {
   std::int64_t panel_bytes;
   std::int64_t quad_bytes;  // of all columns
   int n;
+};
+
+// The scales of a tile of values for 32 columns.
+struct ColumnScales {
+  const float* of_positions;
+  attention_block::LargestScale largest;
 };
 
 // acc[r][d .. d + 4 * kParts) += scale[r] * sum over positions of codes[r] * the tile's.
@@ -235,7 +228,7 @@ inline void add_codes(const ValuePanels& panels, const WeightPlanes* weights, st
 
 // Columns [d, d + 32) of kRows rows from r on.
 template <typename Form, int kRows>
-inline void add_row_codes(Block& block, const float* scales, int r, std::int64_t p0,
+inline void add_row_codes(Block& block, ColumnScales& scales, int r, std::int64_t p0,
                           std::int64_t d) {
   constexpr int kParts = kRows <= 2 ? 4 : 2;  // at most 16 registers of sums, and 8 of weights
   const std::int64_t dim = block.args.head_dim, panel_bytes = kv_panel_bytes(dim);
@@ -244,8 +237,10 @@ inline void add_row_codes(Block& block, const float* scales, int r, std::int64_t
                               static_cast<int>((n + kKvPanel - 1) / kKvPanel)};
   WeightPlanes weights[kRows];
   for (int i = 0; i < kRows; ++i) {
-    quantize_weights<Form>(block.scores[r + i], scales, block.rows[r + i].n_in_tile(p0),
-                           weights[i]);
+    const Row& row = block.rows[r + i];
+    const int n_seen = row.n_in_tile(p0);
+    quantize_weights<Form>(block.scores[r + i], scales.of_positions, n_seen,
+                           row.largest * scales.largest.of(n_seen), weights[i]);
   }
   for (std::int64_t at = d; at < d + kColumnGroup; at += 4 * kParts) {
     add_codes<Form, kRows, kParts>(panels, weights, at, &block.rows[r]);
@@ -289,7 +284,8 @@ struct NeonAttention : Form {
     ValueScales scales;
     load_value_scales(block.args, p0, n, scales);
     for (std::int64_t d = 0; d < block.args.head_dim; d += kColumnGroup) {
-      const float* of_columns = scales[d / kColumnGroup];
+      const float* of_positions = scales[d / kColumnGroup];
+      ColumnScales of_columns = {of_positions, attention_block::LargestScale(of_positions)};
       int r = block.first_row(p0);
       for (; r + 4 <= block.n_rows; r += 4) add_row_codes<Form, 4>(block, of_columns, r, p0, d);
       const int left = block.n_rows - r;

@@ -4,7 +4,6 @@
 
 #include <immintrin.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -110,15 +109,6 @@ inline Ints mullo_epi32(const Ints& a, const Ints& b) {
   return each([](__m256i x, __m256i y) { return _mm256_mullo_epi32(x, y); }, a, b);
 }
 
-inline Ints max_epu32(const Ints& a, const Ints& b) {
-  return each([](__m256i x, __m256i y) { return _mm256_max_epu32(x, y); }, a, b);
-}
-inline std::uint32_t reduce_max_epu32(const Ints& v) {
-  std::uint32_t lanes[16];
-  storeu_si512(lanes, v);
-  return *std::max_element(lanes, lanes + 16);
-}
-
 // Sums of four products of unsigned and signed bytes: even and odd bytes apart, in 16 bits.
 inline Ints dpbusd_epi32(const Ints& sum, const Ints& u, const Ints& s) {
   return each(
@@ -163,6 +153,9 @@ inline Floats mask_blend_ps(std::uint16_t mask, const Floats& zero, const Floats
 
 inline Floats mul_ps(const Floats& a, const Floats& b) {
   return each([](__m256 x, __m256 y) { return _mm256_mul_ps(x, y); }, a, b);
+}
+inline Floats div_ps(const Floats& a, const Floats& b) {
+  return each([](__m256 x, __m256 y) { return _mm256_div_ps(x, y); }, a, b);
 }
 inline Floats add_ps(const Floats& a, const Floats& b) {
   return each([](__m256 x, __m256 y) { return _mm256_add_ps(x, y); }, a, b);
@@ -246,14 +239,13 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #define _mm512_sub_epi8 cria::avx512::sub_epi8
 #define _mm512_madd_epi16 cria::avx512::madd_epi16
 #define _mm512_mullo_epi32 cria::avx512::mullo_epi32
-#define _mm512_max_epu32 cria::avx512::max_epu32
-#define _mm512_reduce_max_epu32 cria::avx512::reduce_max_epu32
 #define _mm512_dpbusd_epi32 cria::avx512::dpbusd_epi32
 #define _mm512_cmpgt_epi32_mask cria::avx512::cmpgt_epi32_mask
 #define _mm512_mask_blend_epi32 cria::avx512::mask_blend_epi32
 #define _mm512_cmp_ps_mask cria::avx512::cmp_ps_mask
 #define _mm512_mask_blend_ps cria::avx512::mask_blend_ps
 #define _mm512_mul_ps cria::avx512::mul_ps
+#define _mm512_div_ps cria::avx512::div_ps
 #define _mm512_add_ps cria::avx512::add_ps
 #define _mm512_sub_ps cria::avx512::sub_ps
 #define _mm512_max_ps cria::avx512::max_ps

@@ -1,0 +1,318 @@
+// attention on 512-bit registers: what AVX-512 VNNI and AMX share. Internal linkage throughout, as
+// in panel/generic.h.
+//
+// A register of keys as half floats is two positions of eight columns, which keeps the order of the
+// specification's eight sums.
+//
+// vpdpbusd takes int8 values as they lie in the cache: a register is 16 columns of 4 positions. It
+// wants the other factor unsigned, so the weights' 14 bits are cut into planes of 8 and 6:
+//
+//   sum c code = 256 * (sum high code) + sum low code
+#pragma once
+
+#include "kernels/activation/avx512.h"
+#include "kernels/attention/avx2.h"
+#include "kernels/isa.h"
+#include "kernels/panel/avx512.h"
+
+namespace cria::avx512 {
+namespace {
+
+using attention_block::Block;
+using attention_block::kTile;
+using attention_block::Row;
+
+constexpr int kVectors = kTile / 16;
+// 4 rows x 2 planes x 32 columns are 16 registers of sums.
+constexpr int kRowTile = 4;
+
+// The lanes i .. i + 15 that are below n.
+inline __mmask16 below(int i, int n) {
+  static constexpr std::int32_t kIota[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return _mm512_cmpgt_epi32_mask(_mm512_set1_epi32(n - i), load_512(kIota));
+}
+
+inline __m256 low_half(__m512 v) { return _mm512_castps512_ps256(v); }
+inline __m256 high_half(__m512 v) { return _mm512_extractf32x8_ps(v, 1); }
+
+// --- weights -------------------------------------------------------------------------------------
+
+// Weights of one row for 32 columns as integers: c = 256 * high + low.
+struct WeightPlanes {
+  alignas(64) std::uint8_t low[kTile];
+  alignas(64) std::uint8_t high[kTile];
+  float scale;
+};
+
+// Codes [16 * i, 16 * i + 64) of both planes.
+inline void store_planes(const __m512i* codes, int i, WeightPlanes& out) {
+  // Packing works on quarters of registers: dword 4 * a + b is then b's quad a.
+  static constexpr std::int32_t kOrder[16] = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
+  const __m512i order = load_512(kOrder);
+  const __m512i a = _mm512_packus_epi32(codes[i], codes[i + 1]);
+  const __m512i b = _mm512_packus_epi32(codes[i + 2], codes[i + 3]);
+  const __m512i byte = _mm512_set1_epi32(0x00ff00ff);
+  const __m512i low = _mm512_packus_epi16(_mm512_and_si512(a, byte), _mm512_and_si512(b, byte));
+  const __m512i high = _mm512_packus_epi16(_mm512_srli_epi16(a, 8), _mm512_srli_epi16(b, 8));
+  _mm512_storeu_si512(out.low + 16 * i, _mm512_permutexvar_epi32(order, low));
+  _mm512_storeu_si512(out.high + 16 * i, _mm512_permutexvar_epi32(order, high));
+}
+
+// Of weights times the scales of their values.
+inline void quantize_weights(const __m512* w, const spec::WeightScale& scale, WeightPlanes& out) {
+  const __m512 to_code = _mm512_set1_ps(scale.to_code);
+  __m512i codes[kVectors];
+  CRIA_UNROLL
+  for (int i = 0; i < kVectors; ++i) codes[i] = _mm512_cvtps_epi32(_mm512_mul_ps(w[i], to_code));
+  store_planes(codes, 0, out);
+  store_planes(codes, 4, out);
+  out.scale = scale.of_code;
+}
+
+// For the first n positions, with weights of at most `top`; codes past them are zero.
+inline void quantize_row(const float* weights, const float* scales, int n, float top,
+                         WeightPlanes& out) {
+  __m512 w[kVectors];
+  CRIA_UNROLL
+  for (int i = 0; i < kVectors; ++i) {
+    w[i] = _mm512_maskz_mul_ps(below(16 * i, n), _mm512_loadu_ps(weights + 16 * i),
+                               _mm512_loadu_ps(scales + 16 * i));
+  }
+  quantize_weights(w, spec::weight_scale(top), out);
+}
+
+// --- values as int8 ------------------------------------------------------------------------------
+
+// The panels of a tile.
+struct ValuePanels {
+  const std::byte* first;
+  std::int64_t panel_bytes;
+  std::int64_t quad_bytes;  // of all columns
+  int n;
+};
+
+// The scales of a tile of values for 32 columns.
+struct ColumnScales {
+  const float* of_positions;
+  attention_block::LargestScale largest;
+};
+
+// acc[r][d .. d + 32) += scale[r] * sum over positions of codes[r] * the tile's.
+template <int kRows>
+inline void add_codes(const ValuePanels& panels, const WeightPlanes* weights, std::int64_t d,
+                      Row* rows) {
+  __m512i sum[kRows][2][2];  // [row][plane][16 columns]
+  for (auto& row : sum) {
+    for (auto& plane : row) plane[0] = plane[1] = _mm512_setzero_si512();
+  }
+  for (int p = 0; p < panels.n; ++p) {
+    const std::byte* values = panels.first + p * panels.panel_bytes + 4 * d;
+    CRIA_UNROLL
+    for (int q = 0; q < kKvPanel / 4; ++q, values += panels.quad_bytes) {
+      const __m512i v[2] = {load_512(values), load_512(values + 64)};
+      CRIA_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        const __m512i low = broadcast_32(weights[r].low + kKvPanel * p + 4 * q);
+        const __m512i high = broadcast_32(weights[r].high + kKvPanel * p + 4 * q);
+        CRIA_UNROLL
+        for (int j = 0; j < 2; ++j) {
+          sum[r][0][j] = _mm512_dpbusd_epi32(sum[r][0][j], low, v[j]);
+          sum[r][1][j] = _mm512_dpbusd_epi32(sum[r][1][j], high, v[j]);
+        }
+      }
+    }
+  }
+  CRIA_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    const __m512 scale = _mm512_set1_ps(weights[r].scale);
+    CRIA_UNROLL
+    for (int j = 0; j < 2; ++j) {
+      const __m512i both = _mm512_add_epi32(_mm512_slli_epi32(sum[r][1][j], 8), sum[r][0][j]);
+      float* acc = rows[r].acc + d + 16 * j;
+      _mm512_storeu_ps(acc, _mm512_fmadd_ps(_mm512_cvtepi32_ps(both), scale, _mm512_loadu_ps(acc)));
+    }
+  }
+}
+
+// Columns [d, d + 32) of kRows rows from r on.
+template <int kRows>
+inline void add_row_codes(Block& block, ColumnScales& scales, int r, std::int64_t p0,
+                          std::int64_t d) {
+  const std::int64_t dim = block.args.head_dim, panel_bytes = kv_panel_bytes(dim);
+  const int n = block.rows[r + kRows - 1].n_in_tile(p0);  // the most
+  const ValuePanels panels = {block.args.v + p0 / kKvPanel * panel_bytes, panel_bytes, 4 * dim,
+                              static_cast<int>((n + kKvPanel - 1) / kKvPanel)};
+  WeightPlanes weights[kRows];
+  for (int i = 0; i < kRows; ++i) {
+    const Row& row = block.rows[r + i];
+    const int n_seen = row.n_in_tile(p0);
+    quantize_row(block.scores[r + i], scales.of_positions, n_seen,
+                 row.largest * scales.largest.of(n_seen), weights[i]);
+  }
+  add_codes<kRows>(panels, weights, d, &block.rows[r]);
+}
+
+// --- half floats ---------------------------------------------------------------------------------
+
+constexpr int kScorePairs = 4;  // of positions: 2 heads x 4 pairs = 8 sums
+
+inline __m512 twice(const float* at) {
+  const __m256i v = _mm256_castps_si256(_mm256_loadu_ps(at));
+  return _mm512_castsi512_ps(_mm512_inserti64x4(_mm512_castsi256_si512(v), v, 1));
+}
+
+// Eight columns of two positions.
+inline __m512 load_two(const std::uint16_t* first, const std::uint16_t* second) {
+  const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(first));
+  const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(second));
+  return _mm512_cvtph_ps(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1));
+}
+
+// As avx2::score_halves.
+template <int kHeads>
+inline void score_halves(const AttentionArgs& args, const float* q, std::int64_t p0, int n,
+                         float (*scores)[kTile]) {
+  const std::int64_t dim = args.head_dim;
+  const auto* keys = reinterpret_cast<const std::uint16_t*>(args.k);
+  const __m128 scale = _mm_set1_ps(args.scale);
+  for (int i = 0; i < n; i += 2 * kScorePairs) {
+    const std::uint16_t* k[2 * kScorePairs];
+    CRIA_UNROLL
+    for (int p = 0; p < 2 * kScorePairs; ++p) {  // past the end: the last again, not used
+      k[p] = keys + (p0 + (i + p < n ? i + p : n - 1)) * dim;
+    }
+    __m512 dot[kHeads][kScorePairs];
+    CRIA_UNROLL
+    for (int h = 0; h < kHeads; ++h) {
+      CRIA_UNROLL
+      for (int p = 0; p < kScorePairs; ++p) dot[h][p] = _mm512_setzero_ps();
+    }
+    for (std::int64_t d = 0; d < dim; d += 8) {
+      __m512 query[kHeads];
+      CRIA_UNROLL
+      for (int h = 0; h < kHeads; ++h) query[h] = twice(q + h * dim + d);
+      CRIA_UNROLL
+      for (int p = 0; p < kScorePairs; ++p) {
+        const __m512 key = load_two(k[2 * p] + d, k[2 * p + 1] + d);
+        CRIA_UNROLL
+        for (int h = 0; h < kHeads; ++h) dot[h][p] = _mm512_fmadd_ps(query[h], key, dot[h][p]);
+      }
+    }
+    CRIA_UNROLL
+    for (int h = 0; h < kHeads; ++h) {
+      CRIA_UNROLL
+      for (int p = 0; p < kScorePairs; p += 2) {
+        const __m128 sums = avx2::sums_of_lanes(low_half(dot[h][p]), high_half(dot[h][p]),
+                                                low_half(dot[h][p + 1]), high_half(dot[h][p + 1]));
+        _mm_storeu_ps(scores[h] + i + 2 * p, _mm_mul_ps(sums, scale));
+      }
+    }
+  }
+}
+
+// As avx2::add_halves, for kVectors times 16 columns.
+template <int kHeads, int kVectors>
+inline void add_halves(const AttentionArgs& args, const float (*weights)[kTile], std::int64_t p0,
+                       int n, std::int64_t d, Row* rows) {
+  __m512 acc[kHeads][kVectors];
+  CRIA_UNROLL
+  for (int h = 0; h < kHeads; ++h) {
+    CRIA_UNROLL
+    for (int j = 0; j < kVectors; ++j) acc[h][j] = _mm512_loadu_ps(rows[h].acc + d + 16 * j);
+  }
+  const auto* v = reinterpret_cast<const std::uint16_t*>(args.v) + p0 * args.head_dim + d;
+  for (int i = 0; i < n; ++i, v += args.head_dim) {
+    CRIA_UNROLL
+    for (int j = 0; j < kVectors; ++j) {
+      const __m512 value = load_halves(v + 16 * j);
+      CRIA_UNROLL
+      for (int h = 0; h < kHeads; ++h) {
+        acc[h][j] = _mm512_fmadd_ps(_mm512_set1_ps(weights[h][i]), value, acc[h][j]);
+      }
+    }
+  }
+  CRIA_UNROLL
+  for (int h = 0; h < kHeads; ++h) {
+    CRIA_UNROLL
+    for (int j = 0; j < kVectors; ++j) _mm512_storeu_ps(rows[h].acc + d + 16 * j, acc[h][j]);
+  }
+}
+
+template <int kHeads>
+inline void add_row_halves(Block& block, int r, std::int64_t p0) {
+  constexpr int kMost = 4;
+  const std::int64_t dim = block.args.head_dim;
+  const int n = block.rows[r].n_in_tile(p0);
+  std::int64_t d = 0;
+  for (; d + 16 * kMost <= dim; d += 16 * kMost) {
+    add_halves<kHeads, kMost>(block.args, block.scores + r, p0, n, d, &block.rows[r]);
+  }
+  for (; d + 16 <= dim; d += 16) {
+    add_halves<kHeads, 1>(block.args, block.scores + r, p0, n, d, &block.rows[r]);
+  }
+  for (; d < dim; d += 8) {
+    avx2::add_halves<kHeads, 1>(block.args, block.scores + r, p0, n, d, &block.rows[r]);
+  }
+}
+
+// What attention/block.h leaves open.
+struct Avx512Attention {
+  static void quantize_a8(const QuantizeA8Args& args) { quantize_a8_avx2(args); }
+  static void linear_a8(const LinearA8Args& args) { CRIA_AVX512VNNI_NAME(linear_a8)(args); }
+
+  template <int kHeads>
+  static void score_halves(const AttentionArgs& args, const float* q, std::int64_t p0, int n,
+                           float (*scores)[kTile]) {
+    avx512::score_halves<kHeads>(args, q, p0, n, scores);
+  }
+
+  template <int kHeads>
+  static void add_row_halves(Block& block, int r, std::int64_t p0) {
+    avx512::add_row_halves<kHeads>(block, r, p0);
+  }
+
+  static void weigh_tile(float* scores, int n, std::int64_t dim, Row& row) {
+    __m512 s[kVectors];
+    __m512 tops = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
+    const __m512 infinity = tops;
+    CRIA_UNROLL
+    for (int i = 0; i < kVectors; ++i) {
+      s[i] = _mm512_mask_blend_ps(below(16 * i, n), infinity, _mm512_loadu_ps(scores + 16 * i));
+      tops = _mm512_max_ps(s[i], tops);  // in this order not-a-number is passed over
+    }
+    const float tile_top = avx2::max_of_lanes(_mm256_max_ps(low_half(tops), high_half(tops)));
+    const __m256 shrink = _mm256_set1_ps(attention_block::raise_top(tile_top, row));
+    for (std::int64_t d = 0; d < dim; d += 8) {
+      _mm256_store_ps(row.acc + d, _mm256_mul_ps(_mm256_load_ps(row.acc + d), shrink));
+    }
+    __m256 sum = _mm256_mul_ps(_mm256_load_ps(row.sum), shrink);
+    const __m512 top = _mm512_set1_ps(row.top);
+    CRIA_UNROLL
+    for (int i = 0; i < kVectors; ++i) {
+      const __m512 p = exp_of_negative(_mm512_sub_ps(s[i], top));
+      _mm512_storeu_ps(scores + 16 * i, p);
+      sum = _mm256_add_ps(_mm256_add_ps(sum, low_half(p)), high_half(p));
+    }
+    _mm256_store_ps(row.sum, sum);
+  }
+
+  static void add_values_q8(Block& block, std::int64_t p0, int n) {
+    alignas(64) avx2::ValueScales scales;
+    avx2::load_value_scales(block.args, p0, n, scales);
+    for (std::int64_t d = 0; d < block.args.head_dim; d += kColumnGroup) {
+      const float* of_positions = scales[d / kColumnGroup];
+      ColumnScales of_columns = {of_positions, attention_block::LargestScale(of_positions)};
+      int r = block.first_row(p0);
+      for (; r + kRowTile <= block.n_rows; r += kRowTile) {
+        add_row_codes<kRowTile>(block, of_columns, r, p0, d);
+      }
+      const int left = block.n_rows - r;
+      if (left == 3) add_row_codes<3>(block, of_columns, r, p0, d);
+      if (left == 2) add_row_codes<2>(block, of_columns, r, p0, d);
+      if (left == 1) add_row_codes<1>(block, of_columns, r, p0, d);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace cria::avx512
