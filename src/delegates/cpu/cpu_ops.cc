@@ -19,8 +19,9 @@ constexpr std::int64_t kManyTokens = 128;
 constexpr std::size_t kManyTokensWeightBytes = 512 * 1024;
 // Kernels read up to four panels side by side: tasks of whole fours leave none over.
 constexpr std::int64_t kPanelsSideBySide = 4;
-constexpr std::int64_t kTasksPerThread = 4;      // at least, where there are that many panels
-constexpr std::int64_t kAttentionTokens = 8;     // tokens of an attention task
+constexpr std::int64_t kTasksPerThread = 4;  // at least, where there are that many panels
+// Tokens of an attention task: enough that what is done for a tile of the cache pays.
+constexpr std::int64_t kAttentionTokens = 16;
 constexpr std::int64_t kRowTile = 4;             // rows of a task of a cheap op
 constexpr std::int64_t kHadamardColumns = 1024;  // of a task: some 10000 additions
 

@@ -71,14 +71,14 @@ class Walk {
 
   // Begins a product in the tile register 0 or 1.
   void multiply(bool odd) {
-    _tile_loadd(2, x_, kColumnGroup);
-    _tile_loadd(3, codes_, 64);
+    _tile_loadd(6, x_, kColumnGroup);
+    _tile_loadd(7, codes_, 64);
     if (odd) {
       _tile_zero(1);
-      _tile_dpbssd(1, 2, 3);
+      _tile_dpbssd(1, 6, 7);
     } else {
       _tile_zero(0);
-      _tile_dpbssd(0, 2, 3);
+      _tile_dpbssd(0, 6, 7);
     }
     next();
   }

@@ -28,15 +28,16 @@ struct AmxConfig {
 };
 static_assert(sizeof(AmxConfig) == 64);
 
-// Tile registers as linear_a8 wants them, for as long as this lives: 0 and 1 are sums of 32 bits, 2
-// the 32 codes of 16 tokens, 3 a group of 16 rows of weights.
+// The tile registers of all kernels, for as long as this lives. 0 to 3 are sums of 32 bits, 16
+// x 16. For groups of 32 columns: 6 are the codes of 16 tokens, 7 those of 16 rows of weights. For
+// sums over 64: 4 has 16 rows of 64, 5 four rows of each of 16 columns in a row.
 class AmxTiles {
  public:
   AmxTiles() {
     alignas(64) AmxConfig config;
-    for (int tile = 0; tile < 4; ++tile) {
-      config.row_bytes[tile] = tile == 2 ? kColumnGroup : 4 * kPanelRows;
-      config.n_rows[tile] = tile == 3 ? kColumnGroup / 4 : kAmxRows;
+    for (int tile = 0; tile < 8; ++tile) {
+      config.row_bytes[tile] = tile == 6 ? kColumnGroup : 64;
+      config.n_rows[tile] = tile == 7 ? kColumnGroup / 4 : kAmxRows;
     }
     _tile_loadconfig(&config);
   }

@@ -56,7 +56,8 @@ inline void emulate_tile_zero(int index) {
 }
 
 // sum[m][n] += the four products of a[m][4 * k ..] and b[k][4 * n ..], over k.
-inline void emulate_tile_dpbssd(int sum_index, int a_index, int b_index) {
+template <typename A>
+inline void emulate_tile_dot(int sum_index, int a_index, int b_index) {
   EmulatedTile& sum = emulated_tile(sum_index);
   const EmulatedTile& a = emulated_tile(a_index);
   const EmulatedTile& b = emulated_tile(b_index);
@@ -65,12 +66,17 @@ inline void emulate_tile_dpbssd(int sum_index, int a_index, int b_index) {
       std::int32_t total;
       std::memcpy(&total, sum.bytes[m] + n, sizeof(total));
       for (int k = 0; k < a.row_bytes; ++k) {
-        total += static_cast<std::int8_t>(a.bytes[m][k]) *
-                 static_cast<std::int8_t>(b.bytes[k / 4][n + k % 4]);
+        total +=
+            static_cast<A>(a.bytes[m][k]) * static_cast<std::int8_t>(b.bytes[k / 4][n + k % 4]);
       }
       std::memcpy(sum.bytes[m] + n, &total, sizeof(total));
     }
   }
+}
+
+inline void emulate_tile_dpbssd(int sum, int a, int b) { emulate_tile_dot<std::int8_t>(sum, a, b); }
+inline void emulate_tile_dpbusd(int sum, int a, int b) {
+  emulate_tile_dot<std::uint8_t>(sum, a, b);
 }
 
 }  // namespace
@@ -82,9 +88,11 @@ inline void emulate_tile_dpbssd(int sum_index, int a_index, int b_index) {
 #undef _tile_stored
 #undef _tile_zero
 #undef _tile_dpbssd
+#undef _tile_dpbusd
 #define _tile_loadconfig cria::avx512::emulate_tile_loadconfig
 #define _tile_release() static_cast<void>(0)
 #define _tile_loadd cria::avx512::emulate_tile_loadd
 #define _tile_stored cria::avx512::emulate_tile_stored
 #define _tile_zero cria::avx512::emulate_tile_zero
 #define _tile_dpbssd cria::avx512::emulate_tile_dpbssd
+#define _tile_dpbusd cria::avx512::emulate_tile_dpbusd
