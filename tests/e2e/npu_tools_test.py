@@ -101,6 +101,12 @@ class Plan(unittest.TestCase):
         done = cria("plan", "1b", "--place", "softmax=npu", check=False)
         self.assertIn("softmax", done.stderr.decode())
 
+    def test_power_profiles_trade_speed_for_power(self):
+        runs = [json.loads(cria("simulate", "1b", "--minutes", 0.02, "--power-profile", name, "--json").stdout)
+                for name in ("high_performance", "balanced", "low_power")]
+        for field in ("first_tokens_per_second", "prefill_tokens_per_second", "npu_watts", "npu_joules_per_token"):
+            self.assertEqual([run[field] for run in runs], sorted((run[field] for run in runs), reverse=True), field)
+
     def test_simulate_heats_up(self):
         with tempfile.TemporaryDirectory() as folder:
             svg = pathlib.Path(folder, "run.svg")

@@ -122,7 +122,7 @@ struct NpuHost {
   double complete_us = 0;         // device to CPU, until the waiting thread runs
   double per_op_ns = 0;           // the device's decoding of one command
   double context_switch_us = 0;   // to another program on the device
-  std::uint32_t batch_max = 0;    // commands in one submission
+  std::uint32_t batch_max = 0;    // ops in one submission
   std::uint32_t queue_depth = 0;  // submissions in flight
   double active_mw = 0;           // of the CPU core that submits and waits, while it does
   double ns_per_logit = 0;        // until the token is chosen from the logits that arrived
@@ -172,7 +172,7 @@ struct NpuThermal {
 // What `--power-profile` means on this device.
 struct NpuPowerProfile {
   std::uint32_t clock_state = 0;
-  std::uint32_t batch = 0;  // commands in one submission, at most NpuHost::batch_max
+  std::uint32_t batch = 0;  // ops in one submission, at most NpuHost::batch_max
 };
 
 struct FieldSource {
