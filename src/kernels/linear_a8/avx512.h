@@ -4,6 +4,7 @@
 
 #include "kernels/panel/avx2_words.h"
 #include "kernels/panel/avx512.h"
+#include "kernels/panel/avx512_e8p.h"
 
 namespace cria::avx512 {
 namespace {
@@ -66,6 +67,16 @@ inline __m512i load_codes(const std::uint8_t* group, int quad, __m512i table) {
 template <Encoding encoding>
 inline const std::uint8_t* group_codes(const spec::PanelRegions& panel, std::int64_t group,
                                        avx2::ExpandedGroup& expanded) {
+#if !defined(CRIA_EMULATE_AVX512)
+  constexpr EncodingSpec kSpec = encoding_spec(encoding);
+  if constexpr (kSpec.codebook == Codebook::kE8P) {
+    if (has_vbmi_and_gfni()) {
+      expand_e8p_vbmi<kSpec.bits>(panel.codes + group * 64 * kSpec.bits, kOffset<encoding>,
+                                  expanded);
+      return expanded.bytes[0];
+    }
+  }
+#endif
   return avx2::group_codes<encoding>(panel, group, kOffset<encoding>, expanded);
 }
 
