@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cria/progress.h"
@@ -30,6 +31,9 @@ struct CompileOptions {
   // one
   // ("sim:hexagon-v79", "sim:mine.toml").
   std::string device = "cpu";
+  // On an NPU: ops that run on the processor beside it, by kind or name: {"softmax", "cpu"}. All
+  // others run on the NPU. "scores", "softmax", "mix": attention in three ops.
+  std::vector<std::pair<std::string, std::string>> pins;
   std::int64_t prefill_chunk = 0;  // most tokens a call of `prefill` brings; 0: 256, on an NPU 64
   // Elements of the KV cache, keys and values: "f16" or "q8_0" (int8 blocks of 32, half the memory;
   // head sizes that are multiples of 32). Empty: "f16", or what a compiled program has.

@@ -3,6 +3,8 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/result.h"
 #include "targets/target.h"
@@ -14,6 +16,8 @@ struct DeviceTarget {
   std::unique_ptr<Target> npu;  // null: the CPU
   const Target& target() const;
 };
-Result<DeviceTarget> device_target(const std::string& device);
+// `pins`: CompileOptions::pins.
+using DevicePins = std::vector<std::pair<std::string, std::string>>;
+Result<DeviceTarget> device_target(const std::string& device, const DevicePins& pins = {});
 
 }  // namespace cria

@@ -92,6 +92,7 @@ Result<std::string> source_fingerprint(const std::string& path, const CompileOpt
       "cria {};plan {};recipe {} {};context {};cache {} {};device {} {};", kVersion, kPlanVersion,
       kRecipeVersion, options.recipe, options.max_context, options.cache_type_k,
       options.cache_type_v, options.device, options.prefill_chunk);
+  for (const auto& [op, device] : options.pins) text += fmt::format("place {}={};", op, device);
   CRIA_ASSIGN_OR_RETURN(const std::vector<fs::path> files, source_files(path));
   for (const fs::path& file : files) {
     CRIA_ASSIGN_OR_RETURN(const std::string one, file_fingerprint(file));

@@ -22,6 +22,8 @@ Result<ModelPlans> plans_of(const LlamaConfig& config, const ModelPlansRequest& 
                             const EncodingOf& encoding_of) {
   MethodsRequest request;
   request.prefill_chunk = std::min(wanted.prefill_chunk, config.max_context);
+  request.max_context = wanted.max_context;
+  request.split_attention = wanted.split_attention;
   request.activations = "a8";
   request.k_type = wanted.k_type;
   request.v_type = wanted.v_type;

@@ -24,9 +24,8 @@ EstimateBound bound_of(NpuBound bound) {
   return EstimateBound::kLatency;
 }
 
-bool reads(const PlanOp& op, std::uint32_t buffer) {
-  const bool in_place = op.kind == PlanOpKind::kRope || op.accumulate;
-  return op.x == buffer || op.y == buffer || (in_place && op.out == buffer);
+bool reads(const Plan& plan, const PlanOp& op, std::uint32_t buffer) {
+  return op.x == buffer || op.y == buffer || (op.out == buffer && plan_op_updates(plan, op));
 }
 
 // Weights that no op of a part reads are none of its concern.
@@ -63,12 +62,13 @@ Part part_of(const Plan& plan, std::size_t first, std::size_t end) {
     const bool made_before =
         std::any_of(plan.ops.begin(), plan.ops.begin() + static_cast<std::ptrdiff_t>(first),
                     [&](const PlanOp& op) { return op.out == id; });
-    if (made_before && (reads(*touched, id) || touched->out == id)) part.imported.push_back(id);
+    if (made_before && (reads(plan, *touched, id) || touched->out == id))
+      part.imported.push_back(id);
     const bool made_here = std::any_of(part.plan.ops.begin(), part.plan.ops.end(),
                                        [&](const PlanOp& op) { return op.out == id; });
     const bool read_after =
         std::any_of(plan.ops.begin() + static_cast<std::ptrdiff_t>(end), plan.ops.end(),
-                    [&](const PlanOp& op) { return reads(op, id); });
+                    [&](const PlanOp& op) { return reads(plan, op, id); });
     if (made_here && read_after) part.exported.push_back(id);
   }
   drop_unused_weights(part.plan);
@@ -78,8 +78,10 @@ Part part_of(const Plan& plan, std::size_t first, std::size_t end) {
 std::size_t count_copies(const NpuCommands& commands) {
   return static_cast<std::size_t>(
       std::ranges::count_if(commands.commands, [](const NpuCommand& command) {
-        const bool moves =
-            command.kind == NpuCommandKind::kLoad || command.kind == NpuCommandKind::kStore;
+        const bool moves = command.kind == NpuCommandKind::kLoad ||
+                           command.kind == NpuCommandKind::kStore ||
+                           command.kind == NpuCommandKind::kLoadScores ||
+                           command.kind == NpuCommandKind::kStoreScores;
         return moves && !command.to_result;
       }));
 }

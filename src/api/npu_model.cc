@@ -75,13 +75,16 @@ Result<NpuModel> open_npu_model(const NpuModelOptions& options) {
   const auto kv_type = [](const std::string& name) {
     return name == kv_type_name(KvType::kQ8) ? KvType::kQ8 : KvType::kF16;
   };
-  CRIA_ASSIGN_OR_RETURN(
-      model.plans,
-      open_model_plans({options.model, options.quant, std::min(chunk, options.n_prompt),
-                        kv_type(options.cache_type_k), kv_type(options.cache_type_v)}));
   model.lowering.a8 = options.activations == "a8";
   model.lowering.max_context =
       std::max(options.n_context, options.n_depth + options.n_prompt) + options.n_generate;
+  CRIA_ASSIGN_OR_RETURN(model.pins, parse_pins(options.pins));
+  ModelPlansRequest wanted{options.model, options.quant, std::min(chunk, options.n_prompt),
+                           kv_type(options.cache_type_k), kv_type(options.cache_type_v)};
+  wanted.max_context = model.lowering.max_context;
+  // Ops of both methods are the same, which halves of heads would not be.
+  wanted.split_attention = pins_split_attention(model.pins) ? 1 : 0;
+  CRIA_ASSIGN_OR_RETURN(model.plans, open_model_plans(wanted));
   model.calls = npu_calls(options, model.plans.prefill.max_tokens);
   return model;
 }

@@ -23,6 +23,7 @@ struct NpuCalls {
 struct NpuModel {
   NpuProfile profile;
   ModelPlans plans;
+  PlacePins pins;
   NpuLoweringOptions lowering;
   NpuSimOptions sim;
   NpuCalls calls;

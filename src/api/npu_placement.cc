@@ -73,11 +73,7 @@ Result<PlaceProblem> pose_npu_placement(const NpuModel& model, const NpuModelOpt
   problem.prefill_tokens = static_cast<double>(model.calls.prefill.n_tokens);
   problem.costs[static_cast<int>(PlaceDevice::kCpu)] = cpu_costs(model);
   problem.costs[static_cast<int>(PlaceDevice::kNpu)] = npu_costs(model);
-  for (const auto& [op, device] : options.pins) {
-    if (device != "npu" && device != "cpu")
-      return invalid_argument("--place {}={}: expected npu or cpu", op, device);
-    problem.pins.emplace_back(op, device == "npu" ? PlaceDevice::kNpu : PlaceDevice::kCpu);
-  }
+  problem.pins = model.pins;
   return problem;
 }
 

@@ -6,7 +6,6 @@
 
 namespace cria {
 
-// kInvalidArgument: options.pins.
 Result<PlaceProblem> pose_npu_placement(const NpuModel& model, const NpuModelOptions& options);
 
 }  // namespace cria

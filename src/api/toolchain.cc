@@ -16,6 +16,7 @@
 #include "model/checkpoint.h"
 #include "model/fingerprint.h"
 #include "model/resolve.h"
+#include "npu_plan/place.h"
 #include "quantize/calibrated_statistics.h"
 #include "quantize/recipe.h"
 #include "quantize/recipe_file.h"
@@ -44,14 +45,22 @@ CompileReport to_report(const CompileSummary& summary) {
 
 }  // namespace
 
-Result<DeviceTarget> device_target(const std::string& device) {
+Result<DeviceTarget> device_target(const std::string& device, const DevicePins& wanted_pins) {
   constexpr std::string_view kSim = "sim:";
+  if (device == "cpu" && !wanted_pins.empty())
+    return invalid_argument("--place needs --device sim:PROFILE");
   if (device == "cpu") return DeviceTarget();
   if (!device.starts_with(kSim)) {
     return invalid_argument("device '{}', expected cpu or sim:PROFILE", device);
   }
   CRIA_ASSIGN_OR_RETURN(NpuProfileFile profile, load_npu_profile(device.substr(kSim.size())));
-  return DeviceTarget{sim_npu_target(std::move(profile))};
+  if (wanted_pins.empty()) return DeviceTarget{sim_npu_target(std::move(profile))};
+  CRIA_ASSIGN_OR_RETURN(const PlacePins pins, parse_pins(wanted_pins));
+  NpuSharing sharing;
+  sharing.split_attention = pins_split_attention(pins) ? 2 : 0;
+  sharing.on_npu = [pins](const Plan& plan) { return place_by_pins(plan, pins); };
+  sharing.cpu_delegate_id = kCpuDelegateId;
+  return DeviceTarget{sim_npu_target(std::move(profile), std::move(sharing))};
 }
 
 const Target& DeviceTarget::target() const { return npu != nullptr ? *npu : cpu_target(); }
@@ -62,7 +71,7 @@ Result<CompileReport> compile_path(const std::string& path, const CompileOptions
                         open_checkpoint(path, {.tokenizer_path = options.tokenizer_path}));
   CompileRequest request;
   request.out_path = out_path;
-  CRIA_ASSIGN_OR_RETURN(const DeviceTarget device, device_target(options.device));
+  CRIA_ASSIGN_OR_RETURN(const DeviceTarget device, device_target(options.device, options.pins));
   const Target& target = device.target();
   const RecipeConditions conditions{
       .has_statistics = !options.calibration_path.empty(),

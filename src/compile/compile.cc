@@ -300,9 +300,14 @@ class Compilation {
     CRIA_ASSIGN_OR_RETURN(spec.arguments, pte::llm_arguments(shape));
     spec.delegate_id = compiled.delegate_id;
     spec.blob = compiled.blob;
-    for (const auto& [key, value] : compiled.compile_specs) {
-      spec.compile_specs.push_back(pte::text_spec(key, value));
-    }
+    const auto texts = [](const auto& pairs) {
+      std::vector<pte::CompileSpec> specs;
+      for (const auto& [key, value] : pairs) specs.push_back(pte::text_spec(key, value));
+      return specs;
+    };
+    spec.compile_specs = texts(compiled.compile_specs);
+    for (const CompiledPart& part : compiled.then)
+      spec.then.push_back({part.delegate_id, part.blob, texts(part.compile_specs)});
     return spec;
   }
 

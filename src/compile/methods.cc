@@ -28,6 +28,7 @@ Result<ProgramMethod> compile_method(const LlamaConfig& config, const Target& ta
   wanted.activations = request.activations;
   wanted.k_type = request.k_type;
   wanted.v_type = request.v_type;
+  wanted.split_attention = request.split_attention;
   wanted.encoding_of = request.encoding_of;
   CRIA_ASSIGN_OR_RETURN(method.compiled, target.compile(graph, wanted));
   return method;

@@ -32,6 +32,7 @@ struct MethodsRequest {
   std::string activations;
   KvType k_type = KvType::kF16;
   KvType v_type = KvType::kF16;
+  int split_attention = 0;  // MethodRequest::split_attention
   std::function<Encoding(const ir::Weight&)> encoding_of;
   std::vector<Pass> transforms;  // before all other passes
   LowerTrace trace;              // graphs of `decode`

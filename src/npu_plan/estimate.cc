@@ -20,7 +20,9 @@ OpEstimate estimate_cpu_op(const NpuProfile& profile, const Plan& plan, const Pl
   const std::uint32_t buffer = op.out == kNoBuffer ? op.x : op.out;
   const double rows = plan.buffers[buffer].single_row ? 1 : static_cast<double>(call.n_tokens);
   // Elementwise work: some ten operations an element.
-  const double elements = rows * static_cast<double>(plan.buffers[buffer].width);
+  double elements = rows * static_cast<double>(plan.buffers[buffer].width);
+  if (op.kind == PlanOpKind::kScores || op.kind == PlanOpKind::kSoftmax)  // of what is seen
+    elements = rows * op.n_heads * static_cast<double>(call.position + call.n_tokens);
   OpEstimate estimate;
   estimate.dram_bytes = static_cast<double>(cost.weight_bytes + cost.kv_bytes);
   const double memory = estimate.dram_bytes / (profile.cpu.dram_gb_per_s * 1e9);

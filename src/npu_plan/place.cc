@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 
 #include "base/quote.h"
 #include "format/plan/plan_cost.h"
@@ -13,6 +14,12 @@ constexpr double kNever = std::numeric_limits<double>::infinity();
 constexpr std::uint8_t kOnCpu = 1, kOnNpu = 2;
 
 std::uint8_t bit_of(int device) { return device == 0 ? kOnCpu : kOnNpu; }
+
+// Whether an op reads the cache.
+bool attends(const PlanOp& op) {
+  return op.kind == PlanOpKind::kAttention || op.kind == PlanOpKind::kScores ||
+         op.kind == PlanOpKind::kMix;
+}
 
 // Where the last op ran, where the cache of the current layer is, and who has each live buffer (a
 // set of bits).
@@ -52,20 +59,11 @@ class Search {
   Status apply_pins() {
     allowed_.assign(plan_.ops.size(), kOnCpu | kOnNpu);
     pinned_.assign(plan_.ops.size(), false);
-    for (const auto& [name, device] : problem_.pins) {
-      bool found = false;
-      for (std::size_t i = 0; i < plan_.ops.size(); ++i) {
-        const PlanOp& op = plan_.ops[i];
-        if (name != plan_op_name(op.kind) && name != plan_op_label(plan_, op)) continue;
-        found = true;
-        pinned_[i] = true;
-        allowed_[i] = bit_of(static_cast<int>(device));
-      }
-      if (!found)
-        return invalid_argument(
-            "--place {}: no op of this kind or name; kinds are embed, rms_norm, linear, rope, "
-            "kv_append, attention, swiglu, add, mul, silu, last_row, output, hadamard",
-            quote(name));
+    CRIA_ASSIGN_OR_RETURN(const auto devices, pinned_devices(plan_, problem_.pins));
+    for (std::size_t i = 0; i < devices.size(); ++i) {
+      if (!devices[i]) continue;
+      pinned_[i] = true;
+      allowed_[i] = bit_of(static_cast<int>(*devices[i]));
     }
     return {};
   }
@@ -78,14 +76,13 @@ class Search {
     }
   }
 
-  // Buffers that an op reads: kRope and a linear that accumulates read what they write.
-  static std::vector<std::uint32_t> reads(const PlanOp& op) {
+  // Buffers of which an op needs what is there.
+  std::vector<std::uint32_t> reads(const PlanOp& op) const {
     std::vector<std::uint32_t> buffers;
     for (const std::uint32_t buffer : {op.x, op.y}) {
       if (buffer != kNoBuffer) buffers.push_back(buffer);
     }
-    if (op.out != kNoBuffer && (op.kind == PlanOpKind::kRope || op.accumulate))
-      buffers.push_back(op.out);
+    if (plan_op_updates(plan_, op)) buffers.push_back(op.out);
     return buffers;
   }
 
@@ -128,7 +125,7 @@ class Search {
     const PlanOp& op = plan_.ops[i];
     State state = from.first;
     Way way = from.second;
-    if (op.kind == PlanOpKind::kAttention && state.cache != device) return;
+    if (attends(op) && state.cache != device) return;
     if (op.kind == PlanOpKind::kKvAppend) state.cache = device;
     if (fresh_) state.has.push_back(0);
     const PlaceCost& cost = problem_.costs[device][i];
@@ -137,6 +134,7 @@ class Search {
     if (state.device != device) add_handoff(device, way);
     for (const std::uint32_t buffer : reads(op)) {
       std::uint8_t& has = state.has[live_index(buffer)];
+      if (has == 0) continue;  // the first of those that write it column by column
       if ((has & bit_of(device)) == 0) pass(buffer, way);
       has |= bit_of(device);
     }
@@ -224,6 +222,88 @@ class Search {
 
 const char* place_device_name(PlaceDevice device) {
   return device == PlaceDevice::kCpu ? "cpu" : "npu";
+}
+
+Result<PlacePins> parse_pins(const std::vector<std::pair<std::string, std::string>>& pins) {
+  PlacePins parsed;
+  for (const auto& [op, device] : pins) {
+    if (device != "npu" && device != "cpu")
+      return invalid_argument("--place {}={}: expected npu or cpu", op, device);
+    parsed.emplace_back(op, device == "npu" ? PlaceDevice::kNpu : PlaceDevice::kCpu);
+  }
+  return parsed;
+}
+
+Result<std::vector<std::optional<PlaceDevice>>> pinned_devices(const Plan& plan,
+                                                               const PlacePins& pins) {
+  std::vector<std::optional<PlaceDevice>> devices(plan.ops.size());
+  for (const auto& [name, device] : pins) {
+    bool found = false;
+    for (std::size_t i = 0; i < plan.ops.size(); ++i) {
+      const PlanOp& op = plan.ops[i];
+      if (name != plan_op_name(op.kind) && name != plan_op_label(plan, op) &&
+          !(name == "attention" && attends(op))) {
+        continue;
+      }
+      found = true;
+      devices[i] = device;
+    }
+    if (!found)
+      return invalid_argument(
+          "--place {}: no op of this kind or name; kinds are embed, rms_norm, linear, rope, "
+          "kv_append, attention (scores, softmax, mix), swiglu, add, mul, silu, last_row, output, "
+          "hadamard",
+          quote(name));
+  }
+  return devices;
+}
+
+bool pins_split_attention(const PlacePins& pins) {
+  return std::ranges::any_of(pins, [](const auto& pin) {
+    return pin.first == "scores" || pin.first == "softmax" || pin.first == "mix";
+  });
+}
+
+namespace {
+
+bool uses_cache(const PlanOp& op) { return attends(op) || op.kind == PlanOpKind::kKvAppend; }
+
+// What uses a layer's cache goes where pins want one of it.
+Status keep_caches_whole(const Plan& plan, std::vector<std::optional<PlaceDevice>>& devices) {
+  std::map<std::int32_t, std::size_t> pinned;  // by layer, an op
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    const PlanOp& op = plan.ops[i];
+    if (!devices[i] || !uses_cache(op)) continue;
+    const std::size_t first = pinned.emplace(op.layer, i).first->second;
+    if (devices[first] == devices[i]) continue;
+    return invalid_argument(
+        "--place: {} and {} of layer {} are on different devices; a layer's cache lies with one",
+        plan_op_name(plan.ops[first].kind), plan_op_name(op.kind), op.layer);
+  }
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    if (!uses_cache(plan.ops[i])) continue;
+    const auto found = pinned.find(plan.ops[i].layer);
+    if (found != pinned.end()) devices[i] = devices[found->second];
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<bool>> place_by_pins(const Plan& plan, const PlacePins& pins) {
+  CRIA_ASSIGN_OR_RETURN(auto devices, pinned_devices(plan, pins));
+  CRIA_RETURN_IF_ERROR(keep_caches_whole(plan, devices));
+  std::vector<bool> on_npu(plan.ops.size());
+  for (std::size_t i = 0; i < on_npu.size(); ++i) {
+    on_npu[i] = devices[i].value_or(PlaceDevice::kNpu) == PlaceDevice::kNpu;
+    if (plan.ops[i].kind == PlanOpKind::kSoftmax && on_npu[i]) {
+      return unsupported(
+          "--place: softmax of layer {} is on the NPU, which has it as a part of attention only: "
+          "softmax=cpu, or none of scores, softmax and mix",
+          plan.ops[i].layer);
+    }
+  }
+  return on_npu;
 }
 
 Result<PlacedOps> place_ops(const Plan& plan, const PlaceProblem& problem) {

@@ -36,7 +36,7 @@ struct PlaceProblem {
   double prefill_tokens = 1;           // of one call
   std::vector<PlaceCost> costs[2];     // by device, then op
   // Ops by name or kind that must run on a device: {"attention", kNpu}, {"blk.3.qkv", kCpu}.
-  std::vector<std::pair<std::string, PlaceDevice>> pins;
+  std::vector<std::pair<std::string, PlaceDevice>> pins;  // pinned_devices()
 };
 
 struct PlacedOps {
@@ -47,6 +47,23 @@ struct PlacedOps {
   int n_handoffs = 0;        // of one call
   double handoff_bytes = 0;  // activations that pass in a decode step
 };
+
+// {"softmax", "cpu"}, ... kInvalidArgument: another device than npu or cpu.
+Result<std::vector<std::pair<std::string, PlaceDevice>>> parse_pins(
+    const std::vector<std::pair<std::string, std::string>>& pins);
+
+// By op, where pins want it: "attention" is also scores and mix, where attention is in three ops. A
+// later pin wins. kInvalidArgument: a pin that names no op.
+using PlacePins = std::vector<std::pair<std::string, PlaceDevice>>;
+Result<std::vector<std::optional<PlaceDevice>>> pinned_devices(const Plan& plan,
+                                                               const PlacePins& pins);
+// Whether pins need attention in three ops.
+bool pins_split_attention(const PlacePins& pins);
+
+// By op, whether it runs on the NPU: all do but those that pins want on the processor. What uses a
+// layer's cache goes where pins want one of it. kInvalidArgument also: pins that part what uses a
+// layer's cache. kUnsupported: a softmax by itself on the NPU.
+Result<std::vector<bool>> place_by_pins(const Plan& plan, const PlacePins& pins);
 
 // kInvalidArgument: a pin that names no op, or what it names twice. kUnsupported: an op that
 // neither device takes, or a pin to a device that cannot, naming op and reason.

@@ -49,9 +49,9 @@ std::optional<double> cost_of(const Plan& plan, const PlaceProblem& problem, uns
     prefill += *problem.costs[device][i].prefill_seconds + handoff;
     decode += *problem.costs[device][i].decode_seconds + handoff;
     std::vector<std::uint32_t> reads = {op.x, op.y};
-    if (op.kind == PlanOpKind::kRope || op.accumulate) reads.push_back(op.out);
+    if (plan_op_updates(plan, op)) reads.push_back(op.out);
     for (const std::uint32_t buffer : reads) {
-      if (buffer == kNoBuffer || (has[buffer] >> device & 1u) != 0) continue;
+      if (buffer == kNoBuffer || has[buffer] == 0 || (has[buffer] >> device & 1u) != 0) continue;
       const double row =
           4.0 * static_cast<double>(plan.buffers[buffer].width) / problem.bytes_per_second;
       decode += row;
@@ -110,6 +110,57 @@ TEST(PlaceOps, PinsHold) {
   ASSERT_FALSE(unknown.ok());
   EXPECT_EQ(unknown.status().code(), ErrorCode::kInvalidArgument);
   EXPECT_THAT(unknown.status().message(), HasSubstr("softmax"));
+}
+
+using Places = Result<std::vector<bool>>;
+
+TEST(PlaceByPins, OnePinOfALayersCacheIsEnough) {
+  const Plan plan = example_split_plan();
+  for (const char* op : {"kv_append", "scores", "mix"}) {
+    const Places places =
+        place_by_pins(plan, {{op, PlaceDevice::kCpu}, {"softmax", PlaceDevice::kCpu}});
+    ASSERT_TRUE(places.ok()) << places.status().message();
+    for (std::size_t i = 0; i < plan.ops.size(); ++i)
+      EXPECT_EQ((*places)[i], i < 4 || i > 10) << op << i;
+  }
+}
+
+TEST(PlaceByPins, TheCacheLiesWhereItsLayerAttends) {
+  const Plan plan = example_split_plan();
+  const Places mixed =
+      place_by_pins(plan, {{"attention", PlaceDevice::kNpu}, {"softmax", PlaceDevice::kCpu}});
+  ASSERT_TRUE(mixed.ok()) << mixed.status().message();
+  for (std::size_t i = 0; i < plan.ops.size(); ++i)
+    EXPECT_EQ((*mixed)[i], plan.ops[i].kind != PlanOpKind::kSoftmax) << i;
+  const Places cpu =
+      place_by_pins(plan, {{"attention", PlaceDevice::kCpu}, {"softmax", PlaceDevice::kCpu}});
+  ASSERT_TRUE(cpu.ok()) << cpu.status().message();
+  for (std::size_t i = 0; i < plan.ops.size(); ++i)
+    EXPECT_EQ((*cpu)[i], i < 4 || i > 10) << i;  // with kv_append
+}
+
+TEST(PlaceByPins, SaysWhichPinCannotBeAndWhy) {
+  struct Case {
+    PlacePins pins;
+    const char* message;
+  };
+  const Case cases[] = {
+      {{{"softmax", PlaceDevice::kNpu}}, "softmax of layer 0 is on the NPU"},
+      {{{"scores", PlaceDevice::kNpu}}, "softmax of layer 0 is on the NPU"},
+      {{{"scores", PlaceDevice::kNpu}, {"softmax", PlaceDevice::kCpu}, {"mix", PlaceDevice::kCpu}},
+       "scores and mix of layer 0 are on different devices"},
+      {{{"kv_append", PlaceDevice::kNpu},
+        {"attention", PlaceDevice::kCpu},
+        {"softmax", PlaceDevice::kCpu}},
+       "kv_append and scores of layer 0 are on different devices"},
+      {{{"conv", PlaceDevice::kCpu}}, "\"conv\": no op of this kind or name"},
+  };
+  for (const Case& c : cases) {
+    const Places places = place_by_pins(example_split_plan(), c.pins);
+    ASSERT_FALSE(places.ok()) << c.message;
+    EXPECT_THAT(places.status().message(), HasSubstr(c.message));
+  }
+  EXPECT_FALSE(parse_pins({{"attention", "gpu"}}).ok());
 }
 
 TEST(PlaceOps, AnOpThatOneDeviceLacksGoesToTheOther) {

@@ -101,7 +101,9 @@ std::uint64_t sram_bytes(const NpuCommands& all, const NpuCommand& c, const NpuR
   for (const NpuAccess& access : npu_accesses(all, part)) {
     if (access.memory == NpuMemory::kSram) bytes += access.bytes();
   }
-  const bool tiled = c.kind == NpuCommandKind::kLoadCache || c.kind == NpuCommandKind::kScores ||
+  const bool tiled = c.kind == NpuCommandKind::kStoreScores ||
+                     c.kind == NpuCommandKind::kLoadScores ||
+                     c.kind == NpuCommandKind::kLoadCache || c.kind == NpuCommandKind::kScores ||
                      c.kind == NpuCommandKind::kSoftmax || c.kind == NpuCommandKind::kMix;
   return tiled ? bytes * static_cast<std::uint64_t>(s.n_positions) / kNpuCacheTile : bytes;
 }
@@ -134,6 +136,8 @@ NpuRunShape npu_run_shape(const NpuCommand& command, std::uint32_t iteration, co
     case NpuCommandKind::kScores:
     case NpuCommandKind::kSoftmax:
     case NpuCommandKind::kMix:
+    case NpuCommandKind::kStoreScores:
+    case NpuCommandKind::kLoadScores:
       shape.n_positions = npu_tile(command, iteration, call.n_tokens, call.position).n;
       break;
     default:
@@ -176,6 +180,12 @@ NpuCost NpuCosts::dma(const NpuCommand& c, const NpuRunShape& s) const {
       counter = &cost.bytes.cache;
       piece = static_cast<double>(s.n_positions * all_.cache.row_bytes(c.is_value));
       bytes = piece * c.n_heads;
+      break;
+    case NpuCommandKind::kStoreScores:
+    case NpuCommandKind::kLoadScores:  // a record of each head of each row
+      counter = &cost.bytes.activations;
+      piece = kNpuRecord * kFloat;
+      bytes = piece * rows * c.n_heads * c.group;
       break;
     default:
       counter = &cost.bytes.cache;
@@ -259,6 +269,8 @@ Result<NpuCost> NpuCosts::of(const NpuCommand& command, const NpuRunShape& shape
   switch (command.kind) {
     case NpuCommandKind::kLoadCache:
     case NpuCommandKind::kSoftmax:
+    case NpuCommandKind::kStoreScores:
+    case NpuCommandKind::kLoadScores:
       if (shape.n_positions == 0) return NpuCost{};
       break;
     case NpuCommandKind::kScores:

@@ -273,6 +273,7 @@ class PlanLowering {
     CRIA_RETURN_IF_ERROR(fits_cache(op));
     const Place q = place_of(op.inputs[0]);
     if (q.buffer == kNoBuffer) return unsupported("takes an input of the method");
+    if (request_.split_attention > 0) return split_attention(op, q);
     plan_.ops.push_back({.kind = PlanOpKind::kAttention,
                          .x = q.buffer,
                          .out = new_buffer(*op.output),
@@ -280,6 +281,47 @@ class PlanLowering {
                          .layer = static_cast<std::int32_t>(op.attributes.layer),
                          .column = q.column,
                          .n_heads = static_cast<std::int32_t>(op.attributes.n_heads)});
+    return Status();
+  }
+
+  Status split_attention(const ir::Op& op, const Place& q) {
+    if (request_.max_context < 1) return unsupported("in three ops needs the longest context");
+    const auto n_kv_heads = static_cast<std::int32_t>(op.attributes.n_kv_heads);
+    const auto n_heads = static_cast<std::int32_t>(op.attributes.n_heads);
+    // Two groups of heads where there is enough to do: while one device has the scores of the
+    // second, the other makes weights of the first. A single token is not worth the more handoffs.
+    const bool two = request_.split_attention > 1 && request_.max_tokens > 1 && n_kv_heads % 2 == 0;
+    PlanOp made{.layer = static_cast<std::int32_t>(op.attributes.layer),
+                .n_heads = two ? n_heads / 2 : n_heads,
+                .n_kv_heads = two ? n_kv_heads / 2 : n_kv_heads,
+                .block = (request_.max_context + kScorePositions - 1) / kScorePositions};
+    std::vector<std::uint32_t> rows;
+    for (std::int32_t head = 0; head < n_kv_heads; head += made.n_kv_heads) {
+      rows.push_back(static_cast<std::uint32_t>(plan_.buffers.size()));
+      plan_.buffers.push_back(
+          {.name = fmt::format("{}.scores{}", graph_.values[*op.output].name, rows.size() - 1),
+           .width = made.n_heads * made.block * kScoreRecord});
+      PlanOp scores = made;
+      scores.kind = PlanOpKind::kScores;
+      scores.kv_head = head;
+      scores.x = q.buffer;
+      scores.out = rows.back();
+      scores.scale = op.attributes.scale;
+      scores.column = q.column + head * (n_heads / n_kv_heads) * op.attributes.head_dim;
+      plan_.ops.push_back(std::move(scores));
+    }
+    const std::uint32_t out = new_buffer(*op.output);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      made.kind = PlanOpKind::kSoftmax;
+      made.kv_head = static_cast<std::int32_t>(i) * made.n_kv_heads;
+      made.x = kNoBuffer;
+      made.out = rows[i];
+      plan_.ops.push_back(made);
+      made.kind = PlanOpKind::kMix;
+      made.x = rows[i];
+      made.out = out;
+      plan_.ops.push_back(made);
+    }
     return Status();
   }
 

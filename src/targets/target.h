@@ -49,10 +49,18 @@ struct TargetCache {
   bool operator==(const TargetCache&) const = default;
 };
 
+// What one more delegate runs of a method.
+struct CompiledPart {
+  std::string delegate_id;
+  std::vector<std::byte> blob;
+  std::vector<std::pair<std::string, std::string>> compile_specs;
+};
+
 struct CompiledMethod {
   std::string delegate_id;  // the name of the delegate that runs the blob
   std::vector<std::byte> blob;
   std::vector<std::pair<std::string, std::string>> compile_specs;  // handed to the delegate
+  std::vector<CompiledPart> then;   // of a method that devices share: run behind it, in this order
   std::uint64_t scratch_bytes = 0;  // memory that the runtime lends for activations
   TargetCache cache;
   std::int64_t n_vocab = 0;
@@ -65,6 +73,9 @@ struct MethodRequest {
   std::string activations = "a8";  // "a8" or "a16"
   KvType k_type = KvType::kF16;
   KvType v_type = KvType::kF16;
+  // Attention as three ops, scores, softmax, mix, which devices can share; 2: those of each half of
+  // the heads, so that devices work at once, where a call brings several tokens. Needs max_context.
+  int split_attention = 0;
   // The encoding of a weight matrix, by the recipe. Vectors (one row) stay float32.
   std::function<Encoding(const ir::Weight&)> encoding_of;
 };

@@ -1,6 +1,8 @@
 // Small random decoders, lowered to the commands of a simulated NPU.
 #pragma once
 
+#include <functional>
+
 #include "format/npu_commands/npu_commands.h"
 #include "format/npu_profile/npu_profile.h"
 #include "tiny_decoder.h"
@@ -16,5 +18,14 @@ Result<NpuCommands> lower_decoder(const Plan& plan, const NpuProfileFile& device
 // The program of write_decoder() for the device: each plan lowered, weights in the device's order.
 Status write_lowered(const std::string& path, const DecoderShape& shape, WeightBytes weights,
                      const NpuProfileFile& device, bool a8);
+
+// The plan with attention in three ops; `in_two`: of each half of the heads.
+Plan with_split_attention(Plan plan, bool in_two);
+
+// The program of a decoder with attention in three ops that the device and the processor share:
+// `on_npu` says of an op of a plan where it runs. The device's weights are copies under other keys.
+using OnNpu = std::function<bool(const Plan& plan, std::size_t op)>;
+Status write_shared(const std::string& path, const DecoderShape& shape, WeightBytes weights,
+                    const NpuProfileFile& device, bool a8, const OnNpu& on_npu);
 
 }  // namespace cria

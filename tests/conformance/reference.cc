@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cassert>
 #include <cmath>
 #include <cstring>
 
@@ -82,6 +83,11 @@ void ReferenceModel::run_op(const PlanOp& op, std::span<const std::int64_t> toke
       return elementwise(op);
     case PlanOpKind::kHadamard:
       return hadamard(op);
+    case PlanOpKind::kScores:
+    case PlanOpKind::kSoftmax:
+    case PlanOpKind::kMix:
+      assert(false && "thirds of attention are held against the whole of it, bit for bit");
+      return;
     case PlanOpKind::kLastRow:
       rows(op.out)[0] = rows(op.x).back();
       return;

@@ -19,10 +19,11 @@ struct Case {
   KvType kv_type;
 };
 
-std::vector<float> logits_of(const std::string& path, const cria_delegate* delegate, const Case& c,
+std::vector<float> logits_of(const std::string& path, const Case& c,
                              const std::vector<std::int32_t>& ids) {
   DelegateRegistry registry;
-  EXPECT_TRUE(registry.add(delegate).ok());
+  EXPECT_TRUE(registry.add(cpu_delegate()).ok());
+  EXPECT_TRUE(registry.add(sim_npu_delegate()).ok());
   ExecutorOptions options;
   options.n_threads = 2;
   options.options = {{"", "act", c.a8 ? "a8" : "a16"}};
@@ -64,9 +65,33 @@ TEST_P(SimNpu, EqualsTheCpuBitForBit) {
     std::mt19937 random(5);
     std::vector<std::int32_t> ids(18);
     for (std::int32_t& id : ids) id = static_cast<std::int32_t>(random() % 67);
-    EXPECT_EQ(logits_of(npu.path(), sim_npu_delegate(), c, ids),
-              logits_of(cpu.path(), cpu_delegate(), c, ids))
+    EXPECT_EQ(logits_of(npu.path(), c, ids), logits_of(cpu.path(), c, ids))
         << "encodings from " << first_encoding;
+  }
+}
+
+// Whatever the two share, and however often a call goes from one to the other.
+TEST_P(SimNpu, SharedWithTheCpuItStillDoes) {
+  const Case& c = GetParam();
+  const NpuProfileFile device = *device_with_sram(c.sram_bytes);
+  DecoderShape shape{288, 320, 67, 6, 2, 64, 3, c.kv_type};
+  const WeightBytes weights = random_weights(decoder_plan(shape, MethodKind::kVerify), 3);
+  std::mt19937 random(5);
+  std::vector<std::int32_t> ids(18);
+  for (std::int32_t& id : ids) id = static_cast<std::int32_t>(random() % 67);
+  TemporaryFile cpu;
+  ASSERT_TRUE(write_decoder(cpu.path(), shape, weights, cpu_delegate()->name).ok());
+  const std::vector<float> expected = logits_of(cpu.path(), c, ids);
+  for (std::uint32_t seed = 0; seed < 6; ++seed) {
+    // Seed 0: the heads on the device, softmax on the processor. 1: all on the processor.
+    const OnNpu on_npu = [seed](const Plan& plan, std::size_t op) {
+      if (plan.ops[op].kind == PlanOpKind::kSoftmax || seed == 1) return false;
+      return seed == 0 || std::mt19937(seed * 1000 + static_cast<std::uint32_t>(op))() % 3 != 0;
+    };
+    TemporaryFile shared;
+    const Status written = write_shared(shared.path(), shape, weights, device, c.a8, on_npu);
+    ASSERT_TRUE(written.ok()) << written.message();
+    EXPECT_EQ(logits_of(shared.path(), c, ids), expected) << "seed " << seed;
   }
 }
 

@@ -132,11 +132,80 @@ class Refusals(Programs):
         self.assertGreater(refused, 10)
 
 
-class SameTokens(Programs):
-    PROMPTS = ("Once upon a time there was a", "The little dog ran to the park because it wanted to play with")
+PROMPTS = ("Once upon a time there was a", "The little dog ran to the park because it wanted to play with")
 
-    def tokens(self, program, prompt):
-        return json.loads(cria("run", program, "-p", prompt, "-n", 24, "--temp", 0, "--json").stdout)["ids"]
+
+def tokens(program, prompt):
+    return json.loads(cria("run", program, "-p", prompt, "-n", 24, "--temp", 0, "--json").stdout)["ids"]
+
+
+class Mixed(Programs):
+    """Heads on the NPU, softmax on the CPU."""
+
+    PLACE = "attention=npu,softmax=cpu"
+
+    def test_greedy_tokens_are_those_of_one_device(self):
+        for kv in ("f16", "q8_0"):
+            for act in ("a8", "a16"):
+                options = ("--act", act, "-ctk", kv, "-ctv", kv)
+                cpu = self.compile(f"cpu-{kv}-{act}.pte", *options)
+                npu = self.compile(f"npu-{kv}-{act}.pte", *options, "--device", "sim:hexagon-v79")
+                mixed = self.compile(f"mixed-{kv}-{act}.pte", *options, "--device", "sim:hexagon-v79", "--place", self.PLACE)
+                for prompt in PROMPTS:
+                    expected = tokens(cpu, prompt)
+                    self.assertEqual(tokens(npu, prompt), expected, npu.name)
+                    self.assertEqual(tokens(mixed, prompt), expected, mixed.name)
+
+    def test_other_ops_can_be_the_cpus_too(self):
+        expected = tokens(self.cpu, PROMPTS[0])
+        for place in ("attention=cpu", "rms_norm=cpu,swiglu=cpu", "blk.1.qkv=cpu", "linear=cpu", "scores=cpu,softmax=cpu,mix=cpu"):
+            self.assertEqual(tokens(self.compile("other.pte", "--device", "sim:hexagon-v79", "--place", place), PROMPTS[0]), expected, place)
+
+    def test_both_delegates_are_in_the_program(self):
+        mixed = self.compile("parts.pte", "--device", "sim:hexagon-v79", "--place", self.PLACE)
+        methods = {m["name"]: [d["id"] for d in m["delegates"]]
+                   for m in json.loads(cria("inspect", mixed, "--json").stdout)["methods"]}
+        cpu, npu = "CriaCpuBackend", "CriaSimNpuBackend"
+        self.assertEqual(methods["decode"], [npu, cpu] * 4 + [npu])  # one softmax a layer
+        # Two groups of heads a layer: while the NPU has the scores of the second, the CPU makes weights of the first.
+        self.assertEqual(methods["prefill"], [npu, npu, cpu, npu, cpu] * 4 + [npu])
+        kinds = {c["command"] for s in json.loads(cria("inspect", mixed, "--commands", "--json").stdout)["streams"]
+                 for c in s["commands"]}
+        self.assertIn("scores", kinds)
+        self.assertNotIn("softmax", kinds)
+
+    def test_the_plan_is_the_same(self):
+        plan = json.loads(cria("plan", TINY, "--quant", "q4", "--place", self.PLACE, "--json").stdout)
+        places = {(op["kind"], op["device"]) for op in plan["ops"] if op["kind"] in ("scores", "softmax", "mix", "kv_append")}
+        self.assertEqual(places, {("scores", "npu"), ("softmax", "cpu"), ("mix", "npu"), ("kv_append", "npu")})
+        self.assertGreater(plan["decode"]["n_copies"], 0)
+        whole = json.loads(cria("plan", TINY, "--quant", "q4", "--json",
+                                "--place", ",".join(f"{kind}=npu" for kind in {op["kind"] for op in plan["ops"]}
+                                                    - {"scores", "softmax", "mix"} | {"attention"})).stdout)
+        self.assertEqual((whole["n_copies"], whole["handoffs_per_call"]), (0, 2))
+
+    def test_what_cannot_be_placed_is_named(self):
+        for place, message in (
+                ("softmax=npu", "softmax of layer 0 is on the NPU, which has it as a part of attention only"),
+                ("scores=cpu,softmax=cpu,mix=npu", "scores and mix of layer 0 are on different devices; a layer's cache lies with one"),
+                ("kv_append=npu,attention=cpu", "kv_append and attention of layer 0 are on different devices"),
+                ("convolution=cpu", '--place "convolution": no op of this kind or name'),
+                ("attention=gpu", "--place attention=gpu: expected npu or cpu"),
+                ("attention", '--place "attention": expected OP=DEVICE')):
+            for command in (("compile", TINY, "-o", self.root / "none.pte", "--device", "sim:hexagon-v79"), ("plan", TINY)):
+                done = cria(*command, "--quant", "q4", "--place", place, check=False)
+                self.assertEqual(done.returncode, 1, place)
+                error = done.stderr.decode().splitlines()[-1]
+                if command[0] == "plan" and "of layer 0" in message:  # says what each device lacks
+                    self.assertIn("cannot be placed", error)
+                else:
+                    self.assertIn(message, error)
+            self.assertFalse((self.root / "none.pte").exists())
+        done = cria("compile", TINY, "-o", self.root / "none.pte", "--quant", "q4", "--place", self.PLACE, check=False)
+        self.assertIn("--place needs --device sim:PROFILE", done.stderr.decode())
+
+
+class SameTokens(Programs):
 
     def test_greedy_tokens_are_the_cpus(self):
         # The device with the least SRAM is among them; two take other groups of weights.
@@ -154,8 +223,8 @@ class SameTokens(Programs):
                 if (recipe, act) not in expected:
                     cpu = self.root / f"cpu-{pathlib.Path(recipe).stem}-{act}.pte"
                     cria("compile", TINY, "-o", cpu, "--quant", recipe, "--act", act)
-                    expected[recipe, act] = [self.tokens(cpu, prompt) for prompt in self.PROMPTS]
-                self.assertEqual([self.tokens(npu, prompt) for prompt in self.PROMPTS], expected[recipe, act], npu.name)
+                    expected[recipe, act] = [tokens(cpu, prompt) for prompt in PROMPTS]
+                self.assertEqual([tokens(npu, prompt) for prompt in PROMPTS], expected[recipe, act], npu.name)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@
 #include "cria/toolchain.h"
 #include "evaluation_report.h"
 #include "model_arguments.h"
+#include "pins.h"
 #include "terminal.h"
 
 namespace cria::cli {
@@ -25,6 +26,7 @@ struct CompileArguments {
   BudgetOptions budget_options;
   std::string eval_path;  // empty: not evaluated
   QualityGate gate;
+  std::string place;  // "attention=npu,softmax=cpu"
   bool json = false;
   bool verbose = false;
 };
@@ -196,6 +198,9 @@ Result<CompileReport> compile_measured(CompileArguments& arguments, Findings& fi
 Status compile_and_print(CompileArguments& arguments) {
   ProgressBar bar;
   arguments.options.progress = bar.callback();
+  Result<Pins> pins = read_pins(arguments.place);
+  if (!pins.ok()) return pins.status();
+  arguments.options.pins = std::move(*pins);
   Findings findings;
   if (!arguments.budget.empty()) {
     CRIA_CLI_RETURN_IF_ERROR(spend_budget(arguments, findings));
@@ -294,6 +299,9 @@ void add_compile(CLI::App& app, Command& selected) {
   command->add_flag("!--no-sparse", options.sparse, "store zeros like all other weights");
   command->add_option("--device", options.device,
                       "cpu, or sim:PROFILE, a simulated NPU (cria devices lists the profiles)");
+  command->add_option("--place", arguments->place,
+                      "ops that the processor beside an NPU runs, by kind or name: "
+                      "softmax=cpu,blk.0.qkv=cpu");
   command
       ->add_option("--prefill-chunk", options.prefill_chunk,
                    "most tokens a call of prefill brings (0: 256; on an NPU 64)")

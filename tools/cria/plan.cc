@@ -6,6 +6,7 @@
 #include "commands.h"
 #include "cria/npu.h"
 #include "npu_arguments.h"
+#include "pins.h"
 #include "terminal.h"
 
 namespace cria::cli {
@@ -119,27 +120,13 @@ struct Arguments {
   bool json = false;
 };
 
-// "attention=npu,linear=cpu".
-Status read_pins(Arguments& arguments) {
-  std::string_view rest = arguments.place;
-  while (!rest.empty()) {
-    const std::string_view pin = rest.substr(0, rest.find(','));
-    rest.remove_prefix(std::min(pin.size() + 1, rest.size()));
-    const std::size_t equals = pin.find('=');
-    if (equals == 0 || equals == std::string_view::npos)
-      return Status(ErrorCode::kInvalidArgument,
-                    fmt::format("--place {:?}: expected OP=DEVICE", pin));
-    arguments.options.pins.emplace_back(pin.substr(0, equals), pin.substr(equals + 1));
-  }
-  return {};
-}
-
 int run(Arguments& arguments) {
-  Status status = read_pins(arguments);
-  if (!status.ok()) return fail(status);
+  Result<Pins> pins = read_pins(arguments.place);
+  if (!pins.ok()) return fail(pins.status());
+  arguments.options.pins = std::move(*pins);
   const Result<NpuPlanReport> report = plan_on_npu(arguments.options);
   if (!report.ok()) return fail(report.status());
-  status = write_stdout(arguments.json ? json_text(*report) : people_text(*report));
+  const Status status = write_stdout(arguments.json ? json_text(*report) : people_text(*report));
   return status.ok() ? 0 : fail(status);
 }
 

@@ -80,7 +80,9 @@ Result<std::unique_ptr<CpuMethod>> CpuMethod::create(const cria_host& host,
   CRIA_RETURN_IF_ERROR(method->allocate_scratch());
   if (host.observe_input != nullptr) method->listen_to_inputs();
   const PlanOp& output = method->plan_.ops.back();
-  method->n_output_rows_ = method->plan_.buffers[output.x].single_row ? 1 : 0;
+  method->gives_output_ = output.kind == PlanOpKind::kOutput;
+  if (method->gives_output_)
+    method->n_output_rows_ = method->plan_.buffers[output.x].single_row ? 1 : 0;
   return method;
 }
 
@@ -184,6 +186,11 @@ Status CpuMethod::check_positions(const cria_tensor& kv_cache, CpuCall& call) co
     return out_of_resources("{} tokens at position {}, the cache of {} bytes has {} positions",
                             call.n_tokens(), call.position, kv_cache.size_bytes, call.n_ctx);
   }
+  const std::int64_t most = plan_.score_positions();
+  if (most > 0 && call.position + call.n_tokens() > most) {
+    return out_of_resources("{} tokens at position {}, compiled for {} positions", call.n_tokens(),
+                            call.position, most);
+  }
   return {};
 }
 
@@ -218,6 +225,7 @@ Result<CpuCall> CpuMethod::check_arguments(std::span<const cria_tensor> args) co
                             plan_.scratch_bytes);
   }
   call.scratch = static_cast<std::byte*>(args[kScratch].data);
+  if (!gives_output_) return call;
   const std::int64_t n_rows = n_output_rows_ == 1 ? 1 : call.n_tokens();
   CRIA_RETURN_IF_ERROR(check_output(args[kLogits], n_rows));
   call.logits = static_cast<float*>(args[kLogits].data);
@@ -251,6 +259,7 @@ Status CpuMethod::execute(std::span<cria_tensor> args) {
     if (!shown_weights_.empty()) show_input(i, call);
     host_.record_op == nullptr ? run(op, call) : run_recorded(op, call);
   }
+  if (!gives_output_) return {};
   const std::int64_t n_rows = n_output_rows_ == 1 ? 1 : call.n_tokens();
   args[kLogits].sizes[1] = n_rows;
   args[kLogits].size_bytes = static_cast<std::size_t>(n_rows * plan_.n_vocab) * sizeof(float);

@@ -87,6 +87,8 @@ class CpuMethod {
   std::byte* kv_head(const CpuCall& call, std::int32_t layer, std::int64_t head,
                      bool is_value) const;
   void attention(const PlanOp& op, const CpuCall& call);
+  // split_attention.cc
+  void split_attention(const PlanOp& op, const CpuCall& call);
   void swiglu(const PlanOp& op, const CpuCall& call);
   void elementwise(const PlanOp& op, const CpuCall& call);
   void hadamard(const PlanOp& op, const CpuCall& call);
@@ -111,6 +113,7 @@ class CpuMethod {
   const Kernels& kernels_;
   std::vector<CpuWeight> weights_;  // as Plan::weights
   std::int64_t n_output_rows_ = 0;  // 1, or 0: as many as tokens
+  bool gives_output_ = true;        // else a part of a method, whose output is another's
 
   // For each op, the keys of the linears whose rows it shows; empty when nobody listens.
   std::vector<std::vector<const char*>> shown_weights_;

@@ -60,6 +60,10 @@ void CpuMethod::run(const PlanOp& op, const CpuCall& call) {
       return elementwise(op, call);
     case PlanOpKind::kHadamard:
       return hadamard(op, call);
+    case PlanOpKind::kScores:
+    case PlanOpKind::kSoftmax:
+    case PlanOpKind::kMix:
+      return split_attention(op, call);
     case PlanOpKind::kLastRow:
       std::copy_n(row(op.x, call, call.n_tokens() - 1), plan_.buffers[op.x].width,
                   row(op.out, call, 0));

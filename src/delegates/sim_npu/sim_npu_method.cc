@@ -141,6 +141,7 @@ Result<SimNpuCall> SimNpuMethod::check_arguments(std::span<const cria_tensor> ar
                             commands_.scratch_bytes);
   }
   call.scratch = static_cast<std::byte*>(args[kScratch].data);
+  if (!commands_.gives_result) return call;
   const cria_tensor& logits = args[kLogits];
   const std::int64_t n_rows = commands_.single_row_result ? 1 : call.n_tokens();
   if (logits.rank != 3 || logits.sizes[0] != 1 || logits.sizes[1] < n_rows ||

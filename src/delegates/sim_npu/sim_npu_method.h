@@ -61,6 +61,7 @@ class SimNpuMethod {
   void transfer(const SimNpuRun& run, const SimNpuCall& call);
   void transfer_rows(const SimNpuRun& run, const SimNpuCall& call);
   void transfer_cache(const SimNpuRun& run, const SimNpuCall& call);
+  void transfer_scores(const SimNpuRun& run, const SimNpuCall& call);
   void matmul(const SimNpuRun& run);
   void attend(const SimNpuRun& run, const SimNpuCall& call);
   void vector(const SimNpuRun& run, const SimNpuCall& call);

@@ -7,7 +7,7 @@
 
 #include "delegates/sim_npu/sim_npu_method.h"
 #include "format/npu_commands/npu_access.h"
-#include "kernels/attention/generic.h"
+#include "kernels/attention/split.h"
 #include "tensor/packing.h"
 
 namespace cria {
@@ -39,6 +39,9 @@ void SimNpuMethod::run(const SimNpuRun& run, const SimNpuCall& call) {
     case NpuCommandKind::kLoadCacheEdge:
     case NpuCommandKind::kStoreCache:
       return transfer_cache(run, call);
+    case NpuCommandKind::kStoreScores:
+    case NpuCommandKind::kLoadScores:
+      return transfer_scores(run, call);
     case NpuCommandKind::kMatmul:
       return matmul(run);
     case NpuCommandKind::kScores:
@@ -116,6 +119,23 @@ void SimNpuMethod::transfer_cache(const SimNpuRun& run, const SimNpuCall& call) 
     const auto bytes = static_cast<std::size_t>(n * row_bytes);
     c.kind == NpuCommandKind::kStoreCache ? std::memcpy(there, here, bytes)
                                           : std::memcpy(here, there, bytes);
+  }
+}
+
+// Every head of every row has the tile's record at the same place among its own.
+void SimNpuMethod::transfer_scores(const SimNpuRun& run, const SimNpuCall& call) {
+  const NpuCommand& c = run.command;
+  if (run.tile.n == 0) return;
+  constexpr std::uint64_t kRecordBytes = kNpuRecord * sizeof(float);
+  const std::uint64_t heads = std::uint64_t{c.n_heads} * c.group;
+  const std::uint64_t head_bytes = c.n_cols / heads * sizeof(float);
+  const auto tile = static_cast<std::uint64_t>(run.tile.first / kNpuCacheTile);
+  const bool stores = c.kind == NpuCommandKind::kStoreScores;
+  std::byte* here = at(stores ? c.x : c.out);
+  for (std::uint64_t r = 0; r < static_cast<std::uint64_t>(run.n_rows); ++r) {
+    std::byte* there = call.scratch + c.dram_offset + r * c.dram_stride + tile * kRecordBytes;
+    for (std::uint64_t h = 0; h < heads; ++h, here += kRecordBytes, there += head_bytes)
+      stores ? std::memcpy(there, here, kRecordBytes) : std::memcpy(here, there, kRecordBytes);
   }
 }
 
@@ -205,7 +225,7 @@ void SimNpuMethod::attend(const SimNpuRun& run, const SimNpuCall& call) {
       continue;
     }
     if (n == 0) continue;
-    float* p = floats(scores_at) + i * kNpuCacheTile;
+    float* p = floats(scores_at) + i * (c.records ? kNpuRecord : kNpuCacheTile);
     const std::byte* tile = c.kind == NpuCommandKind::kSoftmax
                                 ? nullptr
                                 : at(c.z) + static_cast<std::uint64_t>(kv_head) *
@@ -230,6 +250,10 @@ void SimNpuMethod::attend(const SimNpuRun& run, const SimNpuCall& call) {
       }
     } else {
       args.v = tile;
+      if (c.records) {
+        state.shrink() = p[spec::kRecordShrink];
+        std::copy_n(p + spec::kRecordSums, kNpuStateSums, state.sum());
+      }
       for (std::int64_t d = 0; d < head_dim; ++d) state.acc()[d] *= state.shrink();
       cache.v_type == KvType::kF16 ? spec::add_values_f16(args, p, 0, n, state.acc())
                                    : spec::add_values_q8(args, p, 0, n, state.acc());

@@ -42,6 +42,14 @@ class Collector {
         flat(c_.x, edge_bytes(), false);
         cache(true, edge_bytes());
         break;
+      case NpuCommandKind::kStoreScores:
+        flat(c_.x, record_bytes(), false);
+        dram(NpuMemory::kScratch, true);
+        break;
+      case NpuCommandKind::kLoadScores:
+        dram(NpuMemory::kScratch, false);
+        flat(c_.out, record_bytes(), true);
+        break;
       case NpuCommandKind::kMatmul:
         matmul();
         break;
@@ -64,6 +72,11 @@ class Collector {
   const NpuWeight& weight() const { return all_.weights[c_.weight]; }
   std::uint64_t edge_bytes() const {
     return c_.n_heads * npu_cache_edge_bytes(all_.cache, c_.is_value, c_.n_rows);
+  }
+
+  // Of one tile.
+  std::uint64_t record_bytes() const {
+    return std::uint64_t{c_.n_rows} * c_.n_heads * c_.group * kNpuRecord * kFloat;
   }
 
   // `n_rows` rows of `values` floats; no stride: without gaps.
@@ -112,7 +125,8 @@ class Collector {
 
   void attention() {
     const std::uint64_t heads = std::uint64_t{c_.n_heads} * c_.group;
-    const std::uint64_t scores = c_.n_rows * heads * kNpuCacheTile * kFloat;
+    const std::uint64_t scores =
+        c_.records ? record_bytes() : c_.n_rows * heads * kNpuCacheTile * kFloat;
     const std::uint64_t state = c_.n_rows * heads * npu_state_floats(all_.cache.head_dim) * kFloat;
     const std::uint64_t width = heads * static_cast<std::uint64_t>(all_.cache.head_dim);
     const std::uint64_t tile = c_.n_heads * npu_cache_tile_bytes(all_.cache, c_.is_value);

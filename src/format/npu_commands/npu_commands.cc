@@ -18,12 +18,34 @@ std::uint64_t npu_weight_bytes(const NpuWeight& weight) {
 }
 
 const char* npu_command_name(NpuCommandKind kind) {
-  static constexpr const char* kNames[kNpuCommandKinds] = {
-      "load_weight",    "load_strip", "load",       "store",        "load_cache", "load_cache_edge",
-      "store_cache",    "matmul",     "scores",     "mix",          "quantize",   "rms_norm",
-      "rope_angles",    "rope",       "swiglu",     "add",          "mul",        "silu",
-      "copy_last_row",  "embed_row",  "pack_cache", "attend_begin", "softmax",    "attend_end",
-      "switch_context", "hadamard"};
+  static constexpr const char* kNames[kNpuCommandKinds] = {"load_weight",
+                                                           "load_strip",
+                                                           "load",
+                                                           "store",
+                                                           "load_cache",
+                                                           "load_cache_edge",
+                                                           "store_cache",
+                                                           "matmul",
+                                                           "scores",
+                                                           "mix",
+                                                           "quantize",
+                                                           "rms_norm",
+                                                           "rope_angles",
+                                                           "rope",
+                                                           "swiglu",
+                                                           "add",
+                                                           "mul",
+                                                           "silu",
+                                                           "copy_last_row",
+                                                           "embed_row",
+                                                           "pack_cache",
+                                                           "attend_begin",
+                                                           "softmax",
+                                                           "attend_end",
+                                                           "switch_context",
+                                                           "hadamard",
+                                                           "store_scores",
+                                                           "load_scores"};
   return kNames[static_cast<int>(kind)];
 }
 

@@ -36,11 +36,14 @@
 namespace cria {
 
 inline constexpr std::uint32_t kNpuMagic = 0x55504e43;  // "CNPU"
-inline constexpr std::uint32_t kNpuVersion = 1;
+inline constexpr std::uint32_t kNpuVersion = 2;
 inline constexpr std::uint32_t kNpuNone = 0xffffffff;  // no buffer, no weight
 inline constexpr std::int64_t kNpuCacheTile = 128;     // positions that one attention step reads
 inline constexpr std::int64_t kNpuTilesPerIteration =
     2;  // of a loop: one is read while the other is attended to
+// Floats of a head's record of one tile, where another device makes weights of scores: as those of
+// score rows in format/plan/plan.h.
+inline constexpr std::int64_t kNpuRecord = 144;
 inline constexpr std::uint32_t kNpuAlignment =
     64;  // of every operand; buffers and transfers: NpuCommands::align_bytes
 
@@ -99,8 +102,12 @@ enum class NpuCommandKind : std::uint8_t {
   kSwitchContext = 24,  // waits for all before it; what follows maps context `first_panel`
   kHadamard = 25,  // vector; out = x rows[n_cols] turned in blocks of n_out, y: the signs (kernels
                    // hadamard)
+  // DMA, of records of this step's tile, in place of kSoftmax (another device does that).
+  kStoreScores = 26,  // score rows of scratch = x [rows][heads of q][kNpuRecord]; dram_offset: of
+                      // the heads' first record, n_cols: floats of them all
+  kLoadScores = 27,   // the other way, into out
 };
-inline constexpr int kNpuCommandKinds = 26;
+inline constexpr int kNpuCommandKinds = 28;
 
 // A named weight of the program and how it lies there.
 struct NpuWeight {
@@ -150,6 +157,8 @@ struct NpuCommand {
   bool last_row = false;     // kLoad
   bool inverse = false;      // kHadamard
   bool to_result = false;    // kStore: to the logits, else to scratch
+  bool records = false;      // kScores: out is [rows][heads][kNpuRecord]; kMix: y is, and has the
+                             // factor and the sums of its state
   std::uint32_t op = 0;      // index into ops
   std::uint32_t first_row = 0;
   std::uint32_t n_rows = 1;

@@ -171,7 +171,7 @@ Status visit_operand(Io& io, NpuOperand& v) {
 template <typename Io>
 Status visit_flags(Io& io, NpuCommand& v) {
   bool* const flags[] = {&v.one_row,  &v.accumulate, &v.float_input, &v.is_value,
-                         &v.last_row, &v.to_result,  &v.inverse};
+                         &v.last_row, &v.to_result,  &v.inverse,     &v.records};
   std::uint32_t bits = 0;
   for (std::size_t i = 0; i < std::size(flags); ++i) bits |= std::uint32_t{*flags[i]} << i;
   CRIA_RETURN_IF_ERROR(io.number(bits, "command flags"));

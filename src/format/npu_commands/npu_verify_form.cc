@@ -48,6 +48,8 @@ constexpr Form kForms[kNpuCommandKinds] = {
     {true, false, false, true, false, true, false, false},   // kAttendEnd
     {false, false, false, false, false, false, false, false},  // kSwitchContext
     {true, true, false, true, false, false, false, true},      // kHadamard
+    {true, false, false, false, false, true, true, true},      // kStoreScores
+    {false, false, false, true, false, true, true, true},      // kLoadScores
 };
 
 bool engine_fits(NpuCommandKind kind, NpuEngine engine) {
@@ -60,6 +62,8 @@ bool engine_fits(NpuCommandKind kind, NpuEngine engine) {
     case NpuCommandKind::kLoadCache:
     case NpuCommandKind::kLoadCacheEdge:
     case NpuCommandKind::kStoreCache:
+    case NpuCommandKind::kStoreScores:
+    case NpuCommandKind::kLoadScores:
       return engine == NpuEngine::kDataDma;
     case NpuCommandKind::kMatmul:
     case NpuCommandKind::kScores:
@@ -152,15 +156,33 @@ class FormVerifier {
                        cache.n_kv_heads);
     }
     if (cache.head_dim == 0) return bad_input("works on heads, of which the cache has none");
-    const bool attends = c_.kind == NpuCommandKind::kScores || c_.kind == NpuCommandKind::kMix ||
-                         c_.kind == NpuCommandKind::kSoftmax ||
-                         c_.kind == NpuCommandKind::kAttendBegin ||
-                         c_.kind == NpuCommandKind::kAttendEnd;
+    const bool attends =
+        c_.kind == NpuCommandKind::kScores || c_.kind == NpuCommandKind::kMix ||
+        c_.kind == NpuCommandKind::kSoftmax || c_.kind == NpuCommandKind::kAttendBegin ||
+        c_.kind == NpuCommandKind::kAttendEnd || c_.kind == NpuCommandKind::kStoreScores ||
+        c_.kind == NpuCommandKind::kLoadScores;
     if (attends && (c_.group == 0 || c_.group > 4096))
       return bad_input("{} query heads a head of the cache", c_.group);
     if ((c_.kind == NpuCommandKind::kScores && c_.is_value) ||
         (c_.kind == NpuCommandKind::kMix && !c_.is_value)) {
       return bad_input("multiplies with the wrong half of the cache");
+    }
+    return records();
+  }
+
+  // Score rows: room for every position that a call may see.
+  Status records() const {
+    const bool moves =
+        c_.kind == NpuCommandKind::kStoreScores || c_.kind == NpuCommandKind::kLoadScores;
+    if (c_.records && c_.kind != NpuCommandKind::kScores && c_.kind != NpuCommandKind::kMix)
+      return bad_input("has records, which only scores and mix can");
+    if (!moves) return {};
+    const std::uint64_t record = std::uint64_t{c_.n_heads} * c_.group * kNpuRecord;
+    const auto positions = static_cast<std::uint64_t>(all_.max_context);
+    if (positions == 0 || c_.n_cols % record != 0 ||
+        c_.n_cols / record * kNpuCacheTile < positions) {
+      return bad_input("{} floats of score rows for {} heads and {} positions", c_.n_cols,
+                       std::uint64_t{c_.n_heads} * c_.group, positions);
     }
     return {};
   }

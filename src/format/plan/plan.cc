@@ -11,7 +11,7 @@ namespace {
 // Smallest encodings, which bound the counts that a blob can hold.
 constexpr std::size_t kWeightBytesMin = 4 + 1 + 1 + 8 + 8;
 constexpr std::size_t kBufferBytesMin = 4 + 8 + 1 + 8;
-constexpr std::size_t kOpBytesMin = 1 + 1 + 3 * 4 + 2 * 4 + 4 + 2 * 8 + 4 + 8 + 1 + 4;
+constexpr std::size_t kOpBytesMin = 1 + 1 + 3 * 4 + 2 * 4 + 4 + 2 * 8 + 4 + 2 * 4 + 8 + 1 + 4;
 
 class ByteWriter {
  public:
@@ -44,6 +44,8 @@ void write_op(ByteWriter& out, const PlanOp& op) {
   out.write(op.column);
   out.write(op.column_v);
   out.write(op.n_heads);
+  out.write(op.kv_head);
+  out.write(op.n_kv_heads);
   out.write(op.block);
   out.write(static_cast<std::uint8_t>(op.inverse));
   out.write(static_cast<std::uint32_t>(op.weights.size()));
@@ -114,6 +116,8 @@ Result<PlanOp> read_op(ByteReader& in) {
   CRIA_ASSIGN_OR_RETURN(op.column, in.read<std::int64_t>("op column"));
   CRIA_ASSIGN_OR_RETURN(op.column_v, in.read<std::int64_t>("op column_v"));
   CRIA_ASSIGN_OR_RETURN(op.n_heads, in.read<std::int32_t>("op heads"));
+  CRIA_ASSIGN_OR_RETURN(op.kv_head, in.read<std::int32_t>("op kv_head"));
+  CRIA_ASSIGN_OR_RETURN(op.n_kv_heads, in.read<std::int32_t>("op kv heads"));
   CRIA_ASSIGN_OR_RETURN(op.block, in.read<std::int64_t>("op block"));
   CRIA_ASSIGN_OR_RETURN(op.inverse, read_bool(in, "op inverse"));
   CRIA_ASSIGN_OR_RETURN(const auto n_weights,
@@ -125,6 +129,8 @@ Result<PlanOp> read_op(ByteReader& in) {
   }
   return op;
 }
+
+Result<std::uint32_t> read_import(ByteReader& in) { return in.read<std::uint32_t>("import"); }
 
 Result<KvType> read_kv_type(ByteReader& in, std::string_view field) {
   CRIA_ASSIGN_OR_RETURN(const auto number, in.read<std::uint8_t>(field));
@@ -200,6 +206,9 @@ std::vector<std::byte> encode_plan(const Plan& plan) {
   }
   out.write(static_cast<std::uint32_t>(plan.ops.size()));
   for (const PlanOp& op : plan.ops) write_op(out, op);
+  out.write(static_cast<std::uint8_t>(plan.is_part));
+  out.write(static_cast<std::uint32_t>(plan.imports.size()));
+  for (const std::uint32_t buffer : plan.imports) out.write(buffer);
   return out.take();
 }
 
@@ -210,6 +219,9 @@ Result<Plan> decode_plan(std::span<const std::byte> bytes, std::string_view what
   CRIA_RETURN_IF_ERROR(read_list(in, kWeightBytesMin, "weight count", read_weight, plan.weights));
   CRIA_RETURN_IF_ERROR(read_list(in, kBufferBytesMin, "buffer count", read_buffer, plan.buffers));
   CRIA_RETURN_IF_ERROR(read_list(in, kOpBytesMin, "op count", read_op, plan.ops));
+  CRIA_ASSIGN_OR_RETURN(plan.is_part, read_bool(in, "is_part"));
+  CRIA_RETURN_IF_ERROR(
+      read_list(in, sizeof(std::uint32_t), "import count", read_import, plan.imports));
   if (in.remaining() != 0) {
     return bad_input("{}: {} bytes follow the plan, expected none", what, in.remaining());
   }
@@ -217,10 +229,28 @@ Result<Plan> decode_plan(std::span<const std::byte> bytes, std::string_view what
   return plan;
 }
 
+bool plan_op_updates(const Plan& plan, const PlanOp& op) {
+  switch (op.kind) {
+    case PlanOpKind::kRope:
+    case PlanOpKind::kSoftmax:
+      return true;
+    case PlanOpKind::kMix:
+      return op.kv_head > 0;
+    case PlanOpKind::kLinear: {
+      if (op.accumulate) return true;
+      std::int64_t n_rows = 0;
+      for (const std::uint32_t weight : op.weights) n_rows += plan.weights[weight].n_rows;
+      return n_rows < plan.buffers[op.out].width;
+    }
+    default:
+      return false;
+  }
+}
+
 const char* plan_op_name(PlanOpKind kind) {
   static constexpr const char* kNames[kPlanOpKindCount] = {
-      "embed", "rms_norm", "linear", "rope",     "kv_append", "attention", "swiglu",
-      "add",   "mul",      "silu",   "last_row", "output",    "hadamard"};
+      "embed", "rms_norm", "linear",   "rope",   "kv_append", "attention", "swiglu",  "add",
+      "mul",   "silu",     "last_row", "output", "hadamard",  "scores",    "softmax", "mix"};
   return kNames[static_cast<int>(kind)];
 }
 

@@ -23,7 +23,7 @@
 namespace cria {
 
 inline constexpr std::uint32_t kPlanMagic = 0x4e4c5043;  // "CPLN"
-inline constexpr std::uint32_t kPlanVersion = 3;
+inline constexpr std::uint32_t kPlanVersion = 4;
 
 // A weight of the plan: where it is and what it looks like.
 struct PlanWeight {
@@ -64,16 +64,34 @@ enum class PlanOpKind : std::uint8_t {
   kOutput = 11,    // the method's result: the rows of x go to the output tensor
   kHadamard = 12,  // out = x diag(weights[0]) H / sqrt(block), H the Walsh-Hadamard matrix of each
                    // `block` columns; if inverse, x H / sqrt(block) diag(weights[0])
+  // Attention in three ops, so that two devices can share it. Score rows: see below.
+  kScores = 13,   // out (score rows) = scale * q . k of the query heads x[:, column ..]
+  kSoftmax = 14,  // turns score rows `out` into weights, in place
+  kMix = 15,      // out = weights (score rows x) times the values in the cache of `layer`: the
+                  // columns of its query heads, among all heads'
 };
-inline constexpr int kPlanOpKindCount = 13;
+inline constexpr int kPlanOpKindCount = 16;
+
+// A score row has for each query head of a token `block` records of 144 floats, one for every 128
+// positions of the context, from position 0 on: 128 scores, then weights relative to the largest
+// score so far (kernels/attention/generic.h); behind them, of weights, the factor by which what was
+// summed up before this record shrinks, and the 8 partial sums of all weights up to here. What lies
+// behind the positions that a token sees is not defined.
+inline constexpr std::int64_t kScorePositions = 128;
+inline constexpr std::int64_t kScoreShrink = 128;
+inline constexpr std::int64_t kScoreSums = 129;
+inline constexpr std::int64_t kScoreRecord = 144;
 
 inline constexpr std::uint32_t kNoBuffer = 0xffffffff;
 
 // One step. Operands that a kind does not have are kNoBuffer (kEmbed and kRope have only `out`,
-// kKvAppend and kOutput only `x`). An op never writes over its own inputs: only kRope and a linear
-// that accumulates change `out` in place. Every buffer that is read was written by an earlier op
-// and not overwritten since by one that shares its memory. kRope, kKvAppend and kAttention work on
-// a row a token; a layer's kKvAppend comes before its kAttention; the last op is the only kOutput.
+// kKvAppend and kOutput only `x`). An op never writes over its own inputs: only kRope, kSoftmax and
+// a linear that accumulates change `out` in place. Every buffer that is read was written by an
+// earlier op (or is imported) and not overwritten since by one that shares its memory. kRope,
+// kKvAppend and those of attention work on a row a token; a kMix of later heads adds to what that
+// of the first ones began. In a plan of a whole method a layer's
+// kKvAppend comes before its attention, and the last op is the only kOutput; a part of a method may
+// have the one elsewhere and lack the other.
 struct PlanOp {
   PlanOpKind kind = PlanOpKind::kAdd;
   std::uint32_t x = kNoBuffer;  // input buffers (indices), where the kind has them
@@ -83,12 +101,15 @@ struct PlanOp {
   bool accumulate = false;             // kLinear
   float epsilon = 0;                   // kRmsNorm
   float scale = 0;                     // kAttention: factor of q.k
-  std::int32_t layer = 0;              // kKvAppend, kAttention
+  std::int32_t layer = 0;              // kKvAppend, kAttention, kScores, kSoftmax, kMix
   std::int64_t column = 0;             // first column of the heads in a wider buffer
   std::int64_t column_v = 0;           // kKvAppend
-  std::int32_t n_heads = 0;            // kRope: heads to rotate; kAttention: query heads
-  std::int64_t block = 0;              // kHadamard: a power of two that divides the width
-  bool inverse = false;                // kHadamard
+  std::int32_t n_heads = 0;            // kRope: heads to rotate; of attention: query heads
+  std::int32_t kv_head = 0;  // kScores, kSoftmax, kMix: the first head of the cache, and how many
+  std::int32_t n_kv_heads = 0;  // of them; the query heads are theirs
+  std::int64_t block = 0;       // kHadamard: a power of two that divides the width;
+                                // kScores, kSoftmax, kMix: records of a head
+  bool inverse = false;         // kHadamard
   bool operator==(const PlanOp&) const = default;
 };
 
@@ -111,6 +132,12 @@ struct KvShape {
   }
 };
 
+// Heads of the cache that an op of attention reads, and the query heads that share each.
+struct PlanHeads {
+  std::int64_t first = 0, n = 0, group = 0;
+  std::int64_t first_query() const { return first * group; }
+};
+
 struct Plan {
   std::int64_t max_tokens = 0;  // tokens a call may bring
   std::int64_t n_vocab = 0;
@@ -119,8 +146,29 @@ struct Plan {
   std::vector<PlanWeight> weights;
   std::vector<PlanBuffer> buffers;
   std::vector<PlanOp> ops;
+  bool is_part = false;                // others run before or behind it, on the same scratch
+  std::vector<std::uint32_t> imports;  // of a part: buffers that others have written before
   bool operator==(const Plan&) const = default;
+
+  // REQUIRES: an op of attention, verified.
+  PlanHeads heads_of(const PlanOp& op) const {
+    if (op.kind == PlanOpKind::kAttention) return {0, kv.n_kv_heads, op.n_heads / kv.n_kv_heads};
+    return {op.kv_head, op.n_kv_heads, op.n_heads / op.n_kv_heads};
+  }
+  // Positions that its score rows have room for; 0: it has none.
+  std::int64_t score_positions() const {
+    for (const PlanOp& op : ops) {
+      if (op.kind == PlanOpKind::kScores || op.kind == PlanOpKind::kSoftmax ||
+          op.kind == PlanOpKind::kMix) {
+        return op.block * kScorePositions;
+      }
+    }
+    return 0;
+  }
 };
+
+// Whether an op needs what was in `out` before: it changes it, or writes some columns only.
+bool plan_op_updates(const Plan& plan, const PlanOp& op);
 
 std::vector<std::byte> encode_plan(const Plan& plan);
 // `what` names the source in errors. Fails with kBadInput (malformed) or kUnsupported (newer

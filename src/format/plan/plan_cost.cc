@@ -53,6 +53,17 @@ PlanCost plan_op_cost(const Plan& plan, const PlanOp& op, std::int64_t n_tokens,
       cost.attention_macs = 2 * seen_positions(n, first) * static_cast<std::uint64_t>(op.n_heads) *
                             static_cast<std::uint64_t>(plan.kv.head_dim);
       return cost;
+    case PlanOpKind::kScores:
+    case PlanOpKind::kMix:  // one half of attention each
+      cost.kv_bytes =
+          layer_bytes(first + n) *
+          static_cast<std::uint64_t>(kv_row_bytes(
+              op.kind == PlanOpKind::kScores ? plan.kv.k_type : plan.kv.v_type, plan.kv.head_dim)) /
+          static_cast<std::uint64_t>(kv_row_bytes(plan.kv.k_type, plan.kv.head_dim) +
+                                     kv_row_bytes(plan.kv.v_type, plan.kv.head_dim));
+      cost.attention_macs = seen_positions(n, first) * static_cast<std::uint64_t>(op.n_heads) *
+                            static_cast<std::uint64_t>(plan.kv.head_dim);
+      return cost;
     default:
       for (std::uint32_t weight : op.weights)
         cost.weight_bytes += weight_bytes(plan.weights[weight], stored_bytes);
@@ -66,7 +77,16 @@ const std::string& plan_op_label(const Plan& plan, const PlanOp& op) {
 }
 
 std::int32_t plan_op_layer(const Plan& plan, const PlanOp& op) {
-  if (op.kind == PlanOpKind::kKvAppend || op.kind == PlanOpKind::kAttention) return op.layer;
+  switch (op.kind) {
+    case PlanOpKind::kKvAppend:
+    case PlanOpKind::kAttention:
+    case PlanOpKind::kScores:
+    case PlanOpKind::kSoftmax:
+    case PlanOpKind::kMix:
+      return op.layer;
+    default:
+      break;
+  }
   constexpr std::string_view kPrefix = "blk.";  // "blk.3.qkv"
   const std::string_view label = plan_op_label(plan, op);
   if (!label.starts_with(kPrefix)) return -1;

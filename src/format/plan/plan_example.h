@@ -56,4 +56,38 @@ inline Plan example_plan() {
   return plan;
 }
 
+// The same with attention in three ops of each head of the cache, for up to 256 positions.
+inline Plan example_split_plan() {
+  Plan plan = example_plan();
+  std::vector<PlanOp> thirds;
+  for (std::int32_t head = 0; head < 2; ++head) {
+    const auto rows = static_cast<std::uint32_t>(plan.buffers.size());
+    plan.buffers.push_back(
+        {head == 0 ? "scores0" : "scores1", 2 * 2 * kScoreRecord, false, plan.scratch_bytes});
+    plan.scratch_bytes += 8 * 2 * 2 * kScoreRecord * 4;
+    PlanOp third{.layer = 0, .n_heads = 2, .kv_head = head, .n_kv_heads = 1, .block = 2};
+    third.kind = PlanOpKind::kScores;
+    third.x = 2;
+    third.out = rows;
+    third.scale = 0.25f;
+    third.column = 32 * head;
+    thirds.insert(thirds.begin() + head, third);
+    third = {.kind = PlanOpKind::kSoftmax,
+             .out = rows,
+             .layer = 0,
+             .n_heads = 2,
+             .kv_head = head,
+             .n_kv_heads = 1,
+             .block = 2};
+    thirds.push_back(third);
+    third.kind = PlanOpKind::kMix;
+    third.x = rows;
+    third.out = 3;
+    thirds.push_back(third);
+  }
+  plan.ops.erase(plan.ops.begin() + 5);
+  plan.ops.insert(plan.ops.begin() + 5, thirds.begin(), thirds.end());
+  return plan;
+}
+
 }  // namespace cria

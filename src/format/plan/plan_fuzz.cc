@@ -24,10 +24,11 @@ void check(std::span<const std::byte> bytes) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(data), size);
   check(bytes);
-  static const std::vector<std::byte> example = cria::encode_plan(cria::example_plan());
+  static const std::vector<std::byte> examples[] = {cria::encode_plan(cria::example_plan()),
+                                                    cria::encode_plan(cria::example_split_plan())};
   if (size < 2) return 0;
   // The input as edits of a valid plan: pairs of bytes (where, what).
-  std::vector<std::byte> edited = example;
+  std::vector<std::byte> edited = examples[data[1] % 2];
   for (std::size_t i = 0; i + 2 < size && i < 24; i += 3) {
     const std::size_t at = (data[i] * 256u + data[i + 1]) % edited.size();
     edited[at] = static_cast<std::byte>(data[i + 2]);

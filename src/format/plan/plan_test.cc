@@ -175,6 +175,40 @@ const Rule kOpRules[] = {
 INSTANTIATE_TEST_SUITE_P(Ops, PlanRule, ::testing::ValuesIn(kOpRules),
                          [](const auto& param) { return param.param.name; });
 
+// Ops 5 to 10: scores of both heads, then softmax and mix of each.
+const Rule kSplitRules[] = {
+    {"a layer's cache comes first", [](Plan& p) { p.ops.erase(p.ops.begin() + 4); },
+     "before its keys and values"},
+    {"heads", [](Plan& p) { p.ops[6].kv_head = 2; }, "heads [2, +1), the cache has 2"},
+    {"negative head", [](Plan& p) { p.ops[6].kv_head = -1; }, "heads [-1, +1)"},
+    {"no heads", [](Plan& p) { p.ops[5].n_kv_heads = 0; }, "heads [0, +0)"},
+    {"query heads", [](Plan& p) { p.ops[5].n_kv_heads = 2, p.ops[5].n_heads = 3; },
+     "3 query heads, expected a multiple of the 2"},
+    {"records", [](Plan& p) { p.ops[7].block = 1; }, "has 1 records a head, earlier ops 2"},
+    {"row", [](Plan& p) { p.buffers[11].width -= 1; }, "has score rows of 2 heads"},
+    {"row per token", [](Plan& p) { p.buffers[11].single_row = true; }, "row a token"},
+    {"query columns", [](Plan& p) { p.ops[6].column = 97; }, "32 columns from 97"},
+    {"result", [](Plan& p) { p.ops[8].out = 2; }, "has width 128, expected 64"},
+    {"first heads first", [](Plan& p) { p.ops.erase(p.ops.begin() + 8); },
+     "reads buffer 'attention'"},
+    {"part of attention alone", [](Plan& p) { p.ops[12].n_kv_heads = 1; },
+     "which only scores, softmax and mix have"},
+};
+
+TEST(PlanSplitRules, AreEnforced) {
+  ASSERT_TRUE(verify_plan(example_split_plan()).ok())
+      << verify_plan(example_split_plan()).message();
+  EXPECT_EQ(*decode_plan(encode_plan(example_split_plan()), "plan"), example_split_plan());
+  EXPECT_EQ(example_split_plan().score_positions(), 256);
+  for (const Rule& rule : kSplitRules) {
+    Plan plan = example_split_plan();
+    rule.change(plan);
+    const Status status = verify_plan(plan);
+    EXPECT_FALSE(status.ok()) << rule.name;
+    EXPECT_THAT(status.message(), HasSubstr(rule.message)) << rule.name;
+  }
+}
+
 TEST(PlanBytes, EveryTruncationIsRefused) {
   const std::vector<std::byte> bytes = encode_plan(example_plan());
   for (std::size_t size = 0; size < bytes.size(); ++size) {
@@ -194,7 +228,7 @@ constexpr std::size_t kKvTypesOffset = 8 + 16 + 12;
 constexpr std::size_t kWeightCountOffset = kKvTypesOffset + 2 + 8;
 constexpr ByteRule kByteRules[] = {
     {"magic", 0, 0x12345678, "starts with 0x12345678", ErrorCode::kBadInput},
-    {"version", 4, 4, "plan version 4", ErrorCode::kUnsupported},
+    {"version", 4, kPlanVersion + 1, "this build reads version", ErrorCode::kUnsupported},
     {"kv type", kKvTypesOffset, 2, "type of keys is 2, expected 0 to 1", ErrorCode::kBadInput},
     {"count", kWeightCountOffset, 0xffffffff, "weight count is 4294967295", ErrorCode::kBadInput},
     {"key", kWeightCountOffset + 4, 0xffffff00, "weight key", ErrorCode::kBadInput},
@@ -215,11 +249,12 @@ TEST(PlanBytes, RulesOfTheEncodingAreEnforced) {
 
 TEST(PlanBytes, UnknownKindAndTrailingBytesAreRefused) {
   std::vector<std::byte> bytes = encode_plan(example_plan());
-  constexpr std::size_t kLastOpBytes = 59;  // an op without weights
-  bytes[bytes.size() - kLastOpBytes] = std::byte{13};
+  // An op without weights, no imports.
+  constexpr std::size_t kLastOpBytes = 59 + 2 * 4, kTailBytes = 1 + 4;
+  bytes[bytes.size() - kLastOpBytes - kTailBytes] = std::byte{kPlanOpKindCount};
   Result<Plan> plan = decode_plan(bytes, "plan");
   ASSERT_FALSE(plan.ok());
-  EXPECT_THAT(plan.status().message(), HasSubstr("op kind 13"));
+  EXPECT_THAT(plan.status().message(), HasSubstr(fmt::format("op kind {}", kPlanOpKindCount)));
   bytes = encode_plan(example_plan());
   bytes.push_back(std::byte{0});
   plan = decode_plan(bytes, "plan");

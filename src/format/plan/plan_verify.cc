@@ -119,6 +119,17 @@ Status verify_buffers(const Plan& plan) {
   return {};
 }
 
+Status verify_imports(const Plan& plan) {
+  if (!plan.is_part && !plan.imports.empty()) {
+    return bad_input("imports {} buffers, which only a part of a method can", plan.imports.size());
+  }
+  for (const std::uint32_t buffer : plan.imports) {
+    if (buffer < plan.buffers.size()) continue;
+    return bad_input("imports buffer {}, the plan has {}", buffer, plan.buffers.size());
+  }
+  return {};
+}
+
 // Which of x, y, out a kind has, how many weights, and whether those are packed matrices.
 struct OpForm {
   bool x, y, out;
@@ -139,13 +150,18 @@ constexpr OpForm kForms[kPlanOpKindCount] = {
     {true, false, true, 0, 0, false},           // kLastRow
     {true, false, false, 0, 0, false},          // kOutput
     {true, false, true, 1, 1, false},           // kHadamard
+    {true, false, true, 0, 0, false},           // kScores
+    {false, false, true, 0, 0, false},          // kSoftmax
+    {true, false, true, 0, 0, false},           // kMix
 };
 
 // Checks the ops one after the other, remembering what the earlier ones left behind.
 class OpVerifier {
  public:
   explicit OpVerifier(const Plan& plan)
-      : plan_(plan), holds_value_(plan.buffers.size()), appended_(plan.kv.n_layers) {}
+      : plan_(plan), holds_value_(plan.buffers.size()), appended_(plan.kv.n_layers, plan.is_part) {
+    for (const std::uint32_t buffer : plan.imports) holds_value_[buffer] = true;
+  }
 
   Status verify(const PlanOp& op) {
     CRIA_RETURN_IF_ERROR(verify_form(op));
@@ -165,6 +181,9 @@ class OpVerifier {
   Status verify_rope(const PlanOp& op) const;
   Status verify_kv_append(const PlanOp& op);
   Status verify_attention(const PlanOp& op) const;
+  Status verify_queries(const PlanOp& op) const;
+  Status verify_split_attention(const PlanOp& op) const;
+  Status verify_score_row(const PlanOp& op, const PlanBuffer& buffer) const;
   Status verify_swiglu(const PlanOp& op) const;
   Status verify_last_row(const PlanOp& op) const;
   Status verify_output(const PlanOp& op);
@@ -218,8 +237,14 @@ Status OpVerifier::verify_form(const PlanOp& op) {
   if (op.accumulate && op.kind != PlanOpKind::kLinear) {
     return bad_input("accumulates, which only linear can");
   }
-  if (op.kind != PlanOpKind::kHadamard && (op.block != 0 || op.inverse)) {
+  const bool has_records = op.kind == PlanOpKind::kScores || op.kind == PlanOpKind::kSoftmax ||
+                           op.kind == PlanOpKind::kMix;
+  if (op.kind != PlanOpKind::kHadamard && ((op.block != 0 && !has_records) || op.inverse)) {
     return bad_input("has blocks of {}, inverse {}, which only hadamard has", op.block, op.inverse);
+  }
+  if (!has_records && (op.kv_head != 0 || op.n_kv_heads != 0)) {
+    return bad_input("has heads [{}, +{}), which only scores, softmax and mix have", op.kv_head,
+                     op.n_kv_heads);
   }
   if (!std::isfinite(op.epsilon) || op.epsilon < 0 || !std::isfinite(op.scale)) {
     return bad_input("epsilon {} and scale {}: expected finite numbers, epsilon not negative",
@@ -254,6 +279,10 @@ Status OpVerifier::verify_shapes(const PlanOp& op) {
       return verify_output(op);
     case PlanOpKind::kHadamard:
       return verify_hadamard(op);
+    case PlanOpKind::kScores:
+    case PlanOpKind::kSoftmax:
+    case PlanOpKind::kMix:
+      return verify_split_attention(op);
   }
   return bad_input("kind {} is not known", static_cast<int>(op.kind));
 }
@@ -347,17 +376,59 @@ Status OpVerifier::verify_kv_append(const PlanOp& op) {
   return {};
 }
 
-Status OpVerifier::verify_attention(const PlanOp& op) const {
+// The layer and the query heads of an op of attention.
+Status OpVerifier::verify_queries(const PlanOp& op) const {
   CRIA_RETURN_IF_ERROR(verify_layer(op));
   if (!appended_[op.layer]) {
     return bad_input("attends to layer {} before its keys and values are appended", op.layer);
   }
-  CRIA_RETURN_IF_ERROR(verify_heads(x(op), op.column, op.n_heads));
-  CRIA_RETURN_IF_ERROR(verify_same_rows(op));
-  if (op.n_heads % plan_.kv.n_kv_heads != 0) {
-    return bad_input("{} query heads, expected a multiple of the {} heads of the cache", op.n_heads,
+  const bool whole = op.kind == PlanOpKind::kAttention;
+  const std::int32_t n_kv_heads = whole ? plan_.kv.n_kv_heads : op.n_kv_heads;
+  if (!in_range(n_kv_heads, 1, plan_.kv.n_kv_heads) ||
+      !in_range(op.kv_head, 0, whole ? 0 : plan_.kv.n_kv_heads - n_kv_heads)) {
+    return bad_input("heads [{}, +{}), the cache has {}", op.kv_head, n_kv_heads,
                      plan_.kv.n_kv_heads);
   }
+  if (!in_range(op.n_heads, 1, kMaxHeads) || op.n_heads % n_kv_heads != 0) {
+    return bad_input("{} query heads, expected a multiple of the {} heads of the cache", op.n_heads,
+                     n_kv_heads);
+  }
+  return {};
+}
+
+Status OpVerifier::verify_score_row(const PlanOp& op, const PlanBuffer& buffer) const {
+  CRIA_RETURN_IF_ERROR(verify_row_per_token(buffer));
+  constexpr std::int64_t kMostRecords = std::int64_t{1} << 20;
+  if (in_range(op.block, 1, kMostRecords) && buffer.width == op.n_heads * op.block * kScoreRecord) {
+    return {};
+  }
+  return bad_input("'{}' of width {} has score rows of {} heads with {} records of {}", buffer.name,
+                   buffer.width, op.n_heads, op.block, kScoreRecord);
+}
+
+Status OpVerifier::verify_split_attention(const PlanOp& op) const {
+  CRIA_RETURN_IF_ERROR(verify_queries(op));
+  if (op.block * kScorePositions != plan_.score_positions()) {
+    return bad_input("has {} records a head, earlier ops {}", op.block,
+                     plan_.score_positions() / kScorePositions);
+  }
+  if (op.kind == PlanOpKind::kSoftmax) return verify_score_row(op, out(op));
+  if (op.kind == PlanOpKind::kScores) {
+    CRIA_RETURN_IF_ERROR(verify_heads(x(op), op.column, op.n_heads));
+    return verify_score_row(op, out(op));
+  }
+  CRIA_RETURN_IF_ERROR(verify_score_row(op, x(op)));
+  CRIA_RETURN_IF_ERROR(verify_row_per_token(out(op)));
+  const std::int64_t group = op.n_heads / op.n_kv_heads;
+  const std::int64_t width = plan_.kv.n_kv_heads * group * plan_.kv.head_dim;
+  if (out(op).width == width) return {};
+  return bad_input("result '{}' has width {}, expected {}", out(op).name, out(op).width, width);
+}
+
+Status OpVerifier::verify_attention(const PlanOp& op) const {
+  CRIA_RETURN_IF_ERROR(verify_queries(op));
+  CRIA_RETURN_IF_ERROR(verify_heads(x(op), op.column, op.n_heads));
+  CRIA_RETURN_IF_ERROR(verify_same_rows(op));
   const std::int64_t width = std::int64_t{op.n_heads} * plan_.kv.head_dim;
   if (out(op).width == width) return {};
   return bad_input("result '{}' has width {}, expected {}", out(op).name, out(op).width, width);
@@ -407,7 +478,8 @@ bool OpVerifier::overlap(std::uint32_t a, std::uint32_t b) const {
 // Buffers share memory once their values are no longer needed. That an op reads what an earlier op
 // wrote, and not what some other buffer has left there, is what a wrong memory plan would break.
 Status OpVerifier::follow_data(const PlanOp& op) {
-  const bool updates = op.kind == PlanOpKind::kRope || op.accumulate;
+  // Linears may write a buffer column by column: the first one finds nothing there.
+  const bool updates = op.kind == PlanOpKind::kLinear ? op.accumulate : plan_op_updates(plan_, op);
   for (const std::uint32_t read : {op.x, op.y, updates ? op.out : kNoBuffer}) {
     if (read == kNoBuffer) continue;
     if (!holds_value_[read]) {
@@ -435,6 +507,7 @@ Status verify_plan(const Plan& plan) {
   CRIA_RETURN_IF_ERROR(verify_limits(plan));
   CRIA_RETURN_IF_ERROR(verify_weights(plan));
   CRIA_RETURN_IF_ERROR(verify_buffers(plan));
+  CRIA_RETURN_IF_ERROR(verify_imports(plan));
   OpVerifier verifier(plan);
   for (std::size_t i = 0; i < plan.ops.size(); ++i) {
     const PlanOp& op = plan.ops[i];
@@ -445,6 +518,7 @@ Status verify_plan(const Plan& plan) {
     CRIA_RETURN_IF_ERROR(
         verifier.verify(op).with_context(fmt::format("op {} ({})", i, plan_op_name(op.kind))));
   }
+  if (plan.is_part && !plan.ops.empty() && verifier.n_outputs() == 0) return {};
   if (verifier.n_outputs() != 1 || plan.ops.back().kind != PlanOpKind::kOutput) {
     return bad_input("the plan has {} output ops, expected exactly one, as its last op",
                      verifier.n_outputs());

@@ -45,9 +45,17 @@ const std::vector<std::int32_t>& sizes_of(const ExecutionPlan& plan,
 }
 
 Status check_call(const ExecutionPlan& plan) {
-  if (plan.chains.size() != 1 || plan.chains[0].instructions.size() != 1 ||
-      !std::holds_alternative<DelegateCall>(plan.chains[0].instructions[0])) {
-    return unsupported("is not one call of a delegate");
+  if (plan.chains.size() != 1 || plan.chains[0].instructions.empty()) {
+    return unsupported("calls no delegate");
+  }
+  for (const Instruction& instruction : plan.chains[0].instructions) {
+    if (!std::holds_alternative<DelegateCall>(instruction)) {
+      return unsupported("does more than calling delegates");
+    }
+    if (std::get<DelegateCall>(instruction).args !=
+        std::get<DelegateCall>(plan.chains[0].instructions[0]).args) {
+      return unsupported("calls its delegates with different arguments");
+    }
   }
   const auto& args = std::get<DelegateCall>(plan.chains[0].instructions[0]).args;
   if (args.size() != kLlmArgumentCount) {

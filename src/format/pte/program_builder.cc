@@ -61,11 +61,20 @@ Result<ExecutionPlan> make_method(const MethodSpec& spec, std::uint32_t segment)
                      .in_segment = true,
                      .data_index = segment,
                      .compile_specs = spec.compile_specs}};
+  for (const DelegateSpec& delegate : spec.then) {
+    plan.delegates.push_back({.id = delegate.id,
+                              .in_segment = true,
+                              .data_index = ++segment,
+                              .compile_specs = delegate.compile_specs});
+  }
   std::vector<std::int32_t> args(plan.values.size());
   std::iota(args.begin(), args.end(), 0);
-  plan.chains = {{.inputs = {},
-                  .outputs = {},
-                  .instructions = {DelegateCall{.delegate_index = 0, .args = std::move(args)}}}};
+  Chain chain;
+  for (std::size_t i = 0; i < plan.delegates.size(); ++i) {
+    chain.instructions.push_back(
+        DelegateCall{.delegate_index = static_cast<std::int32_t>(i), .args = args});
+  }
+  plan.chains = {std::move(chain)};
   return plan;
 }
 
@@ -94,6 +103,8 @@ Result<Program> build_program(const ProgramSpec& spec) {
     CRIA_ASSIGN_OR_RETURN(ExecutionPlan plan, make_method(method, segment));
     program.execution_plans.push_back(std::move(plan));
     program.segments.push_back({.size_bytes = method.blob.size()});
+    for (const DelegateSpec& delegate : method.then)
+      program.segments.push_back({.size_bytes = delegate.blob.size()});
   }
   for (const ConstantMethod& constant : spec.constants) {
     program.execution_plans.push_back(make_constant(constant));
@@ -109,8 +120,11 @@ Result<Program> build_program(const ProgramSpec& spec) {
 Result<PteWriter> start_program(const std::string& path, const ProgramSpec& spec) {
   CRIA_ASSIGN_OR_RETURN(Program program, build_program(spec));
   CRIA_ASSIGN_OR_RETURN(PteWriter writer, PteWriter::create(path, std::move(program)));
-  for (std::size_t i = 0; i < spec.methods.size(); ++i) {
-    CRIA_RETURN_IF_ERROR(writer.append(static_cast<std::uint32_t>(i), spec.methods[i].blob));
+  std::uint32_t segment = 0;
+  for (const MethodSpec& method : spec.methods) {
+    CRIA_RETURN_IF_ERROR(writer.append(segment++, method.blob));
+    for (const DelegateSpec& delegate : method.then)
+      CRIA_RETURN_IF_ERROR(writer.append(segment++, delegate.blob));
   }
   return writer;
 }

@@ -1,5 +1,5 @@
-// Building cria's own programs: methods that are one call of a delegate, methods that return
-// constants, and named data.
+// Building cria's own programs: methods that call one delegate or several, one after the other,
+// methods that return constants, and named data.
 #pragma once
 
 #include <cstdint>
@@ -27,12 +27,19 @@ struct ArgumentSpec {
   std::uint32_t arena = kActivationArena;
 };
 
+struct DelegateSpec {
+  std::string id;
+  std::vector<std::byte> blob;
+  std::vector<CompileSpec> compile_specs;
+};
+
 struct MethodSpec {
   std::string name;
   std::vector<ArgumentSpec> arguments;  // in the order of the call: inputs before outputs
   std::string delegate_id;
   std::vector<std::byte> blob;  // what the target's compiler made
   std::vector<CompileSpec> compile_specs;
+  std::vector<DelegateSpec> then;  // called behind it, in this order, with the same arguments
 };
 
 // A method without inputs that returns these values.

@@ -158,8 +158,8 @@ TEST(LlmMethod, OtherMethodsAreNamed) {
     return std::get<Tensor>(plan.values[i]);
   };
   const Case cases[] = {
-      {[](ExecutionPlan& p) { p.chains[0].instructions[0] = FreeCall{0}; }, "not one call"},
-      {[](ExecutionPlan& p) { p.chains.clear(); }, "not one call"},
+      {[](ExecutionPlan& p) { p.chains[0].instructions[0] = FreeCall{0}; }, "more than calling"},
+      {[](ExecutionPlan& p) { p.chains.clear(); }, "calls no delegate"},
       {[](ExecutionPlan& p) {
          p.chains[0].instructions[0] = DelegateCall{0, {0}};
        },

@@ -20,6 +20,11 @@ const MatrixShape* storage_shape(const NpuProfile& profile) {
   return nullptr;
 }
 
+bool uses_cache(const PlanOp& op) {
+  return op.kind == PlanOpKind::kKvAppend || op.kind == PlanOpKind::kAttention ||
+         op.kind == PlanOpKind::kScores || op.kind == PlanOpKind::kMix;
+}
+
 }  // namespace
 
 DeviceTiles device_tiles(const NpuProfile& profile) {
@@ -151,6 +156,13 @@ Status NpuLowering::lower(std::size_t index) {
       return kv_append(op);
     case PlanOpKind::kAttention:
       return attention(op);
+    case PlanOpKind::kScores:
+    case PlanOpKind::kMix:
+      if (in_sram(op.kind == PlanOpKind::kMix ? op.x : op.out))
+        return unsupported("{} has no softmax by itself", profile_.name);
+      return attention(op);
+    case PlanOpKind::kSoftmax:
+      return unsupported("{} has no softmax by itself, only attention as a whole", profile_.name);
     case PlanOpKind::kSwiGlu:
       return swiglu(op);
     case PlanOpKind::kAdd:
@@ -176,8 +188,7 @@ Status NpuLowering::change_context_if_needed(const PlanOp& op) {
     std::uint64_t bytes = 0;
     for (const std::uint32_t w : op.weights)
       bytes += mapped_[w] ? 0 : npu_weight_bytes(emitter_.commands().weights[w]);
-    const bool cache = op.kind == PlanOpKind::kKvAppend || op.kind == PlanOpKind::kAttention;
-    if (cache && !mapped_layers_[static_cast<std::size_t>(op.layer)]) {
+    if (uses_cache(op) && !mapped_layers_[static_cast<std::size_t>(op.layer)]) {
       bytes += static_cast<std::uint64_t>(options_.max_context) * plan_.kv.bytes_per_position() /
                static_cast<std::uint64_t>(plan_.kv.n_layers);
     }
@@ -202,7 +213,7 @@ Status NpuLowering::change_context_if_needed(const PlanOp& op) {
           npu_weight_bytes(emitter_.commands().weights[w]);
     mapped_[w] = true;
   }
-  if (op.kind == PlanOpKind::kKvAppend || op.kind == PlanOpKind::kAttention) {
+  if (uses_cache(op)) {
     mapped_layers_[static_cast<std::size_t>(op.layer)] = true;
   }
   return {};

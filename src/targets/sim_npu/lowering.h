@@ -106,8 +106,34 @@ class NpuLowering {
     std::int64_t first = 0;
     std::int64_t n = 0;
   };
-  Status attention(const PlanOp& op);
+  struct Tiles {             // of two steps of a loop
+    NpuOperand cache[2][2];  // keys, values
+    NpuOperand scores[2];
+  };
+  struct Step {
+    const PlanOp& op;
+    const Block& block;
+    const Heads& heads;
+    Tiles tiles;
+  };
+  Status attention(const PlanOp& op);  // or one third of it: kScores, kMix
   Status attend(const PlanOp& op, const Block& block, const Heads& heads);
+  Status scores(const PlanOp& op, const Block& block, const Heads& heads);
+  Status mixed_values(const PlanOp& op, const Block& block, const Heads& heads);
+  Tiles tiles_of(const PlanOp& op, const Block& block, const Heads& heads);
+  NpuCommand& emit_tile(NpuCommandKind kind, NpuEngine engine, const Step& step, std::size_t tile,
+                        bool is_value);
+  void score(const Step& step, NpuEngine engine, std::size_t t, const NpuOperand& q);
+  void mix(const Step& step, NpuEngine engine, std::size_t t, const NpuOperand& state);
+  NpuOperand begin_attention(const Step& step);
+  void end_attention(const Step& step, const NpuOperand& state);
+  void set_records(NpuCommand& command, const Step& step, std::uint32_t score_rows) const;
+  std::int64_t group_of(const PlanOp& op) const { return plan_.heads_of(op).group; }
+  // Counted from the first one that the op works on.
+  Heads own_heads(const PlanOp& op, const Heads& heads) const {
+    return {heads.first - plan_.heads_of(op).first, heads.n};
+  }
+  std::pair<std::int64_t, std::int64_t> columns_of(const PlanOp& op, const Heads& heads) const;
   NpuCommand& emit_heads(NpuCommandKind kind, NpuEngine engine, const PlanOp& op,
                          const Block& block, const Heads& heads);
   Result<NpuEngine> product_engine(const PlanOp& op, const Block& block, const Heads& heads,

@@ -1,0 +1,23 @@
+// A plan that two devices share -> parts, each of which one of them runs.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "format/plan/plan.h"
+
+namespace cria {
+
+// Ops that follow each other on one device. `plan` has the buffers and weights that they use, the
+// buffers where the whole plan has them, and is_part set.
+struct PlanPart {
+  bool on_npu = false;
+  Plan plan;
+  std::vector<std::uint32_t> exports;  // buffers of `plan` that later parts read
+};
+
+// `on_npu`: by op. In the order in which they run. A plan that one device runs alone stays whole
+// (not is_part).
+std::vector<PlanPart> split_plan(const Plan& plan, const std::vector<bool>& on_npu);
+
+}  // namespace cria
