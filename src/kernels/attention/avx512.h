@@ -12,6 +12,7 @@
 
 #include "kernels/activation/avx512.h"
 #include "kernels/attention/avx2.h"
+#include "kernels/attention/avx512_floats.h"
 #include "kernels/isa.h"
 #include "kernels/panel/avx512.h"
 
@@ -271,6 +272,18 @@ struct Avx512Attention {
     avx512::add_row_halves<kHeads>(block, r, p0);
   }
 
+  static bool score_tile_f16(Block& block, std::int64_t p0, int n) {
+    if (block.n_rows < kFloatRows) return false;
+    score_tile_floats(block, p0, n);
+    return true;
+  }
+
+  static bool add_values_f16(Block& block, std::int64_t p0, int n) {
+    if (block.n_rows < kFloatRows || block.args.head_dim % 16 != 0) return false;
+    add_tile_floats(block, p0, n);
+    return true;
+  }
+
   static void weigh_tile(float* scores, int n, std::int64_t dim, Row& row) {
     __m512 s[kVectors];
     __m512 tops = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
@@ -282,7 +295,7 @@ struct Avx512Attention {
     }
     const float tile_top = avx2::max_of_lanes(_mm256_max_ps(low_half(tops), high_half(tops)));
     const __m256 shrink = _mm256_set1_ps(attention_block::raise_top(tile_top, row));
-    for (std::int64_t d = 0; d < dim; d += 8) {
+    for (std::int64_t d = 0; d < dim && row.largest == 1.0f; d += 8) {  // else shrink is 1
       _mm256_store_ps(row.acc + d, _mm256_mul_ps(_mm256_load_ps(row.acc + d), shrink));
     }
     __m256 sum = _mm256_mul_ps(_mm256_load_ps(row.sum), shrink);

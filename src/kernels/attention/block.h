@@ -62,7 +62,10 @@ inline bool is_pair(const Block& block, int r) {
 }
 
 template <typename Form>
-inline void score_tile_f16(Block& block, std::int64_t p0) {
+inline void score_tile_f16(Block& block, std::int64_t p0, int n_seen) {
+  if constexpr (requires { Form::score_tile_f16(block, p0, n_seen); }) {
+    if (Form::score_tile_f16(block, p0, n_seen)) return;
+  }
   for (int r = 0; r < block.n_rows;) {
     const int n = block.rows[r].n_in_tile(p0);
     if (is_pair(block, r)) {
@@ -106,11 +109,14 @@ inline void score_tile_q8(Block& block, std::int64_t p0, int n) {
 
 // The running maximum, raised to that of a tile; returns what earlier sums shrink by.
 inline float raise_top(float tile_top, Row& row) {
-  const float top = tile_top > row.top ? tile_top : row.top;
-  const float shrink = spec::exp(row.top - top);
-  row.largest = spec::exp(tile_top - top);
-  row.top = top;
-  return shrink;
+  if (tile_top > row.top) {
+    const float shrink = spec::exp(row.top - tile_top);
+    row.largest = 1.0f;
+    row.top = tile_top;
+    return shrink;
+  }
+  row.largest = spec::exp(tile_top - row.top);
+  return 1.0f;
 }
 
 // --- values --------------------------------------------------------------------------------------
@@ -139,7 +145,10 @@ class LargestScale {
 };
 
 template <typename Form>
-inline void add_values_f16(Block& block, std::int64_t p0) {
+inline void add_values_f16(Block& block, std::int64_t p0, int n_seen) {
+  if constexpr (requires { Form::add_values_f16(block, p0, n_seen); }) {
+    if (Form::add_values_f16(block, p0, n_seen)) return;
+  }
   for (int r = 0; r < block.n_rows;) {
     if (is_pair(block, r)) {
       Form::template add_row_halves<2>(block, r, p0);
@@ -160,7 +169,7 @@ inline void attend_tile(Block& block, std::int64_t p0) {
   if (args.k_type == KvType::kQ8) {
     score_tile_q8<Form>(block, p0, n);
   } else {
-    score_tile_f16<Form>(block, p0);
+    score_tile_f16<Form>(block, p0, n);
   }
   for (int r = block.first_row(p0); r < block.n_rows; ++r) {
     Row& row = block.rows[r];
@@ -169,7 +178,7 @@ inline void attend_tile(Block& block, std::int64_t p0) {
   if (args.v_type == KvType::kQ8) {
     Form::add_values_q8(block, p0, n);
   } else {
-    add_values_f16<Form>(block, p0);
+    add_values_f16<Form>(block, p0, n);
   }
 }
 
@@ -199,6 +208,9 @@ inline void attend(Block& block) {
 //   weigh_tile(scores, n, head_dim, row)         scores -> weights, in place; shrinks what was
 //                                                summed before
 //   add_row_halves<heads>(block, r, p0)          acc of rows r .. += weights times half floats
+//   score_tile_f16(block, p0, n), add_values_f16(block, p0, n)
+//                                                if there are such: both for all rows of a tile;
+//                                                false leaves it to the two above
 //   add_values_q8(block, p0, n)                  acc of the rows from first_row on += weights times
 //                                                int8 values, of the n positions that any row sees
 template <typename Form>

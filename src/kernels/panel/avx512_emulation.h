@@ -53,6 +53,21 @@ inline Floats castsi512_ps(const Ints& v) {
 inline Ints castps_si512(const Floats& v) {
   return each([](__m256 x) { return _mm256_castps_si256(x); }, v);
 }
+inline Floats broadcast_f32x8(__m256 v) { return {{v, v}}; }
+inline Floats shuffle_ps(const Floats& a, const Floats& b, int order) {
+  float x[16], y[16], to[16];
+  storeu_ps(x, a);
+  storeu_ps(y, b);
+  for (int i = 0; i < 16; ++i) to[i] = (i % 4 < 2 ? x : y)[i / 4 * 4 + (order >> 2 * (i % 4) & 3)];
+  return loadu_ps(to);
+}
+inline Floats shuffle_f32x4(const Floats& a, const Floats& b, int order) {
+  float x[16], y[16], to[16];
+  storeu_ps(x, a);
+  storeu_ps(y, b);
+  for (int i = 0; i < 16; ++i) to[i] = (i < 8 ? x : y)[4 * (order >> 2 * (i / 4) & 3) + i % 4];
+  return loadu_ps(to);
+}
 inline __m256 castps512_ps256(const Floats& v) { return v.half[0]; }
 inline __m256 extractf32x8_ps(const Floats& v, int at) { return v.half[at]; }
 
@@ -198,6 +213,8 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 
 // Macros already without optimization.
 #undef _mm512_inserti64x4
+#undef _mm512_shuffle_ps
+#undef _mm512_shuffle_f32x4
 #undef _mm512_srli_epi16
 #undef _mm512_slli_epi16
 #undef _mm512_slli_epi32
@@ -222,6 +239,9 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #define _mm512_inserti64x4 cria::avx512::inserti64x4
 #define _mm512_castsi512_ps cria::avx512::castsi512_ps
 #define _mm512_castps_si512 cria::avx512::castps_si512
+#define _mm512_broadcast_f32x8 cria::avx512::broadcast_f32x8
+#define _mm512_shuffle_ps cria::avx512::shuffle_ps
+#define _mm512_shuffle_f32x4 cria::avx512::shuffle_f32x4
 #define _mm512_castps512_ps256 cria::avx512::castps512_ps256
 #define _mm512_extractf32x8_ps cria::avx512::extractf32x8_ps
 #define _mm512_and_si512 cria::avx512::and_si512
