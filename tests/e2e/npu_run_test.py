@@ -205,6 +205,68 @@ class Mixed(Programs):
         self.assertIn("--place needs --device sim:PROFILE", done.stderr.decode())
 
 
+class Timeline(Programs):
+    """The processor and the NPU on one clock: `cria profile --trace` of a program that they share."""
+
+    OPS, SUBMISSIONS, NPU = "ops (measured)", "submissions (simulated)", "submitted work"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        mixed = cls.compile("mixed.pte", "--device", "sim:hexagon-v79", "--place", "softmax=cpu")
+        trace = cls.root / "trace.json"
+        cls.profile = json.loads(cria("profile", mixed, "-p", 32, "-n", 3, "-d", 7, "--trace", trace, "--json").stdout)
+        cls.table = cria("profile", mixed, "-p", 32, "-n", 3).stdout.decode()
+        cls.trace = json.loads(trace.read_text())
+        tracks = {(e["pid"], e["tid"]): e["args"]["name"] for e in cls.trace["traceEvents"] if e["name"] == "thread_name"}
+        cls.slices = {name: [] for name in tracks.values()}
+        for e in cls.trace["traceEvents"]:
+            if e["ph"] == "X":
+                cls.slices[tracks[e["pid"], e["tid"]]].append((e["ts"], e["ts"] + e["dur"], e["name"]))
+        cls.arrows = {}
+        for e in cls.trace["traceEvents"]:
+            if e["ph"] in "sf":
+                cls.arrows.setdefault(e["id"], {})[e["ph"]] = (tracks[e["pid"], e["tid"]], e["ts"])
+
+    def test_it_says_what_is_simulated_and_what_is_measured(self):
+        self.assertEqual(self.trace["otherData"], {"device": "sim:hexagon-v79", "npu": "simulated",
+                                                   "submissions": "simulated", "processor_ops": "measured"})
+        self.assertEqual((self.profile["npu"], self.profile["processor"]), ("simulated", "measured"))
+        self.assertIn("the NPU and the handing over simulated, ops of the processor as measured", self.table)
+
+    def test_every_engine_and_the_processor_do_one_thing_at_a_time(self):
+        self.assertTrue({"calls", self.OPS, self.SUBMISSIONS, self.NPU, "weight_dma", "data_dma", "matrix", "vector"}
+                        <= set(self.slices))
+        for name, slices in self.slices.items():
+            slices.sort()
+            for before, after in zip(slices, slices[1:]):
+                self.assertLessEqual(before[1], after[0] + 1e-3, name)
+        # Two prefill steps and three decode steps of four layers.
+        self.assertEqual(len(self.slices[self.OPS]), 4 * 2 * 2 + 4 * 3)
+        self.assertEqual([name for _, _, name in self.slices["calls"]], ["prefill of 16"] * 2 + ["decode of 1"] * 3)
+
+    def test_work_waits_for_what_it_needs(self):
+        self.assertEqual(len(self.slices[self.NPU]), len([s for s in self.slices[self.SUBMISSIONS] if s[2] == "submit"]))
+        starts = {track: {round(s[0], 3) for s in self.slices[track]} for track in (self.OPS, self.NPU)}
+        for arrow in self.arrows.values():
+            (source, left), (target, came) = arrow["s"], arrow["f"]
+            self.assertEqual({source, target}, {self.OPS, self.NPU})
+            self.assertLessEqual(left, came)
+            self.assertTrue(any(s[0] <= left <= s[1] for s in self.slices[source]))
+            self.assertIn(round(came, 3), starts[target])
+        # Every softmax waits for scores, and every mix for a softmax.
+        self.assertEqual(sum(a["f"][0] == self.OPS for a in self.arrows.values()), len(self.slices[self.OPS]))
+        self.assertEqual(sum(a["f"][0] == self.NPU for a in self.arrows.values()), len(self.slices[self.OPS]))
+
+    def test_both_are_at_work_at_once(self):
+        both = sum(max(0, min(a[1], b[1]) - max(a[0], b[0])) for a in self.slices[self.OPS] for b in self.slices[self.NPU])
+        self.assertGreater(both, 0)
+        self.assertAlmostEqual(both * 1e-6, sum(p["both_seconds"] for p in self.profile["phases"]), places=9)
+        for track, key in ((self.OPS, "processor_seconds"), (self.NPU, "npu_seconds")):
+            self.assertAlmostEqual(sum(s[1] - s[0] for s in self.slices[track]) * 1e-6,
+                                   sum(p[key] for p in self.profile["phases"]), places=9)
+
+
 class SameTokens(Programs):
 
     def test_greedy_tokens_are_the_cpus(self):

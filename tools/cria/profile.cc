@@ -10,6 +10,7 @@
 #include "model_arguments.h"
 #include "profile_npu.h"
 #include "profile_report.h"
+#include "profile_shared.h"
 #include "terminal.h"
 
 namespace cria::cli {
@@ -144,15 +145,28 @@ Status profile_simulated(const ProfileArguments& arguments) {
   return write_stdout(arguments.json ? npu_profile_json(*report) : npu_profile_text(*report));
 }
 
+// The program ran, so that the processor's ops could be measured.
+Status report_shared(const ProfileArguments& arguments, const Profile& profile) {
+  const Result<Timeline> timeline = timeline_of(profile);
+  if (!timeline.ok()) return timeline.status();
+  if (!arguments.trace_path.empty())
+    CRIA_CLI_RETURN_IF_ERROR(write_file(arguments.trace_path, timeline->trace));
+  return write_stdout(arguments.json ? shared_profile_json(profile, *timeline)
+                                     : shared_profile_text(profile, *timeline));
+}
+
 Status profile(const ProfileArguments& arguments) {
-  if (is_simulated(arguments.model.device)) return profile_simulated(arguments);
+  if (is_simulated(arguments.model.device) && !is_shared_with_npu(arguments.model.model))
+    return profile_simulated(arguments);
   Profiler profiler(arguments);
   ModelArguments model = arguments.model;
   model.on_op = [&profiler](const OpRecord& record) { profiler.hear(record); };
   Result<Engine> engine = open_engine(model);
   if (!engine.ok()) return engine.status();
-  if (is_simulated(engine->info().device)) return profile_simulated(arguments);  // a program's
+  const bool shared = is_shared_with_npu(arguments.model.model);
+  if (is_simulated(engine->info().device) && !shared) return profile_simulated(arguments);
   CRIA_CLI_RETURN_IF_ERROR(profiler.run(*engine));
+  if (shared) return report_shared(arguments, profiler.profile());
   if (!arguments.trace_path.empty()) {
     CRIA_CLI_RETURN_IF_ERROR(write_file(arguments.trace_path, profile_trace(profiler.profile())));
   }

@@ -1,0 +1,54 @@
+#include "npu_plan/queue.h"
+
+#include <gtest/gtest.h>
+
+namespace cria {
+namespace {
+
+constexpr QueueCosts kCosts{10, 5, 4};
+
+TEST(QueueTest, AChainIsOneAfterTheOther) {
+  const QueuedPart parts[] = {{true, 100, {}}, {false, 40, {0}}, {true, 30, {1}}};
+  const QueueTimes times = run_queue(parts, kCosts);
+  EXPECT_EQ(times.parts[0].start_ps, 10);
+  EXPECT_EQ(times.parts[1].start_ps, 115);  // the host is told
+  EXPECT_EQ(times.parts[2].submit_ps, 155);
+  EXPECT_EQ(times.parts[2].start_ps, 165);
+  EXPECT_EQ(times.end_ps, 200);
+  EXPECT_EQ(times.both_ps, 0);
+}
+
+// The scores of the second heads while the processor makes weights of the first.
+TEST(QueueTest, BothAreAtWorkWhereNothingForbidsIt) {
+  const QueuedPart parts[] = {{true, 100, {}}, {true, 100, {}},  {false, 60, {0}},
+                              {true, 20, {2}}, {false, 60, {1}}, {true, 20, {4}}};
+  const QueueTimes times = run_queue(parts, kCosts);
+  EXPECT_EQ(times.parts[1].start_ps, 110);
+  EXPECT_EQ(times.parts[2].start_ps, 115);
+  EXPECT_EQ(times.parts[3].start_ps, 210);  // the NPU is at work on the second scores
+  EXPECT_EQ(times.parts[4].start_ps, 215);
+  EXPECT_EQ(times.both_ps, 60 + 15);
+  EXPECT_LT(times.end_ps, 100 + 100 + 60 + 20 + 60 + 20);
+}
+
+TEST(QueueTest, AFullQueueHoldsTheHost) {
+  const std::vector<QueuedPart> parts(6, {true, 100, {}});
+  const QueueTimes times = run_queue(parts, kCosts);
+  EXPECT_EQ(times.parts[3].submit_ps, 30);
+  EXPECT_EQ(times.parts[4].submit_ps, times.parts[0].end_ps + kCosts.complete_ps);
+  EXPECT_EQ(times.end_ps, 10 + 600 + 5);
+}
+
+// The first submission starts a part; the host is busy with all of them.
+TEST(QueueTest, APartMayTakeSeveralSubmissions) {
+  const QueuedPart parts[] = {{true, 100, {}, 3}, {false, 40, {}}};
+  const QueueTimes times = run_queue(parts, kCosts);
+  EXPECT_EQ(times.parts[0].start_ps, 10);
+  EXPECT_EQ(times.parts[1].start_ps, 30);
+  EXPECT_EQ(times.both_ps, 40);
+}
+
+TEST(QueueTest, NothingTakesNoTime) { EXPECT_EQ(run_queue({}, kCosts).end_ps, 0); }
+
+}  // namespace
+}  // namespace cria
