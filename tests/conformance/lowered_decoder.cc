@@ -34,12 +34,13 @@ void to_device_order(const NpuWeight& w, std::vector<std::byte>& panels) {
 
 }  // namespace
 
-Result<NpuProfileFile> device_with_sram(std::uint64_t sram_bytes) {
+Result<NpuProfileFile> device_with_sram(std::uint64_t sram_bytes, std::uint64_t window_bytes) {
   CRIA_ASSIGN_OR_RETURN(NpuProfileFile file, load_npu_profile("hexagon-v79"));
   CRIA_RETURN_IF_ERROR(replace(file.text, "bytes = { value = 8388608",
                                "bytes = { value = " + std::to_string(sram_bytes)));
   CRIA_RETURN_IF_ERROR(replace(file.text, "[0, 32, 64, 128]", "[0, 16, 32, 64, 128, 256]"));
   CRIA_ASSIGN_OR_RETURN(file.profile, parse_npu_profile(file.text, "test"));
+  if (window_bytes > 0) file.profile.limits.va_bytes = window_bytes;
   return file;
 }
 
@@ -108,14 +109,20 @@ Plan with_split_attention(Plan plan, bool in_two) {
 
 namespace {
 
-// What the device multiplies with, in its own order and under its own key.
-Result<std::vector<std::byte>> lower_part(PlanPart& part, const NpuProfileFile& device, bool a8,
-                                          WeightBytes& weights) {
+Result<NpuCommands> lower_part(const PlanPart& part, const NpuProfileFile& device, bool a8) {
   NpuLoweringOptions options;
   options.a8 = a8;
   options.max_context = kContext;
   options.imported = part.plan.imports;
   options.exported = part.exports;
+  CRIA_ASSIGN_OR_RETURN(NpuCommands commands, lower_to_npu(part.plan, device.profile, options));
+  commands.profile_text = device.text;
+  return commands;
+}
+
+// What the device multiplies with, in its own order and under its own key.
+Result<std::vector<std::byte>> lower_part(PlanPart& part, const NpuProfileFile& device, bool a8,
+                                          WeightBytes& weights) {
   for (PlanWeight& w : part.plan.weights) {
     const std::string own = w.key + ".npu";
     const bool is_new = weights.emplace(own, weights[w.key]).second;
@@ -124,12 +131,23 @@ Result<std::vector<std::byte>> lower_part(PlanPart& part, const NpuProfileFile& 
       to_device_order({w.key, w.encoding, true, w.n_rows, w.n_cols, device_tiles(device.profile)},
                       weights[own]);
   }
-  CRIA_ASSIGN_OR_RETURN(NpuCommands commands, lower_to_npu(part.plan, device.profile, options));
-  commands.profile_text = device.text;
+  CRIA_ASSIGN_OR_RETURN(const NpuCommands commands, lower_part(part, device, a8));
   return encode_npu_commands(commands);
 }
 
 }  // namespace
+
+Result<std::vector<NpuCommands>> lower_heads(const Plan& split, const NpuProfileFile& device,
+                                             bool a8) {
+  std::vector<bool> on_npu;
+  for (const PlanOp& op : split.ops) on_npu.push_back(op.kind != PlanOpKind::kSoftmax);
+  std::vector<NpuCommands> parts;
+  for (const PlanPart& part : split_plan(split, on_npu)) {
+    if (!part.on_npu) continue;
+    CRIA_ASSIGN_OR_RETURN(parts.emplace_back(), lower_part(part, device, a8));
+  }
+  return parts;
+}
 
 Status write_shared(const std::string& path, const DecoderShape& shape, WeightBytes weights,
                     const NpuProfileFile& device, bool a8, const OnNpu& on_npu) {

@@ -63,6 +63,14 @@ const std::vector<Seed>& seeds() {
       const NpuCommands commands = valid_commands(type, kind);
       made.push_back({encode_npu_commands(commands), commands.profile_text.size()});
     }
+    // Heads that the processor makes weights for.
+    const Result<NpuProfileFile> device = device_with_sram(256 << 10);
+    if (!device.ok()) std::abort();
+    const auto parts = lower_heads(
+        with_split_attention(decoder_plan(kShape, MethodKind::kVerify), true), *device, true);
+    if (!parts.ok()) std::abort();
+    for (const NpuCommands& part : *parts)
+      made.push_back({encode_npu_commands(part), part.profile_text.size()});
     return made;
   }();
   return all;

@@ -17,6 +17,7 @@ struct Case {
   std::uint64_t sram_bytes;
   bool a8;
   KvType kv_type;
+  std::uint64_t window_bytes = 0;  // of addresses; 0: all fits
 };
 
 std::vector<float> logits_of(const std::string& path, const Case& c,
@@ -52,7 +53,8 @@ class SimNpu : public ::testing::TestWithParam<Case> {};
 
 TEST_P(SimNpu, EqualsTheCpuBitForBit) {
   const Case& c = GetParam();
-  const NpuProfileFile device = *device_with_sram(c.sram_bytes);
+  const NpuProfileFile device = *device_with_sram(c.sram_bytes, c.window_bytes);
+  int n_switching = 0;
   for (int first_encoding = 0; first_encoding < kEncodingCount; first_encoding += 5) {
     DecoderShape shape{288, 320, 67, 6, 2, 64};
     shape.first_encoding = first_encoding;
@@ -62,18 +64,21 @@ TEST_P(SimNpu, EqualsTheCpuBitForBit) {
     ASSERT_TRUE(write_decoder(cpu.path(), shape, weights, cpu_delegate()->name).ok());
     const Status written = write_lowered(npu.path(), shape, weights, device, c.a8);
     ASSERT_TRUE(written.ok()) << written.message();
+    const auto decode = lower_decoder(decoder_plan(shape, MethodKind::kDecode), device, c.a8);
+    n_switching += decode->contexts.size() > 1;
     std::mt19937 random(5);
     std::vector<std::int32_t> ids(18);
     for (std::int32_t& id : ids) id = static_cast<std::int32_t>(random() % 67);
     EXPECT_EQ(logits_of(npu.path(), c, ids), logits_of(cpu.path(), c, ids))
         << "encodings from " << first_encoding;
   }
+  EXPECT_EQ(n_switching > 0, c.window_bytes > 0);
 }
 
 // Whatever the two share, and however often a call goes from one to the other.
 TEST_P(SimNpu, SharedWithTheCpuItStillDoes) {
   const Case& c = GetParam();
-  const NpuProfileFile device = *device_with_sram(c.sram_bytes);
+  const NpuProfileFile device = *device_with_sram(c.sram_bytes, c.window_bytes);
   DecoderShape shape{288, 320, 67, 6, 2, 64, 3, c.kv_type};
   const WeightBytes weights = random_weights(decoder_plan(shape, MethodKind::kVerify), 3);
   std::mt19937 random(5);
@@ -100,7 +105,9 @@ INSTANTIATE_TEST_SUITE_P(Devices, SimNpu,
                                            Case{8 << 20, false, KvType::kF16},
                                            Case{8 << 20, true, KvType::kQ8},
                                            Case{384 << 10, true, KvType::kF16},
-                                           Case{384 << 10, false, KvType::kQ8}));
+                                           Case{384 << 10, false, KvType::kQ8},
+                                           Case{8 << 20, true, KvType::kF16, 1 << 20},
+                                           Case{384 << 10, true, KvType::kQ8, 1 << 20}));
 
 }  // namespace
 }  // namespace cria

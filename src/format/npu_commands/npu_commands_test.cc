@@ -70,6 +70,16 @@ TEST(NpuCommandsTest, FaultsAreNamed) {
       {"of a result", [](NpuCommands& c) { c.commands[6].dram_offset = 256; }},
       {"maps", [](NpuCommands& c) { c.contexts[0].mapped_bytes = 1; }},
       {"engine", [](NpuCommands& c) { c.commands[4].engine = NpuEngine::kDataDma; }},
+      {"has records", [](NpuCommands& c) { c.commands[4].records = true; }},
+      {"score rows for 2 heads and 300 positions",
+       [](NpuCommands& c) {
+         c.cache = {1, 1, 64, KvType::kF16, KvType::kF16};
+         c.max_context = 300;  // three records a head
+         c.commands[2].kind = NpuCommandKind::kLoadScores;
+         c.commands[2].n_cols = 2 * 2 * kNpuRecord;
+         c.commands[2].n_heads = 1;
+         c.commands[2].group = 2;
+       }},
       {"outside a loop",
        [](NpuCommands& c) {
          c.cache = {1, 1, 64, KvType::kF16, KvType::kF16};
@@ -82,7 +92,28 @@ TEST(NpuCommandsTest, FaultsAreNamed) {
     NpuCommands commands = example_npu_commands();
     fault.make(commands);
     EXPECT_THAT(refusal(commands), HasSubstr(fault.says)) << &fault - faults;
+    EXPECT_THAT(refusal(commands), testing::ContainsRegex("command [0-9]+|buffer|context|result"));
   }
+}
+
+TEST(NpuCommandsTest, WhatCannotBeReadIsNamed) {
+  const NpuCommands commands = example_npu_commands();
+  const std::vector<std::byte> whole = encode_npu_commands(commands);
+  const auto at = [&](std::string_view text) {
+    const auto* const bytes = reinterpret_cast<const char*>(whole.data());
+    return std::string_view(bytes, whole.size()).rfind(text);
+  };
+  const auto told = [&](std::size_t offset, int value) {
+    std::vector<std::byte> changed = whole;
+    changed[offset] = static_cast<std::byte>(value);
+    return decode_npu_commands(changed, "file").status().message();
+  };
+  const std::string& key = commands.weights[0].key;
+  const std::string& buffer = commands.buffers[1].name;
+  EXPECT_THAT(told(at(key), 0x1b), HasSubstr("weight 0: file: weight key is"));
+  EXPECT_THAT(told(at(key), 0xff), HasSubstr("expected printable ASCII"));
+  EXPECT_THAT(told(at(key) + key.size() + 1, 2), HasSubstr("weight 0: file: packed is 2"));
+  EXPECT_THAT(told(at(buffer), '\n'), HasSubstr("buffer 1: file: buffer name is"));
 }
 
 // Overwriting what another engine still reads: the second half of the weight into the place of the

@@ -5,6 +5,8 @@
 #include <type_traits>
 
 #include "base/byte_reader.h"
+#include "base/printable.h"
+#include "base/quote.h"
 #include "format/npu_commands/npu_commands.h"
 #include "format/npu_commands/npu_verify.h"
 
@@ -39,6 +41,7 @@ class Writer {
     append(value.data(), value.size());
     return {};
   }
+  Status name(std::string& value, std::string_view field) { return text(value, 0, field); }
   template <typename T, typename Each>
   Status list(std::vector<T>& values, std::string_view field, const Each& each) {
     std::size_t size = values.size();
@@ -92,17 +95,24 @@ class Reader {
     value = text;
     return {};
   }
+  Status name(std::string& value, std::string_view field) {
+    CRIA_RETURN_IF_ERROR(text(value, kMaxNameBytes, field));
+    if (is_printable(value)) return {};
+    return bad_input("{}: {} is {}, expected printable ASCII", in_.what(), field, quote(value));
+  }
   template <typename T, typename Each>
   Status list(std::vector<T>& values, std::string_view field, const Each& each) {
     std::uint64_t size = 0;
     CRIA_RETURN_IF_ERROR(read_leb(size, field));
     // Every element has a byte at least.
     if (size > in_.remaining()) {
-      return bad_input("{}: {} of {}, {} bytes are left", in_.what(), field, size, in_.remaining());
+      return bad_input("{}: {} count is {}, {} bytes are left", in_.what(), field, size,
+                       in_.remaining());
     }
     for (std::uint64_t i = 0; i < size; ++i) {
       T value{};
-      CRIA_RETURN_IF_ERROR(each(*this, value));
+      Status status = each(*this, value);
+      if (!status.ok()) return std::move(status).with_context(fmt::format("{} {}", field, i));
       values.push_back(std::move(value));
     }
     return {};
@@ -127,7 +137,7 @@ class Reader {
 
 template <typename Io>
 Status visit_weight(Io& io, NpuWeight& v) {
-  CRIA_RETURN_IF_ERROR(io.text(v.key, kMaxNameBytes, "weight key"));
+  CRIA_RETURN_IF_ERROR(io.name(v.key, "weight key"));
   CRIA_VISIT(encoding);
   CRIA_VISIT(packed);
   CRIA_VISIT(n_rows);
@@ -139,7 +149,7 @@ Status visit_weight(Io& io, NpuWeight& v) {
 
 template <typename Io>
 Status visit_buffer(Io& io, NpuBuffer& v) {
-  CRIA_RETURN_IF_ERROR(io.text(v.name, kMaxNameBytes, "buffer name"));
+  CRIA_RETURN_IF_ERROR(io.name(v.name, "buffer name"));
   CRIA_VISIT(offset_bytes);
   CRIA_VISIT(size_bytes);
   CRIA_VISIT(first);
@@ -149,8 +159,8 @@ Status visit_buffer(Io& io, NpuBuffer& v) {
 
 template <typename Io>
 Status visit_op(Io& io, NpuOp& v) {
-  CRIA_RETURN_IF_ERROR(io.text(v.kind, kMaxNameBytes, "op kind"));
-  CRIA_RETURN_IF_ERROR(io.text(v.name, kMaxNameBytes, "op name"));
+  CRIA_RETURN_IF_ERROR(io.name(v.kind, "op kind"));
+  CRIA_RETURN_IF_ERROR(io.name(v.name, "op name"));
   auto layer = static_cast<std::uint32_t>(v.layer + 1);  // 0: of no layer
   CRIA_RETURN_IF_ERROR(io.number(layer, "op layer"));
   v.layer = static_cast<std::int32_t>(layer) - 1;
@@ -175,7 +185,7 @@ Status visit_flags(Io& io, NpuCommand& v) {
   std::uint32_t bits = 0;
   for (std::size_t i = 0; i < std::size(flags); ++i) bits |= std::uint32_t{*flags[i]} << i;
   CRIA_RETURN_IF_ERROR(io.number(bits, "command flags"));
-  if (bits >> std::size(flags) != 0) return bad_input("a command has flags {:#x}", bits);
+  if (bits >> std::size(flags) != 0) return bad_input("has flags {:#x}", bits);
   for (std::size_t i = 0; i < std::size(flags); ++i) *flags[i] = (bits >> i & 1) != 0;
   return {};
 }
@@ -205,13 +215,13 @@ Status visit_command(Io& io, NpuCommand& v) {
   CRIA_RETURN_IF_ERROR(io.real(v.scale, "scale"));
   for (NpuOperand* operand : {&v.x, &v.y, &v.z, &v.out})
     CRIA_RETURN_IF_ERROR(visit_operand(io, *operand));
-  return io.list(v.after, "command dependencies",
+  return io.list(v.after, "dependency",
                  [](Io& io, std::uint32_t& index) { return io.number(index, "dependency"); });
 }
 
 template <typename Io>
 Status visit_head(Io& io, NpuCommands& v) {
-  CRIA_RETURN_IF_ERROR(io.text(v.profile_name, kMaxNameBytes, "profile name"));
+  CRIA_RETURN_IF_ERROR(io.name(v.profile_name, "profile name"));
   CRIA_RETURN_IF_ERROR(io.text(v.profile_text, kMaxProfileBytes, "profile"));
   CRIA_VISIT(max_tokens);
   CRIA_VISIT(max_context);
@@ -232,19 +242,19 @@ Status visit_head(Io& io, NpuCommands& v) {
 template <typename Io>
 Status visit_all(Io& io, NpuCommands& v) {
   CRIA_RETURN_IF_ERROR(visit_head(io, v));
-  CRIA_RETURN_IF_ERROR(io.list(v.imports, "imports", [](Io& io, NpuImport& v) -> Status {
+  CRIA_RETURN_IF_ERROR(io.list(v.imports, "import", [](Io& io, NpuImport& v) -> Status {
     CRIA_VISIT(offset_bytes);
     CRIA_VISIT(size_bytes);
     return {};
   }));
-  CRIA_RETURN_IF_ERROR(io.list(v.weights, "weights", visit_weight<Io>));
-  CRIA_RETURN_IF_ERROR(io.list(v.buffers, "buffers", visit_buffer<Io>));
-  CRIA_RETURN_IF_ERROR(io.list(v.ops, "ops", visit_op<Io>));
-  CRIA_RETURN_IF_ERROR(io.list(v.contexts, "contexts", [](Io& io, NpuContext& context) {
+  CRIA_RETURN_IF_ERROR(io.list(v.weights, "weight", visit_weight<Io>));
+  CRIA_RETURN_IF_ERROR(io.list(v.buffers, "buffer", visit_buffer<Io>));
+  CRIA_RETURN_IF_ERROR(io.list(v.ops, "op", visit_op<Io>));
+  CRIA_RETURN_IF_ERROR(io.list(v.contexts, "context", [](Io& io, NpuContext& context) {
     return io.number(context.mapped_bytes, "mapped bytes");
   }));
-  CRIA_RETURN_IF_ERROR(io.list(v.commands, "commands", visit_command<Io>));
-  return io.list(v.loops, "loops", [](Io& io, NpuLoop& v) -> Status {
+  CRIA_RETURN_IF_ERROR(io.list(v.commands, "command", visit_command<Io>));
+  return io.list(v.loops, "loop", [](Io& io, NpuLoop& v) -> Status {
     CRIA_VISIT(first);
     CRIA_VISIT(n);
     CRIA_VISIT(end_row);

@@ -134,6 +134,8 @@ class FormVerifier {
       return bad_input("takes the last row, which only load can");
     if (c_.tile >= kNpuTilesPerIteration)
       return bad_input("tile {} of {}", c_.tile, kNpuTilesPerIteration);
+    if (c_.records && c_.kind != NpuCommandKind::kScores && c_.kind != NpuCommandKind::kMix)
+      return bad_input("has records, which only scores and mix can");
     CRIA_RETURN_IF_ERROR(heads(form));
     return result();
   }
@@ -174,8 +176,6 @@ class FormVerifier {
   Status records() const {
     const bool moves =
         c_.kind == NpuCommandKind::kStoreScores || c_.kind == NpuCommandKind::kLoadScores;
-    if (c_.records && c_.kind != NpuCommandKind::kScores && c_.kind != NpuCommandKind::kMix)
-      return bad_input("has records, which only scores and mix can");
     if (!moves) return {};
     const std::uint64_t record = std::uint64_t{c_.n_heads} * c_.group * kNpuRecord;
     const auto positions = static_cast<std::uint64_t>(all_.max_context);

@@ -4,6 +4,8 @@
 #include <type_traits>
 
 #include "base/byte_reader.h"
+#include "base/printable.h"
+#include "base/quote.h"
 
 namespace cria {
 namespace {
@@ -55,7 +57,8 @@ void write_op(ByteWriter& out, const PlanOp& op) {
 Result<std::string> read_text(ByteReader& in, std::string_view field) {
   CRIA_ASSIGN_OR_RETURN(const auto length, in.read<std::uint32_t>(field));
   CRIA_ASSIGN_OR_RETURN(const std::string_view text, in.take_text(length, field));
-  return std::string(text);
+  if (is_printable(text)) return std::string(text);
+  return bad_input("{}: {} is {}, expected printable ASCII", in.what(), field, quote(text));
 }
 
 Result<bool> read_bool(ByteReader& in, std::string_view field) {
