@@ -18,10 +18,19 @@ struct ReadRate {
 
 // Multiply-adds of `n_threads` threads together, all operands in registers.
 struct DotRate {
-  std::string type;          // "int8", "bf16" or "f32": of the operands
+  // "int8", "bf16" or "f32", of the operands; "int8_tiles", "bf16_tiles": products of whole tiles,
+  // where there are such.
+  std::string type;
   std::string instructions;  // "vpdpbusd"
   int n_threads = 0;
   double macs_per_second = 0;
+};
+
+// Handing work to `n_threads` threads and waiting for all of them: what every op of a step costs
+// besides its work. The threads spin between two loops, as they do between two ops.
+struct ForkJoinTime {
+  int n_threads = 0;
+  double seconds = 0;
 };
 
 struct MachineOptions {
@@ -39,6 +48,7 @@ struct MachineReport {
   double seconds = 0;
   std::vector<ReadRate> reads;
   std::vector<DotRate> dots;
+  std::vector<ForkJoinTime> fork_joins;
 
   ReadRate best_read() const;
   // The best of up to `n_threads`, as far as they were measured; 0: no such type.

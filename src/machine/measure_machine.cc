@@ -30,6 +30,7 @@ constexpr std::uint64_t kMostReadBytes = std::uint64_t{1} << 30;
 constexpr std::uint64_t kCachesToRead = 4;
 constexpr double kDotTaskSeconds = 1e-4;
 constexpr int kDotTasksPerThread = 4;  // a run: short enough that some run is left undisturbed
+constexpr int kForkJoinsPerRun = 100;
 constexpr int kLeastRuns = 3;
 constexpr int kMostThreadCounts = 8;  // that reads are measured with
 
@@ -84,7 +85,7 @@ class Measurement {
     std::set<int> dot_threads = {1, report.n_cores};
     for (int n : options.n_threads) dot_threads.insert(std::clamp(n, 1, report.n_cores));
     dot_threads_.assign(dot_threads.begin(), dot_threads.end());
-    const std::size_t n_parts = 2 * read_threads_.size() + 3 * dot_threads_.size();
+    const std::size_t n_parts = 2 * read_threads_.size() + 6 * dot_threads_.size();
     part_seconds_ = options.seconds / static_cast<double>(n_parts);
   }
 
@@ -97,6 +98,9 @@ class Measurement {
       measure_dot("int8", loops_.int8, pool);
       measure_dot("bf16", loops_.bf16, pool);
       measure_dot("f32", loops_.f32, pool);
+      if (loops_.int8_tiles.run != nullptr) measure_dot("int8_tiles", loops_.int8_tiles, pool);
+      if (loops_.bf16_tiles.run != nullptr) measure_dot("bf16_tiles", loops_.bf16_tiles, pool);
+      if (n_threads > 1) measure_fork_join(pool);
     }
     return {};
   }
@@ -144,6 +148,14 @@ class Measurement {
     const double macs = static_cast<double>(n_tasks) * static_cast<double>(n_rounds) *
                         static_cast<double>(loop.macs_per_round);
     report_.dots.push_back({type, loop.instructions, pool.n_threads(), macs / seconds});
+  }
+
+  void measure_fork_join(ThreadPool& pool) {
+    const auto nothing = [](std::int64_t, int) {};
+    const double seconds = best_seconds(part_seconds_, [&] {
+      for (int i = 0; i < kForkJoinsPerRun; ++i) pool.parallel_for(pool.n_threads(), nothing);
+    });
+    report_.fork_joins.push_back({pool.n_threads(), seconds / kForkJoinsPerRun});
   }
 
   MachineReport& report_;

@@ -36,6 +36,13 @@ TEST(MeasureMachine, MeasuresEveryRate) {
       EXPECT_GT(report->macs_per_second(type, n_threads), 0) << type << " " << n_threads;
     }
   }
+  EXPECT_EQ(report->fork_joins.empty(), report->n_cores == 1);
+  for (const ForkJoinTime& time : report->fork_joins) {
+    EXPECT_GT(time.seconds, 0);
+    EXPECT_LE(time.n_threads, report->n_cores);
+  }
+  const bool has_tiles = report->macs_per_second("int8_tiles", 1) > 0;
+  EXPECT_TRUE(!has_tiles || report->isa == "amx_int8");
   EXPECT_EQ(report->macs_per_second("int7", 1), 0);
   EXPECT_EQ(report->macs_per_second("int8", 0), 0);
 }

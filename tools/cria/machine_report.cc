@@ -14,7 +14,7 @@ constexpr double kGiga = 1e9;
 
 // One measurement.
 struct Row {
-  std::string measure;  // "read", "int8", "bf16", "f32"
+  std::string measure;  // "read", "int8", "bf16", "f32", "int8_tiles", "bf16_tiles", "fork_join"
   std::string with;     // pages or instructions
   int n_threads = 0;
   double rate = 0;  // in units
@@ -30,6 +30,9 @@ std::vector<Row> rows_of(const MachineReport& report) {
   for (const DotRate& rate : report.dots) {
     rows.push_back(
         {rate.type, rate.instructions, rate.n_threads, rate.macs_per_second / kGiga, "GMAC/s"});
+  }
+  for (const ForkJoinTime& time : report.fork_joins) {
+    rows.push_back({"fork_join", "no work", time.n_threads, time.seconds * 1e6, "us"});
   }
   return rows;
 }
@@ -50,6 +53,11 @@ Json report_json(const MachineReport& report) {
     peaks[fmt::format("{}_gmac_per_second_one_thread", type)] =
         report.macs_per_second(type, 1) / kGiga;
   }
+  for (const char* type : {"int8_tiles", "bf16_tiles"}) {
+    const double rate = report.macs_per_second(type, report.n_cores);
+    if (rate > 0) peaks[fmt::format("{}_gmac_per_second", type)] = rate / kGiga;
+  }
+  if (!report.fork_joins.empty()) peaks["fork_join_us"] = report.fork_joins.back().seconds * 1e6;
   Json rows = Json::array();
   for (const Row& row : rows_of(report)) rows.push_back(row_json(row));
   return {{"cpu", report.cpu},         {"isa", report.isa}, {"n_cores", report.n_cores},
@@ -58,10 +66,10 @@ Json report_json(const MachineReport& report) {
 
 std::string md_text(const MachineReport& report) {
   std::string text =
-      "| measure | with                       | threads |            rate |\n"
-      "| ------- | -------------------------- | ------: | --------------: |\n";
+      "| measure    | with                       | threads |            rate |\n"
+      "| ---------- | -------------------------- | ------: | --------------: |\n";
   for (const Row& row : rows_of(report)) {
-    text += fmt::format("| {:<7} | {:<26} | {:>7} | {:>8.2f} {:<6} |\n", row.measure, row.with,
+    text += fmt::format("| {:<10} | {:<26} | {:>7} | {:>8.2f} {:<6} |\n", row.measure, row.with,
                         row.n_threads, row.rate, row.unit);
   }
   return text + "\n" + machine_line(report);

@@ -28,6 +28,13 @@ struct AmxConfig {
 };
 static_assert(sizeof(AmxConfig) == 64);
 
+// GCC's _tile_loadconfig says that it reads eight bytes of the 64: without the barrier, stores of
+// the others may be left out as dead.
+inline void load_tile_config(const AmxConfig& config) {
+  asm volatile("" : : "r"(&config) : "memory");
+  _tile_loadconfig(&config);
+}
+
 // The tile registers of all kernels, for as long as this lives. 0 to 3 are sums of 32 bits, 16
 // x 16. For groups of 32 columns: 6 are the codes of 16 tokens, 7 those of 16 rows of weights. For
 // sums over 64: 4 has 16 rows of 64, 5 four rows of each of 16 columns in a row.
@@ -39,7 +46,7 @@ class AmxTiles {
       config.row_bytes[tile] = tile == 6 ? kColumnGroup : 64;
       config.n_rows[tile] = tile == 7 ? kColumnGroup / 4 : kAmxRows;
     }
-    _tile_loadconfig(&config);
+    load_tile_config(config);
   }
   ~AmxTiles() { _tile_release(); }
   AmxTiles(const AmxTiles&) = delete;

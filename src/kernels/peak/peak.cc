@@ -10,8 +10,11 @@ PeakLoops peak_loops(Isa isa) {
 #endif
 #if defined(CRIA_HAVE_AVX512VNNI)
     case Isa::kAvx512Vnni:
-    case Isa::kAmxInt8:  // what a vector of sums can do: shares stay comparable
       return peak_loops_avx512vnni();
+#endif
+#if defined(CRIA_HAVE_AMX_INT8)
+    case Isa::kAmxInt8:
+      return peak_loops_amx_int8();
 #endif
 #if defined(CRIA_HAVE_NEON_DOTPROD)
     case Isa::kNeonDotprod:

@@ -24,6 +24,9 @@ struct PeakLoops {
   DotLoop int8;
   DotLoop bf16;
   DotLoop f32;
+  // Products of whole tiles (AMX); no `run` where there are none.
+  DotLoop int8_tiles;
+  DotLoop bf16_tiles;
   // Loads every byte. REQUIRES: data aligned to 64 bytes, size_bytes a multiple of 512.
   void (*read)(const std::byte* data, std::size_t size_bytes) = nullptr;
 };
@@ -36,6 +39,7 @@ PeakLoops peak_loops(Isa isa);
 PeakLoops peak_loops_generic();
 PeakLoops peak_loops_avx2();
 PeakLoops peak_loops_avx512vnni();
+PeakLoops peak_loops_amx_int8();
 PeakLoops peak_loops_neon_dotprod();
 PeakLoops peak_loops_neon_i8mm();
 

@@ -20,6 +20,12 @@ TEST(Peak, EveryLoopRuns) {
       loop.run(0);
       loop.run(1000);
     }
+    for (const DotLoop& loop : {loops.int8_tiles, loops.bf16_tiles}) {
+      EXPECT_EQ(loop.run != nullptr, loop.macs_per_round > 0) << isa_name(isa);
+      if (loop.run == nullptr) continue;
+      loop.run(0);
+      loop.run(1000);
+    }
     loops.read(memory.data(), 0);
     loops.read(memory.data(), memory.size_bytes());
   }
