@@ -132,6 +132,51 @@ class SpeedTools(unittest.TestCase):
         self.assertEqual(refused.returncode, 1)
         self.assertIn(b"positions", refused.stderr)
 
+    def test_long_steps(self):
+        """Steps of 1 to 2048 tokens: the same bits, with caches in f16 and in 8 bits."""
+        ids = ",".join(str(11 * i % 900 + 1) for i in range(2048))
+        for kv in ("f16", "q8_0"):
+            pte = self.root / f"chunk2048-{kv}.pte"
+            cria("compile", TINY, "-o", pte, "--quant", "q4", "-ctk", kv, "-ctv", kv, "--prefill-chunk", 2048, "--ctx", 2048)
+            whole = cria("logits", pte, "--ids", ids, "-ub", 2048).stdout
+            for n in (1, 7, 512):
+                with self.subTest(kv=kv, n=n):
+                    self.assertEqual(cria("logits", pte, "--ids", ids, "-ub", n).stdout, whole)
+        self.assertEqual(cria("logits", pte, "--ids", ids, "-b", 7, "-ub", 512).stdout, whole)
+        for flags in (("-b", 0), ("-ub", 0), ("-b", -1), ("-ub", -512)):
+            self.assert_usage_error("logits", pte, "--ids", "1,2", *flags)
+
+    def test_odd_contexts(self):
+        """Contexts that are no multiple of a tile: logits up to the last position are those of a long context; one more is refused."""
+        for kv in ("f16", "q8_0"):
+            flags = ("-ctk", kv, "-ctv", kv)
+            long = self.root / f"long-{kv}.pte"
+            cria("compile", TINY, "-o", long, "--quant", "q4", *flags)
+            text = ("-p", "Once upon a time there was a little dog", "-n", 20, "--temp", 0, "--ignore-eos")
+            tokens = cria("run", long, *text).stdout
+            for n in (33, 100, 257):
+                with self.subTest(kv=kv, n=n):
+                    pte = self.root / f"ctx{n}-{kv}.pte"
+                    cria("compile", TINY, "-o", pte, "--quant", "q4", "--ctx", n, *flags)
+                    most = n if kv == "f16" else (n + 15) // 16 * 16  # docs/kv_cache.md
+                    ids = [11 * i % 900 + 1 for i in range(most + 1)]
+                    full = ",".join(map(str, ids[:most]))
+                    self.assertEqual(cria("logits", pte, "--ids", full).stdout, cria("logits", long, "--ids", full).stdout)
+                    refused = cria("logits", pte, "--ids", ",".join(map(str, ids)), check=False)
+                    self.assertEqual((refused.returncode, refused.stdout, refused.stderr.count(b"\n")), (1, b"", 1))
+                    self.assertIn(str(most).encode(), refused.stderr)
+                    self.assertEqual(cria("run", pte, *text).stdout, tokens)
+                    self.assertEqual(cria("run", long, *text, "-c", n).stdout, tokens)
+
+    def test_prompts_without_tokens(self):
+        """Generation starts from the begin token; a list of ids that has none is refused."""
+        for flags in (("-p", ""), ("-f", "/dev/null")):
+            done = cria("run", self.pte, *flags, "-n", 4, "--temp", 0, "--json")
+            answer = json.loads(done.stdout)
+            self.assertEqual((answer["stats"]["n_prompt"], len(answer["ids"])), (1, 4))
+        self.assert_usage_error("logits", self.pte, "--ids")
+        self.assert_usage_error("logits", self.pte, "--ids", "")
+
     def test_bytes_of_a_decode_step(self):
         """All weights but the embedding's other rows; and the cache up to the token."""
         pte = json.loads(cria("inspect", self.pte, "--json").stdout)

@@ -52,9 +52,13 @@ void add_logits(CLI::App& app, Command& selected) {
   CLI::App* command = app.add_subcommand("logits", "the logits after a list of token ids");
   add_model_arguments(*command, arguments->model);
   add_device(*command, arguments->model);
+  // CLI11 takes nothing for the number 0.
+  const CLI::Validator not_empty(
+      [](const std::string& id) { return id.empty() ? "a token id is missing" : ""; }, "");
   command->add_option("--ids", arguments->ids, "token ids, comma separated; nothing is added")
       ->required()
-      ->delimiter(',');
+      ->delimiter(',')
+      ->check(not_empty);
   command->add_option("--npy", arguments->npy_path,
                       "write float32 logits to this .npy file instead of stdout");
   command->add_flag("--json", arguments->json, "as JSON");
