@@ -8,7 +8,9 @@ tokens, activations a8 against the float model with float activations.
 """
 
 import argparse
+import concurrent.futures
 import json
+import os
 import pathlib
 import subprocess
 import tempfile
@@ -19,51 +21,70 @@ RECIPES = [
     ("q8", ["q8"]),
     ("5 bits", ["q5_0", "q5_0+gptq", "q5_k", "q5_k+gptq"]),
     ("4 bits", ["q4_0", "iq4_nl", "q4_1", "mxfp4", "q4_k", "iq4_xs"]),
-    ("4 bits, with methods", ["q4_0+importance", "q4_0+rotate", "q4_0+gptq", "q4_0+rotate+gptq", "iq4_nl+gptq", "mxfp4+gptq", "q4_k+gptq",
-                              "iq4_xs+importance", "iq4_xs+gptq", "iq4_xs+rotate+gptq", "e8p4+quip"]),
-    ("3 bits", ["q3", "q3_k", "q3+importance", "q3+gptq", "q3+rotate+gptq", "q3_k+gptq", "q3_k+rotate+gptq",
-                "e8p3", "e8p3+rotate+gptq", "e8p3+quip"]),
-    ("2 bits", ["q2_k", "q2_k+importance", "q2_k+gptq", "q2_k+rotate+gptq", "e8p2", "e8p2+rotate",
-                "e8p2+gptq", "e8p2+rotate+gptq", "e8p2+quip"]),
+    ("4 bits, with methods", ["q4_0+importance", "q4_0+clip", "q4_0+awq", "q4_0+rotate", "q4_0+gptq", "q4_0+awq+gptq", "q4_0+rotate+gptq",
+                              "iq4_nl+gptq", "mxfp4+gptq", "q4_k+gptq", "iq4_xs+importance", "iq4_xs+awq", "iq4_xs+gptq", "iq4_xs+rotate+gptq",
+                              "e8p4+quip"]),
+    ("3 bits", ["q3", "q3_k", "q3+importance", "q3+awq", "q3+gptq", "q3+awq+gptq", "q3+rotate+gptq", "q3_k+awq", "q3_k+gptq",
+                "q3_k+rotate+gptq", "e8p3", "e8p3+quip"]),
+    ("2 bits", ["q2_k", "q2_k+importance", "q2_k+awq", "q2_k+gptq", "q2_k+rotate+gptq", "e8p2", "e8p2+rotate", "e8p2+rotate+gptq",
+                "e8p2+quip"]),
 ]
+
+
+class Table:
+    """One row a recipe. Every command has one thread, and there are as many at a time as cores: the models are small."""
+
+    def __init__(self, arguments, folder):
+        self.arguments, self.folder = arguments, folder
+        self.statistics, self.reference = folder / "stats", folder / "reference.pte"
+        self.cria("calibrate", arguments.model, "--text", arguments.calibration, "-o", self.statistics, "--json",
+                  "--cache-dir", folder)
+        self.cria("compile", arguments.model, "-o", self.reference, "--quant", "f32", "--json")
+
+    def cria(self, *words):
+        command = [self.arguments.cria, *map(str, words), "-t", "1"]
+        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout or "null")
+
+    def row(self, recipe):
+        needs = any(method in recipe for method in ("importance", "clip", "awq", "gptq", "quip"))
+        model = self.folder / f"{recipe}.pte"
+        report = self.cria("compile", self.arguments.model, "-o", model, "--quant", recipe, "--json",
+                           *(["--calibration", self.statistics] if needs else []))
+        linears = [t for t in report["tensors"] if t["name"].startswith("blk.") and t["shape"][0] > 1]
+        bits = 8 * sum(t["bytes"] for t in linears) / sum(t["shape"][0] * t["shape"][1] for t in linears)
+        text = self.cria("eval", model, "--reference", self.reference, "--text", self.arguments.text, "-c", 256,
+                         "--chunks", self.arguments.chunks, "--json")
+        notes = ""
+        if self.arguments.limit > 0:
+            task = self.cria("eval", model, "--task", ROOT / "models/heldout/notes.jsonl", "--limit", self.arguments.limit,
+                             "--json")["tasks"][0]
+            notes = f" {100 * task['exact']:.0f} % ({100 * task['exact_low']:.0f} to {100 * task['exact_high']:.0f}) |"
+        model.unlink()
+        return (f"| {recipe} | {report['bits_per_weight']:.2f} | {bits:.2f} | {report['file_bytes']} "
+                f"| {text['kl_mean']:.5f} ± {text['kl_error']:.5f} | {text['kl_p999']:.3f} "
+                f"| {100 * text['top1_agreement']:.2f} % | {text['perplexity']:.4f} |{notes}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cria", default=str(ROOT / "build/release/bin/cria"))
-    parser.add_argument("--chunks", type=int, default=0, help="windows of the held-out text (0: all)")
-    parser.add_argument("--limit", type=int, default=100, help="examples a task")
+    parser.add_argument("--model", default=TINY, help="another model (with --limit 0: the notes are cria-tiny's)")
+    parser.add_argument("--calibration", default=ROOT / "models/calibration/calibration.txt", help="text of the statistics")
+    parser.add_argument("--text", default=ROOT / "models/heldout/heldout.txt", help="text that is scored")
+    parser.add_argument("--chunks", type=int, default=0, help="windows of the text (0: all)")
+    parser.add_argument("--limit", type=int, default=100, help="examples of the notes (0: none)")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-
-        def cria(*words):
-            command = [arguments.cria, *map(str, words)]
-            return json.loads(subprocess.run(command, check=True, capture_output=True).stdout or "null")
-
-        statistics, reference, model = folder / "stats", folder / "reference.pte", folder / "model.pte"
-        cria("calibrate", TINY, "--text", ROOT / "models/calibration/calibration.txt", "-o", statistics, "--json",
-             "--cache-dir", folder)
-        cria("compile", TINY, "-o", reference, "--quant", "f32", "--json")
-        print("| recipe | bits a weight | of linears | file bytes | KL mean | KL 99.9 % | same top 1 | perplexity | notes right |")
-        print("|---|---|---|---|---|---|---|---|---|")
-        for title, recipes in RECIPES:
+    with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        table = Table(arguments, pathlib.Path(folder))
+        rows = [(title, [pool.submit(table.row, recipe) for recipe in recipes]) for title, recipes in RECIPES]
+        columns = ["recipe", "bits a weight", "of linears", "file bytes", "KL mean", "KL 99.9 %", "same top 1", "perplexity"]
+        columns += ["notes right"] if arguments.limit > 0 else []
+        print("| " + " | ".join(columns) + " |")
+        print("|" + "---|" * len(columns))
+        for title, futures in rows:
             print(f"| **{title}** |")
-            for recipe in recipes:
-                needs = any(method in recipe for method in ("importance", "gptq", "quip"))
-                report = cria("compile", TINY, "-o", model, "--quant", recipe, "--json",
-                              *(["--calibration", statistics] if needs else []))
-                linears = [t for t in report["tensors"] if t["name"].startswith("blk.") and t["shape"][0] > 1]
-                bits = 8 * sum(t["bytes"] for t in linears) / sum(t["shape"][0] * t["shape"][1] for t in linears)
-                text = cria("eval", model, "--reference", reference, "--text", ROOT / "models/heldout/heldout.txt",
-                            "-c", 256, "--chunks", arguments.chunks, "--json")
-                task = cria("eval", model, "--task", ROOT / "models/heldout/notes.jsonl", "--limit", arguments.limit,
-                            "--json")["tasks"][0]
-                print(f"| {recipe} | {report['bits_per_weight']:.2f} | {bits:.2f} | {report['file_bytes']} "
-                      f"| {text['kl_mean']:.5f} ± {text['kl_error']:.5f} | {text['kl_p999']:.3f} "
-                      f"| {100 * text['top1_agreement']:.2f} % | {text['perplexity']:.4f} "
-                      f"| {100 * task['exact']:.0f} % ({100 * task['exact_low']:.0f} to {100 * task['exact_high']:.0f}) |",
-                      flush=True)
+            for future in futures:
+                print(future.result(), flush=True)
 
 
 if __name__ == "__main__":
