@@ -77,8 +77,9 @@ Status measure(const Input& input, RoundingRequest request, ThreadPool& pool, To
   Result<HessianFactor> factor = invalid_argument("no factor yet");
   if (gptq) {
     const Matrix hessian = random_hessian(input.n_cols);
-    totals.factor_s += seconds_of(
-        [&] { factor = HessianFactor::create(hessian, 0.01, ColumnOrder::kByDiagonal, pool); });
+    totals.factor_s += seconds_of([&] {
+      factor = HessianFactor::create(hessian, 0.01, rounding_order(request.encoding), pool);
+    });
     CRIA_RETURN_IF_ERROR(factor.status());
     totals.macs += n * n * n / 6;
     request.factor = &*factor;
