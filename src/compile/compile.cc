@@ -143,9 +143,7 @@ class Compilation {
 
   Status scale_all_inputs(bool ffn_input_is_rotated) {
     ScalingRequest request;
-    request.rounding_of = [this](const StoredWeight& stored) {
-      return recipe_->rounding_for(stored.name, stored.native_encoding());
-    };
+    request.rounding_of = [this](const StoredWeight& stored) { return rounding_of(stored); };
     request.ffn_input_is_rotated = ffn_input_is_rotated;
     request.progress = [this](std::int64_t n_done, std::int64_t n_layers) -> Status {
       if (!request_.progress || request_.progress("awq", n_done, n_layers)) return Status();
@@ -175,6 +173,18 @@ class Compilation {
     return Status();
   }
 
+  // What the recipe says. Codes that are kept have the widest blocks that hold them, or narrower
+  // ones where the device takes only those.
+  WeightRounding rounding_of(const StoredWeight& stored) const {
+    Encoding native = stored.native_encoding();
+    for (const int block : {128, 64, 32}) {
+      if (target_.supports(native).supported) break;
+      const std::optional<Encoding> narrow = encoding_with_block(stored.native_encoding(), block);
+      if (narrow && stored.is_exact(*narrow)) native = *narrow;
+    }
+    return recipe_->rounding_for(stored.name, native);
+  }
+
   // What the recipe says, or the same weights in pairs. Methods ask for the same matrices again.
   Encoding matrix_encoding(const std::string& name) {
     const auto known = encodings_.find(name);
@@ -182,8 +192,8 @@ class Compilation {
     // A weight that is missing is reported when it is looked up below.
     const Result<const StoredWeight*> stored = checkpoint_.weight(name);
     if (!stored.ok()) return Encoding::kF32;
-    Encoding encoding = recipe_->encoding_for(name, (*stored)->native_encoding());
-    const WeightRounding rounding = recipe_->rounding_for(name, (*stored)->native_encoding());
+    const WeightRounding rounding = rounding_of(**stored);
+    Encoding encoding = rounding.encoding;
     if (leaves_zeros_out() && pairs_encoding(encoding) != encoding &&
         !carries_codes(**stored, encoding) && !needs_rounding(model_, **stored, rounding) &&
         check_stored(**stored).ok() && has_two_in_four(pool_, **stored)) {
@@ -238,7 +248,7 @@ class Compilation {
       return bad_input("{}: {} x {}, expected {} x {}", weight.stored->file_name,
                        weight.stored->n_rows, weight.stored->n_cols, target.n_rows, target.n_cols);
     }
-    weight.rounding = recipe_->rounding_for(target.name, weight.stored->native_encoding());
+    weight.rounding = rounding_of(*weight.stored);
     if (needs_rounding(model_, *weight.stored, weight.rounding)) {
       CRIA_RETURN_IF_ERROR(check_rounding(model_, *weight.stored, weight.rounding));
     } else {

@@ -177,8 +177,7 @@ Status check_stored(const StoredWeight& stored) {
 }
 
 bool carries_codes(const StoredWeight& stored, Encoding encoding) {
-  return !encoding_spec(encoding).dense() && encoding == stored.native_encoding() &&
-         stored.is_exact(encoding);
+  return !encoding_spec(encoding).dense() && stored.is_exact(encoding);
 }
 
 Status decode_finite_row(const StoredWeight& stored, std::int64_t row, std::span<float> out) {

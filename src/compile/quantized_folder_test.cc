@@ -86,13 +86,22 @@ class QuantizedFolderCompileTest : public ::testing::Test {
 TEST_F(QuantizedFolderCompileTest, GptqInOrderIsCarriedBitForBit) {
   expect_bit_for_bit(small_gptq_model({.bits = 4}), Encoding::kQ5);
   expect_bit_for_bit(small_gptq_model({.bits = 4, .group_size = -1, .symmetric = true}),
-                     Encoding::kQ4);
-  expect_bit_for_bit(small_gptq_model({.bits = 4, .group_size = 64, .version_1 = false}),
-                     Encoding::kQ5);
+                     Encoding::kQ4C);
   expect_bit_for_bit(small_gptq_model({.bits = 3}), Encoding::kQ4);
   expect_bit_for_bit(small_gptq_model({.bits = 3, .symmetric = true}), Encoding::kQ3);
   expect_bit_for_bit(small_gptq_model({.bits = 2}), Encoding::kQ3);
+  expect_bit_for_bit(small_gptq_model({.bits = 2, .symmetric = true}), Encoding::kQ2);
   expect_bit_for_bit(small_gptq_model({.bits = 8, .symmetric = true}), Encoding::kQ8);
+}
+
+// 64 columns are one group, 96 are a group and a half.
+TEST_F(QuantizedFolderCompileTest, WideGroupsKeepTheirWidth) {
+  const QuantizedModel model = small_gptq_model({.group_size = 64, .version_1 = false});
+  compile(model);
+  for_each_row(model, [&](const PlanWeight& weight, const auto& found, const auto& expected) {
+    ASSERT_EQ(weight.encoding, weight.n_cols == 64 ? Encoding::kQ5C : Encoding::kQ5G64);
+    ASSERT_EQ(found, expected) << weight.key;
+  });
 }
 
 TEST_F(QuantizedFolderCompileTest, AwqIsCarriedBitForBit) {
@@ -107,7 +116,7 @@ TEST_F(QuantizedFolderCompileTest, Exl2InOrderIsCarriedBitForBit) {
   });
   EXPECT_EQ(report("blk.0.attn_q.weight").encoding, Encoding::kQ5);
   EXPECT_EQ(report("blk.1.attn_q.weight").encoding, Encoding::kQ8);
-  EXPECT_EQ(report("output.weight").encoding, Encoding::kQ6);
+  EXPECT_EQ(report("output.weight").encoding, Encoding::kQ6C);  // one group
 }
 
 // The loss that is reported is the loss there is, and it is small beside the step of the codes.

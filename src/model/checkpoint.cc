@@ -57,11 +57,12 @@ Encoding StoredWeight::native_encoding() const {
 bool StoredWeight::is_exact(Encoding encoding) const {
   // Floats hold the product of any stored scale and code.
   if (encoding == Encoding::kF32) return true;
-  return encoding == native_encoding() && (!source || source->why_inexact().empty());
+  if (!source) return encoding == native_encoding();
+  return has_codes_of(native_encoding(), encoding) && source->why_inexact().empty();
 }
 
 void StoredWeight::split_row(std::int64_t row, RowCodes& out) const {
-  assert(is_exact(native_encoding()));
+  assert(is_exact(out.encoding));
   if (source) return source->split_row(row, out);
   split_stored_row(type, this->row(row), out);
 }

@@ -9,10 +9,12 @@
 namespace cria {
 namespace {
 
-constexpr std::int64_t kBlock = 32;
+constexpr int kBlock = 32;
+// From wide to narrow: all bit widths have them.
+constexpr int kWideBlocks[] = {kPerChannel, 128, 64};
 // The signed encodings, narrowest first.
-constexpr Encoding kSigned[] = {Encoding::kQ3, Encoding::kQ4, Encoding::kQ5, Encoding::kQ6,
-                                Encoding::kQ8};
+constexpr Encoding kSigned[] = {Encoding::kQ2, Encoding::kQ3, Encoding::kQ4,
+                                Encoding::kQ5, Encoding::kQ6, Encoding::kQ8};
 
 int smallest_code(Encoding encoding) { return -(1 << (encoding_spec(encoding).bits - 1)); }
 
@@ -37,8 +39,13 @@ Encoding with_room(int bits) {
 
 GroupedRows::GroupedRows(Facts facts) : facts_(std::move(facts)) {
   const Encoding* exact = narrowest_for(facts_.smallest_value, facts_.largest_value);
-  if (exact != nullptr && blocks_have_one_group()) {
+  if (exact != nullptr && blocks_have_one_group(kBlock)) {
     encoding_ = *exact;
+    for (const int block : kWideBlocks) {
+      if (!blocks_have_one_group(block)) continue;
+      encoding_ = *encoding_with_block(*exact, block);
+      break;
+    }
     return;
   }
   encoding_ = with_room(facts_.bits);
@@ -48,9 +55,9 @@ GroupedRows::GroupedRows(Facts facts) : facts_(std::move(facts)) {
                      : fmt::format("columns of several groups lie in one block of {}", kBlock);
 }
 
-bool GroupedRows::blocks_have_one_group() const {
+bool GroupedRows::blocks_have_one_group(int block) const {
   for (std::int64_t k = 0; k < n_cols(); ++k) {
-    if (group_of(k) != group_of(k - k % kBlock)) return false;
+    if (group_of(k) != group_of(k - k % block)) return false;
   }
   return true;
 }
@@ -67,15 +74,16 @@ void GroupedRows::decode_row(std::int64_t row, std::span<float> out) const {
 }
 
 void GroupedRows::split_row(std::int64_t row, RowCodes& out) const {
-  assert(why_inexact_.empty() && out.encoding == encoding_ && out.n_cols == n_cols());
+  assert(why_inexact_.empty() && has_codes_of(encoding_, out.encoding) && out.n_cols == n_cols());
   std::vector<std::int16_t> values(static_cast<std::size_t>(n_cols()));
   read_values(row, values);
   const int zero_code = -smallest_code(encoding_);
   for (std::size_t k = 0; k < values.size(); ++k) {
     out.codes[k] = static_cast<std::uint8_t>(values[k] + zero_code);
   }
+  const std::int64_t block = encoding_spec(out.encoding).block;
   for (std::size_t b = 0; b < out.scales_f16.size(); ++b) {
-    out.scales_f16[b] = scale(row, group_of(static_cast<std::int64_t>(b) * kBlock));
+    out.scales_f16[b] = scale(row, group_of(static_cast<std::int64_t>(b) * block));
   }
 }
 

@@ -3,10 +3,10 @@
 //
 //   w[r][k] = scale[r][g(k)] * value[r][k]        value: the stored code minus its zero point
 //
-// A native encoding holds such a row exactly if the columns of each block of 32 are of one group
-// and the values fit its signed codes: the scale of a group is written to each of its blocks, the
-// value becomes the code. The product has 11 bits of the scale and at most 9 of the value, so the
-// float is exact, too.
+// A native encoding holds such a row exactly if the columns of each block are of one group and the
+// values fit its signed codes: the scale of a group is written to each of its blocks, the value
+// becomes the code. Of those the one with the widest blocks (a row, 128, 64, 32) is chosen. The
+// product has 11 bits of the scale and at most 9 of the value, so the float is exact, too.
 #pragma once
 
 #include <cstdint>
@@ -50,7 +50,7 @@ class GroupedRows : public RowSource {
   std::int32_t group_of(std::int64_t column) const { return facts_.group_of_column[column]; }
 
  private:
-  bool blocks_have_one_group() const;
+  bool blocks_have_one_group(int block) const;
 
   Facts facts_;
   Encoding encoding_ = Encoding::kQ8;

@@ -11,6 +11,10 @@
 
 namespace cria {
 
+// Whether `encoding` is `wide`, or differs from it in nothing but narrower blocks, 32, 64 or 128
+// columns: it then holds whatever `wide` holds, with scales written several times.
+bool has_codes_of(Encoding wide, Encoding encoding);
+
 // One stored matrix [n_rows, n_cols]; rows are output features. Refers to bytes that it does not
 // own. Thread-safety: const methods are safe from any thread.
 class RowSource {
@@ -29,8 +33,9 @@ class RowSource {
 
   // The scalar specification: one row as floats. out.size() == n_cols.
   virtual void decode_row(std::int64_t row, std::span<float> out) const = 0;
-  // The same row as codes and scales of encoding(): decode_codes(split_row(r)) == decode_row(r),
-  // bit for bit. REQUIRES: why_inexact() is empty; `out` was sized for (encoding(), n_cols).
+  // The same row as codes and scales: decode_codes(split_row(r)) == decode_row(r), bit for bit.
+  // REQUIRES: why_inexact() is empty; `out` was sized for n_cols and an encoding with the codes of
+  // encoding() (has_codes_of()).
   virtual void split_row(std::int64_t row, RowCodes& out) const = 0;
 };
 

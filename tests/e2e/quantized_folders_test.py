@@ -73,8 +73,18 @@ class QuantizedFolders(unittest.TestCase):
         folder = self.write("symmetric", lambda module: made[module].gptq(module, 1), dict(GPTQ, group_size=256, sym=True))
         self.assert_nothing_lost(folder)
         encodings = {t["name"]: t["encoding"] for t in self.report(folder)["tensors"]}
-        self.assertEqual(encodings["blk.0.ffn_up.weight"], "q4")
+        self.assertEqual(encodings["blk.0.ffn_up.weight"], "q4c")  # a group is a row
+        self.assertEqual(encodings["blk.0.ffn_down.weight"], "q4g128")
         self.assertLess(kl_divergence(self.float_logits("symmetric", made), self.logits(folder)), 1e-5)
+
+    def test_devices_get_blocks_that_they_take(self):
+        made = {module: Grouped(rows, 4, 128) for module, rows in self.weights.items()}
+        folder = self.write("device", lambda module: made[module].awq(module), AWQ)
+        for device, encoding in (("cpu", "q5g128"), ("sim:rk3588", "q5g128"), ("sim:ane-m4", "q5")):
+            report = json.loads(cria("compile", folder, "-o", self.root / "device.pte", "--device", device, "--json").stdout)
+            linears = [t for t in report["tensors"] if t["name"].startswith("blk.") and t["shape"][0] > 1]
+            self.assertEqual({t["encoding"] for t in linears}, {encoding}, device)
+            self.assertEqual({t["relative_mse"] for t in linears}, {0}, device)
 
     def assert_little_lost(self, folder, made, n_packed):
         """Where columns of several groups share a block: beside what the quantizer lost, what is lost is nothing."""
