@@ -2,12 +2,15 @@
 
 import json
 import pathlib
+import shutil
+import struct
 import tempfile
 import unittest
 
 from support import DRAFT, REPOSITORY, TINY, cria
 
 TEXT = REPOSITORY / "models" / "heldout" / "heldout.txt"
+CALIBRATION = REPOSITORY / "models" / "calibration" / "calibration.txt"
 
 
 class Recipes(unittest.TestCase):
@@ -74,7 +77,7 @@ class Recipes(unittest.TestCase):
 
     def test_statistics_lower_the_divergence(self):
         statistics = self.root / "stats"
-        cria("calibrate", TINY, "--text", REPOSITORY / "models" / "calibration" / "calibration.txt", "--chunks", 12,
+        cria("calibrate", TINY, "--text", CALIBRATION, "--chunks", 12,
              "-o", statistics, cache=self.root / "cache")
         plain, _ = self.compile("f32")
         kl = {}
@@ -98,9 +101,32 @@ class Recipes(unittest.TestCase):
             self.assertEqual(f"warning: {n_matrices} matrices have 2 bits".encode() in done.stderr, n_matrices > 0, recipe)
             self.assertEqual(b"warning" in done.stderr, n_matrices > 0, recipe)
 
+    def test_weights_that_are_not_finite_are_refused(self):
+        model, out = self.root / "not_finite", self.root / "x.pte"
+        shutil.copytree(TINY, model)
+        tensors = model / "model.safetensors"
+        whole = tensors.read_bytes()
+        (n_header,) = struct.unpack_from("<Q", whole)
+        header = json.loads(whole[8 : 8 + n_header])
+        for name, where in [("model.layers.1.mlp.down_proj.weight", ", row 0"), ("model.layers.2.input_layernorm.weight", "")]:
+            self.assertEqual(header[name]["dtype"], "BF16")
+            at = 8 + n_header + header[name]["data_offsets"][0] + 2 * 5
+            for bits, value in [(0x7FC0, "nan"), (0xFF80, "-inf")]:
+                tensors.write_bytes(whole[:at] + struct.pack("<H", bits) + whole[at + 2 :])
+                message = f"{name}{where}: column 5 is {value}, expected a finite number".encode()
+                # e8p2+quip and awq have nothing to go by: the statistics cannot be made.
+                for arguments in [["compile", model, "-o", out, "--quant", "e8p2"],
+                                  ["compile", model, "-o", out, "--quant", "e8p2+rotate"],
+                                  ["calibrate", model, "--text", CALIBRATION, "--chunks", 1, "-o", out]]:
+                    done = cria(*arguments, check=False, cache=self.root / "not_finite_cache")
+                    self.assertEqual(done.returncode, 1, arguments)
+                    self.assertIn(message, done.stderr)
+                    self.assertFalse(out.exists())
+                    self.root.joinpath("x.pte.calibrating").unlink(missing_ok=True)
+
     def test_statistics_of_another_model_are_refused(self):
         statistics = self.root / "draft_stats"
-        cria("calibrate", DRAFT, "--text", REPOSITORY / "models" / "calibration" / "calibration.txt", "--chunks", 1,
+        cria("calibrate", DRAFT, "--text", CALIBRATION, "--chunks", 1,
              "-o", statistics, cache=self.root / "cache")
         for recipe in ["q3+gptq", "q3+awq"]:
             done = cria("compile", TINY, "-o", self.root / "x.pte", "--quant", recipe, "--calibration", statistics,
