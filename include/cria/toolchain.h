@@ -18,7 +18,8 @@ struct CompileOptions {
   std::string source;
   std::string tokenizer_path;  // overrides the checkpoint's own tokenizer; empty: its own
   // Which encoding each tensor gets: see quantization_recipes(), or the path of a recipe file
-  // (docs/recipes.md), which ends in ".toml".
+  // (docs/recipes.md), which ends in ".toml", or "default": as it is stored, but q5 for floats of
+  // 0.5 billion weights or more, q4 from 2 billion on.
   std::string recipe = "source";
   // The text of a recipe file, in place of the file; `recipe` is then only its name. Empty: none.
   std::string recipe_text;
@@ -62,6 +63,7 @@ struct CompiledTensor {
 
 struct CompileReport {
   std::string source_description;  // "GGUF v3, 16 layers, Q4_0"
+  std::string recipe;              // what "default" is here; else that of the options
   std::uint64_t file_bytes = 0;
   std::uint64_t weight_bytes = 0;
   std::int64_t n_parameters = 0;

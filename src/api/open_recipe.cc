@@ -4,6 +4,27 @@
 #include "quantize/recipe_file.h"
 
 namespace cria {
+namespace {
+
+// Between Llama 3.2 1B (1.2 billion weights) and what is there below and above it.
+constexpr std::int64_t kSmall = 500'000'000, kLarge = 2'000'000'000;
+
+}  // namespace
+
+std::string default_recipe(std::int64_t n_weights, bool floats) {
+  if (!floats || n_weights < kSmall) return "source";
+  return n_weights < kLarge ? "q5" : "q4";
+}
+
+std::string default_recipe(const Checkpoint& checkpoint) {
+  std::int64_t n_weights = 0;
+  bool floats = true;
+  for (const StoredWeight& weight : checkpoint.weights()) {
+    n_weights += weight.n_rows * weight.n_cols;
+    floats = floats && encoding_spec(weight.native_encoding()).dense();
+  }
+  return default_recipe(n_weights, floats);
+}
 
 Result<Recipe> open_recipe(const std::string& name, const Checkpoint& checkpoint,
                            const RecipeConditions& conditions) {

@@ -77,7 +77,9 @@ Result<CompileReport> compile_path(const std::string& path, const CompileOptions
       .has_statistics = !options.calibration_path.empty(),
       .takes = [&](Encoding encoding) { return target.supports(encoding).supported; },
       .text = options.recipe_text};
-  CRIA_ASSIGN_OR_RETURN(request.own_recipe, open_recipe(options.recipe, *checkpoint, conditions));
+  const bool by_default = options.recipe == kDefaultRecipe && options.recipe_text.empty();
+  const std::string recipe = by_default ? default_recipe(*checkpoint) : options.recipe;
+  CRIA_ASSIGN_OR_RETURN(request.own_recipe, open_recipe(recipe, *checkpoint, conditions));
   std::unique_ptr<Statistics> statistics;
   if (!options.calibration_path.empty()) {
     CRIA_ASSIGN_OR_RETURN(statistics,
@@ -105,9 +107,15 @@ Result<CompileReport> compile_path(const std::string& path, const CompileOptions
   CRIA_ASSIGN_OR_RETURN(const CompileSummary summary,
                         compile_checkpoint(*checkpoint, target, request));
   CompileReport report = to_report(summary);
+  report.recipe = recipe;
+  if (by_default && recipe != "source") {
+    report.remarks.push_back(fmt::format(
+        "{} is the default for {:.1f} billion weights in floats; --quant source keeps them", recipe,
+        1e-9 * static_cast<double>(report.n_parameters)));
+  }
   if (!request.own_recipe->adapted.empty()) {
     report.remarks.push_back(
-        fmt::format("{} on {} is {}", options.recipe, options.device, request.own_recipe->adapted));
+        fmt::format("{} on {} is {}", recipe, options.device, request.own_recipe->adapted));
   }
   return report;
 }
@@ -146,7 +154,7 @@ std::vector<RecipeInfo> quantization_recipes() { return to_infos(recipe_summarie
 std::vector<RecipeInfo> quantization_methods() { return to_infos(recipe_methods()); }
 
 Status check_recipe(const std::string& recipe) {
-  if (is_recipe_file(recipe)) return Status();
+  if (is_recipe_file(recipe) || recipe == kDefaultRecipe) return Status();
   return Recipe::from_name(recipe).status();
 }
 

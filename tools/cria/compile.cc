@@ -52,7 +52,7 @@ nlohmann::ordered_json report_json(const CompileArguments& arguments, const Comp
   }
   nlohmann::ordered_json json = {
       {"source", arguments.options.source}, {"source_description", report.source_description},
-      {"out", arguments.out_path},          {"recipe", arguments.options.recipe},
+      {"out", arguments.out_path},          {"recipe", report.recipe},
       {"file_bytes", report.file_bytes},    {"weight_bytes", report.weight_bytes},
       {"parameters", report.n_parameters},  {"bits_per_weight", report.bits_per_weight},
       {"seconds", report.seconds},          {"tensors", tensors},
@@ -171,7 +171,7 @@ Status spend_budget(CompileArguments& arguments, Findings& findings) {
   const std::string& text_path =
       arguments.budget_path.empty() ? arguments.eval_path : arguments.budget_path;
   CompileOptions& options = arguments.options;
-  if (options.recipe == "source") options.recipe = "q4";
+  if (options.recipe == "default") options.recipe = "q4";
   Result<std::string> text = read_text(text_path);
   if (!text.ok()) return text.status();
   arguments.budget_options.text = *std::move(text);
@@ -287,6 +287,7 @@ void add_compile(CLI::App& app, Command& selected) {
                    "a GGUF file, a Hugging Face folder, a llama2.c .bin, or a cached id")
       ->required();
   command->add_option("-o,--output", arguments->out_path, "the .pte to write")->required();
+  options.recipe = "default";
   add_quant(*command, options.recipe);
   command->add_option("--calibration", options.calibration_path,
                       "statistics of `cria calibrate`, for methods that use them");

@@ -36,7 +36,8 @@ CLI::Validator power_profiles() {
 
 CLI::Option* add_quant(CLI::App& command, std::string& recipe) {
   const std::string help = fmt::format(
-      "how weights are quantized (default: as they are): {}; methods may follow, as in "
+      "how weights are quantized (default: as they are; compile: floats of large models q5 or q4): "
+      "{}; methods may follow, as in "
       "q4_0+rotate+gptq: {}; or a recipe file, NAME.toml",
       names_of(quantization_recipes()), names_of(quantization_methods()));
   return command.add_option("--quant", recipe, help)->check([](const std::string& name) {
