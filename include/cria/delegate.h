@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define CRIA_DELEGATE_ABI_VERSION 3u
+#define CRIA_DELEGATE_ABI_VERSION 4u
 
 /* Bytes owned by someone else. */
 typedef struct cria_bytes {
@@ -99,6 +99,9 @@ typedef struct cria_delegate {
   /* Runs it. `args`: inputs, then outputs, in the order of the program's call. */
   int (*execute)(void* handle, cria_tensor* args, size_t n_args);
   void (*destroy)(void* handle);
+  /* 1: the device works by itself. Where a program says what its calls wait for, the runtime may
+   * call execute() on a thread that stands for the device, while others' calls run on its own. */
+  int32_t has_queue;
 } cria_delegate;
 
 #ifdef __cplusplus

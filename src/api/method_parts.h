@@ -16,8 +16,7 @@ struct MethodPart {
   bool on_npu = false;
   NpuCommands commands;            // on the NPU
   Plan plan;                       // on the processor
-  std::vector<std::size_t> after;  // earlier parts whose work it needs, or whose data it
-                                   // overwrites; without those that others of them wait for
+  std::vector<std::size_t> after;  // earlier parts that it waits for
 };
 
 struct MethodParts {

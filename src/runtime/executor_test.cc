@@ -4,8 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <cstring>
 #include <functional>
+#include <mutex>
+#include <thread>
 
 #include "format/pte/pte_reader.h"
 #include "runtime/test_program.h"
@@ -387,6 +391,97 @@ TEST_F(ExecutorTest, NegativeThreadCountsAreRefused) {
   ExecutorOptions options;
   options.n_threads = -1;
   EXPECT_EQ(load({method_spec("run")}, options).code(), ErrorCode::kInvalidArgument);
+}
+
+// A device with a queue and the host, in calls of one method: both are at work at once where the
+// program says that they may.
+constexpr cria_delegate kDevice = {CRIA_DELEGATE_ABI_VERSION,
+                                   "Device",
+                                   fake_is_available,
+                                   fake_init,
+                                   fake_execute,
+                                   fake_destroy,
+                                   1};
+
+class QueuedCalls : public ExecutorTest {
+ protected:
+  void SetUp() override {
+    ExecutorTest::SetUp();
+    ASSERT_TRUE(registry_.add(&kDevice).ok());
+  }
+
+  // Calls of Device, Fake, Device; the specs `after` of each, or none.
+  static pte::MethodSpec shared(const std::vector<const char*>& after) {
+    pte::MethodSpec spec = method_spec("run");
+    spec.delegate_id = "Device";
+    spec.then = {{"Fake", spec.blob, {}}, {"Device", spec.blob, {}}};
+    spec.compile_specs.clear();
+    for (std::size_t i = 0; i < after.size(); ++i) {
+      auto& specs = i == 0 ? spec.compile_specs : spec.then[i - 1].compile_specs;
+      specs.push_back(pte::text_spec("after", after[i]));
+    }
+    return spec;
+  }
+};
+
+TEST_F(QueuedCalls, WorkAtOnceWhereTheProgramAllowsIt) {
+  ASSERT_TRUE(load({shared({"", "", "0,1"})}).ok());
+  EXPECT_THAT(fake.options, IsEmpty()) << "the order is the runtime's";
+  std::mutex mutex;
+  std::condition_variable changed;
+  int n_come = 0;
+  std::vector<std::thread::id> threads;
+  fake.execute = [&](cria_tensor* args) {
+    std::unique_lock lock(mutex);
+    threads.push_back(std::this_thread::get_id());
+    const int order = ++n_come;
+    changed.notify_all();
+    if (order == 3) {  // all are done: the last one says how many rows there are
+      args[3].sizes[1] = 1;
+      args[3].size_bytes = 2 * sizeof(float);
+      return 0;
+    }
+    return changed.wait_for(lock, std::chrono::seconds(60), [&] { return n_come == 2; }) ? 0 : 1;
+  };
+  const Status status = run();
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_EQ(n_come, 3);
+  EXPECT_NE(threads[0], threads[1]);
+  EXPECT_EQ(output_.sizes[1], 1);
+}
+
+TEST_F(QueuedCalls, FollowEachOtherWhereItDoesNot) {
+  int n_at_work = 0, n_calls = 0;
+  for (const bool listens : {false, true}) {
+    ExecutorOptions options;
+    if (listens) options.on_op = [](const auto&) {};
+    ASSERT_TRUE(load({listens ? shared({"", "", "0,1"}) : shared({})}, options).ok());
+    const std::thread::id here = std::this_thread::get_id();
+    fake.execute = [&](cria_tensor*) {
+      ++n_calls;
+      return ++n_at_work == 1 && std::this_thread::get_id() == here && --n_at_work == 0 ? 0 : 1;
+    };
+    EXPECT_TRUE(run().ok());
+  }
+  EXPECT_EQ(n_calls, 6);
+}
+
+TEST_F(QueuedCalls, AFailureIsTheMethods) {
+  ASSERT_TRUE(load({shared({"", "0", "1"})}).ok());
+  std::atomic<int> n_calls = 0;
+  fake.execute = [&](cria_tensor*) { return ++n_calls == 1 ? 6 : 0; };
+  EXPECT_FALSE(run().ok());
+  EXPECT_EQ(n_calls, 1);
+  fake.execute = [](cria_tensor*) { return 0; };
+  EXPECT_TRUE(run().ok());
+}
+
+TEST_F(QueuedCalls, AnOrderThatCannotBeIsRefused) {
+  for (const char* after : {"1", "0,", ",0", "x", "0 ", "-1", "0,1", "99999999999999999999"}) {
+    const Status status = load({shared({"", after, "0"})});
+    ASSERT_FALSE(status.ok()) << after;
+    EXPECT_THAT(status.message(), HasSubstr("call 1 of a method: compile spec after is")) << after;
+  }
 }
 
 }  // namespace

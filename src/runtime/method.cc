@@ -95,30 +95,56 @@ Status Method::bind(const MethodCall& call) {
 }
 
 // Delegates are plug-ins: what they say they wrote is checked, not believed.
-Status Method::run_call(const Call& call) {
-  arguments_.clear();
-  for (std::size_t slot : call.slots) arguments_.push_back(tensors_[slot]);
+Status Method::execute(Call& call) {
+  std::vector<cria_tensor> before = call.arguments;
   DelegateInstance& delegate = *delegates_[call.delegate];
-  CRIA_RETURN_IF_ERROR(delegate.execute(arguments_));
-  for (std::size_t i = 0; i < call.slots.size(); ++i) {
-    cria_tensor& before = tensors_[call.slots[i]];
-    const cria_tensor& after = arguments_[i];
-    bool lowered = after.data == before.data && after.rank == before.rank &&
-                   after.dtype == before.dtype && after.size_bytes <= before.size_bytes;
-    for (std::int32_t axis = 0; lowered && axis < before.rank; ++axis) {
-      lowered = after.sizes[axis] >= 0 && after.sizes[axis] <= before.sizes[axis];
+  CRIA_RETURN_IF_ERROR(delegate.execute(call.arguments));
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    const cria_tensor& was = before[i];
+    const cria_tensor& is = call.arguments[i];
+    bool lowered = is.data == was.data && is.rank == was.rank && is.dtype == was.dtype &&
+                   is.size_bytes <= was.size_bytes;
+    for (std::int32_t axis = 0; lowered && axis < was.rank; ++axis) {
+      lowered = is.sizes[axis] >= 0 && is.sizes[axis] <= was.sizes[axis];
     }
     if (!lowered) {
       return internal_error("{} gave argument {} a new place or larger sizes", delegate.name(), i);
     }
-    before = after;
+  }
+  return {};
+}
+
+Status Method::run_call(Call& call) {
+  call.arguments.clear();
+  for (const std::size_t slot : call.slots) call.arguments.push_back(tensors_[slot]);
+  CRIA_RETURN_IF_ERROR(execute(call));
+  for (std::size_t i = 0; i < call.slots.size(); ++i) tensors_[call.slots[i]] = call.arguments[i];
+  return {};
+}
+
+// Calls see all arguments as they were bound; sizes that one has lowered stay lowered.
+Status Method::run_queued() {
+  for (Call& call : calls_) {
+    call.arguments.clear();
+    for (const std::size_t slot : call.slots) call.arguments.push_back(tensors_[slot]);
+  }
+  CRIA_RETURN_IF_ERROR(queue_->run(order_, [this](std::size_t i) { return execute(calls_[i]); }));
+  for (const Call& call : calls_) {
+    for (std::size_t i = 0; i < call.slots.size(); ++i) {
+      cria_tensor& tensor = tensors_[call.slots[i]];
+      if (call.arguments[i].size_bytes < tensor.size_bytes) tensor = call.arguments[i];
+    }
   }
   return {};
 }
 
 Status Method::run(const MethodCall& call) {
   Status status = bind(call);
-  for (std::size_t i = 0; status.ok() && i < calls_.size(); ++i) status = run_call(calls_[i]);
+  if (queue_ != nullptr) {
+    if (status.ok()) status = run_queued();
+  } else {
+    for (std::size_t i = 0; status.ok() && i < calls_.size(); ++i) status = run_call(calls_[i]);
+  }
   if (!status.ok()) return std::move(status).with_context("method " + name_);
   for (std::size_t i = 0; i < outputs_.size(); ++i) {
     call.outputs[i] = tensors_[output_slots_[i]];

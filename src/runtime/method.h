@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "base/thread_pool.h"
 #include "cria/delegate.h"
+#include "runtime/call_queue.h"
 #include "runtime/delegate_instance.h"
 #include "runtime/delegate_registry.h"
 #include "runtime/op_listener.h"
@@ -56,6 +57,11 @@ struct MethodCall {
   std::span<std::byte> state;        // for the state tensor
 };
 
+// Calls follow each other. Only where a delegate's device has a queue of its own, every call says
+// in its compile spec `after` which earlier ones it waits for ("0,3"; "": none), and nobody listens
+// to ops, that device and the host work at once. A program that says too little computes garbage,
+// as one with wrong weights does: each call stays within its own memory.
+//
 // Memory: arena 1 holds activations and is lent for a run; inputs and outputs are the caller's
 // memory, wherever the program planned them; arena 2 holds at most one tensor, the state (a KV
 // cache [positions, bytes a position]), which the caller owns.
@@ -86,15 +92,18 @@ class Method {
     std::uint64_t offset_bytes = 0;  // kActivations
   };
   struct Call {
-    std::size_t delegate;            // index into delegates_
-    std::vector<std::size_t> slots;  // in the order of its arguments
+    std::size_t delegate;                // index into delegates_
+    std::vector<std::size_t> slots;      // in the order of its arguments
+    std::vector<cria_tensor> arguments;  // during a run
   };
   class Loader;
 
   Method() = default;
   Status bind_state(std::span<std::byte> memory, cria_tensor& tensor) const;
   Status bind(const MethodCall& call);
-  Status run_call(const Call& call);
+  Status run_call(Call& call);
+  Status execute(Call& call);
+  Status run_queued();
 
   std::string name_;
   std::vector<TensorSpec> inputs_, outputs_;
@@ -104,8 +113,9 @@ class Method {
   std::vector<std::size_t> input_slots_, output_slots_;
   std::vector<std::unique_ptr<DelegateInstance>> delegates_;
   std::vector<Call> calls_;
+  std::vector<CallQueue::Call> order_;  // of calls_, where they are queued
+  std::unique_ptr<CallQueue> queue_;    // null: they follow each other
   std::vector<cria_tensor> tensors_;    // of slots_, during a run
-  std::vector<cria_tensor> arguments_;  // of a call, during a run
 };
 
 }  // namespace cria

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <variant>
 
+#include "format/pte/call_order.h"
 #include "format/pte/pte_reader.h"
 #include "runtime/method.h"
 
@@ -77,6 +78,9 @@ class Method::Loader {
       }
     }
     method_->tensors_.resize(method_->slots_.size());
+    const bool has_device = std::ranges::any_of(method_->order_, &CallQueue::Call::on_device);
+    if (has_device && all_ordered_ && !environment_.on_op && !environment_.on_input)
+      method_->queue_ = std::make_unique<CallQueue>();
     return std::move(method_);
   }
 
@@ -124,7 +128,20 @@ class Method::Loader {
       CRIA_ASSIGN_OR_RETURN(const std::size_t slot, slot_of(index));
       call.slots.push_back(slot);
     }
+    CRIA_RETURN_IF_ERROR(add_order(plan_.delegates[delegate_call->delegate_index]));
     method_->calls_.push_back(std::move(call));
+    return {};
+  }
+
+  // What the call waits for, if its program says so.
+  Status add_order(const pte::BackendDelegate& described) {
+    CRIA_ASSIGN_OR_RETURN(const cria_delegate* table, environment_.registry.find(described.id));
+    CallQueue::Call order{table->has_queue == 1, {}};
+    CRIA_ASSIGN_OR_RETURN(const auto after,
+                          pte::read_call_order(described, method_->calls_.size()));
+    all_ordered_ = all_ordered_ && after.has_value();
+    if (after) order.after = *after;
+    method_->order_.push_back(std::move(order));
     return {};
   }
 
@@ -199,6 +216,7 @@ class Method::Loader {
   Result<DelegateInstance::Options> options_of(const pte::BackendDelegate& described) const {
     DelegateInstance::Options options;
     for (const pte::CompileSpec& spec : described.compile_specs) {
+      if (spec.key == pte::kCallOrderSpec) continue;  // is the runtime's
       std::string value(reinterpret_cast<const char*>(spec.value.data()), spec.value.size());
       if (value.find('\0') != std::string::npos || spec.key.find('\0') != std::string::npos) {
         return unsupported("delegate {}: compile spec '{}' is not text", described.id,
@@ -216,6 +234,7 @@ class Method::Loader {
   const pte::ExecutionPlan& plan_;
   const MethodEnvironment& environment_;
   std::unique_ptr<Method> method_;
+  bool all_ordered_ = true;  // every call says what it waits for
   std::map<std::int32_t, std::size_t> slot_of_value_;
   std::map<std::int32_t, std::size_t> delegate_of_plan_;
 };

@@ -60,11 +60,65 @@ std::vector<std::uint32_t> reads(const Plan& plan, const PlanOp& op) {
   return buffers;
 }
 
+// Bytes of the scratch memory that all parts share, or halves of layers of the cache.
+struct Range {
+  std::uint64_t begin = 0, end = 0;
+  bool cache = false, write = false;
+  bool conflicts(const Range& other) const {
+    return cache == other.cache && (write || other.write) && begin < other.end && other.begin < end;
+  }
+};
+
+void add_scratch(const Plan& plan, std::uint32_t buffer, bool write, std::vector<Range>& ranges) {
+  if (buffer == kNoBuffer) return;
+  const PlanBuffer& b = plan.buffers[buffer];
+  const std::int64_t n_rows = b.single_row ? 1 : plan.max_tokens;
+  const auto bytes = static_cast<std::uint64_t>(b.width * n_rows) * sizeof(float);
+  ranges.push_back({b.offset_bytes, b.offset_bytes + bytes, false, write});
+}
+
+std::vector<Range> ranges_of(const Plan& plan) {
+  std::vector<Range> ranges;
+  for (const PlanOp& op : plan.ops) {
+    add_scratch(plan, op.x, false, ranges);
+    add_scratch(plan, op.y, false, ranges);
+    add_scratch(plan, op.out, true, ranges);
+    const auto layer = static_cast<std::uint64_t>(op.layer);
+    if (op.kind == PlanOpKind::kKvAppend) ranges.push_back({2 * layer, 2 * layer + 2, true, true});
+    if (op.kind == PlanOpKind::kAttention)
+      ranges.push_back({2 * layer, 2 * layer + 2, true, false});
+    if (op.kind == PlanOpKind::kScores) ranges.push_back({2 * layer, 2 * layer + 1, true, false});
+    if (op.kind == PlanOpKind::kMix) ranges.push_back({2 * layer + 1, 2 * layer + 2, true, false});
+  }
+  return ranges;
+}
+
+bool conflict(const std::vector<Range>& a, const std::vector<Range>& b) {
+  return std::ranges::any_of(a, [&](const Range& range) {
+    return std::ranges::any_of(b, [&](const Range& other) { return range.conflicts(other); });
+  });
+}
+
+void find_dependencies(std::vector<PlanPart>& parts) {
+  std::vector<std::vector<Range>> ranges;
+  std::vector<std::vector<bool>> reached;  // by part: the earlier ones that it comes after
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    ranges.push_back(ranges_of(parts[i].plan));
+    std::vector<bool>& before = reached.emplace_back(i, false);
+    for (std::size_t k = i; k-- > 0;) {
+      if (before[k] || !conflict(ranges[i], ranges[k])) continue;
+      parts[i].after.push_back(k);
+      before[k] = true;
+      for (std::size_t j = 0; j < k; ++j) before[j] = before[j] || reached[k][j];
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<PlanPart> split_plan(const Plan& plan, const std::vector<bool>& on_npu) {
   if (std::ranges::count(on_npu, on_npu.front()) == static_cast<std::ptrdiff_t>(on_npu.size())) {
-    return {{on_npu.front(), plan, {}}};
+    return {{on_npu.front(), plan, {}, {}}};
   }
   std::vector<PartBuilder> parts;
   // By buffer: the part that wrote it last, and whether a later one has read that.
@@ -96,6 +150,7 @@ std::vector<PlanPart> split_plan(const Plan& plan, const std::vector<bool>& on_n
   }
   std::vector<PlanPart> made;
   for (PartBuilder& part : parts) made.push_back(part.take());
+  find_dependencies(made);
   return made;
 }
 

@@ -14,6 +14,9 @@ struct PlanPart {
   bool on_npu = false;
   Plan plan;
   std::vector<std::uint32_t> exports;  // buffers of `plan` that later parts read
+  // Earlier parts whose work it needs or whose data it overwrites, in scratch or in the cache;
+  // without those that others of them come after.
+  std::vector<std::size_t> after;
 };
 
 // `on_npu`: by op. In the order in which they run. A plan that one device runs alone stays whole

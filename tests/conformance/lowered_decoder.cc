@@ -1,11 +1,14 @@
 #include "lowered_decoder.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <iterator>
 
 #include "base/aligned_buffer.h"
 #include "delegates/cpu/cpu_delegate.h"
 #include "delegates/sim_npu/sim_npu_delegate.h"
+#include "format/pte/call_order.h"
 #include "format/pte/llm_method.h"
 #include "runtime/test_program.h"
 #include "targets/sim_npu/lower_to_npu.h"
@@ -164,8 +167,11 @@ Status write_shared(const std::string& path, const DecoderShape& shape, WeightBy
         made.id = sim_npu_delegate()->name;
         CRIA_ASSIGN_OR_RETURN(made.blob, lower_part(part, device, a8, weights));
       }
+      made.compile_specs = {pte::text_spec(std::string(pte::kCallOrderSpec),
+                                           fmt::format("{}", fmt::join(part.after, ",")))};
       parts.push_back(std::move(made));
     }
+    method.compile_specs = parts[0].compile_specs;
     method.delegate_id = parts[0].id;
     method.blob = std::move(parts[0].blob);
     method.then.assign(parts.begin() + 1, parts.end());

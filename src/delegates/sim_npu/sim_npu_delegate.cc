@@ -81,7 +81,7 @@ int execute(void* handle, cria_tensor* args, size_t n_args) {
 void destroy(void* handle) { delete static_cast<Handle*>(handle); }
 
 constexpr cria_delegate kSimNpuDelegate = {
-    CRIA_DELEGATE_ABI_VERSION, "CriaSimNpuBackend", is_available, init, execute, destroy,
+    CRIA_DELEGATE_ABI_VERSION, "CriaSimNpuBackend", is_available, init, execute, destroy, 1,
 };
 
 }  // namespace

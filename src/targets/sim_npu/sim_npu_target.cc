@@ -1,5 +1,7 @@
 #include "targets/sim_npu/sim_npu_target.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <iterator>
 #include <set>
@@ -59,6 +61,7 @@ class SimNpuTarget final : public Target {
             fmt::format("{}: method {}", file_.profile.name, graph.name));
       }
       parts.push_back(std::move(*compiled));
+      if (plans.size() > 1) parts.back().compile_specs.emplace_back("after", after_text(part));
     }
     method.delegate_id = parts[0].delegate_id;
     method.blob = std::move(parts[0].blob);
@@ -69,6 +72,11 @@ class SimNpuTarget final : public Target {
   }
 
  private:
+  // As the runtime reads it (format/pte/call_order.h).
+  static std::string after_text(const PlanPart& part) {
+    return fmt::format("{}", fmt::join(part.after, ","));
+  }
+
   static constexpr std::string_view kOwn = ".npu";  // of the keys of the device's own copies
 
   // What both multiply with is under another name in the device's order.
