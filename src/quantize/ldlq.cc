@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "quantize/e8p_rounding.h"
+#include "quantize/hessian_squares.h"
 #include "quantize/matmul.h"
 #include "quantize/row_group.h"
 #include "tensor/e8p.h"
@@ -81,6 +82,8 @@ class OctetRounder {
   void search_scales(std::span<const float> importance);
   // Rounds all rows with the scales times `multiple` and keeps the codes of those that gained.
   void try_multiple(float multiple);
+  // Rounds each octet of what was kept again, now that those before it are known, too.
+  void round_again(const HessianSquares& squares);
 
   double output_error() const { return sum_of(losses_); }  // with damping
   double output_sum() const { return sum_of(yy_); }        // with damping
@@ -95,6 +98,14 @@ class OctetRounder {
     return std::min(kBlock, factor_.n_cols() - block * kBlock);
   }
   void load_weights();
+  void load_kept();
+  void multiply_by_factor(const std::vector<float>& in, std::vector<float>& out) const;
+  void load_gradients(std::int64_t block);
+  void round_block_again(std::int64_t block, const HessianSquares& squares);
+  void round_octet_again(std::int64_t block, std::int64_t first, const HessianSquares& squares);
+  bool round_lane_again(std::int64_t position, std::int64_t lane, const float* square,
+                        const float* gradient, float* change);
+  void round_aim(std::int64_t position, std::int64_t lane, float* q);
   void feed_back(std::int64_t block);
   void round_octet(std::int64_t block, std::int64_t first);
   void round_lane(std::int64_t position, std::int64_t lane, const float* u, std::int64_t stride);
@@ -108,10 +119,12 @@ class OctetRounder {
   std::int64_t n_lanes_;
   EncodingSpec spec_;
   std::span<RowCodes> rows_;
-  std::vector<float> wanted_, scales_;  // [n_rows][n_blocks]
-  std::vector<float> w_, y_;            // [n_positions][n_lanes] weights, and w U^T
-  std::vector<float> errors_;           // the same: w - q
-  std::vector<float> feedback_;         // [kBlock][n_lanes]
+  std::vector<float> wanted_, scales_;      // [n_rows][n_blocks]
+  std::vector<float> w_, y_;                // [n_positions][n_lanes] weights, and w U^T
+  std::vector<float> errors_;               // the same: w - q
+  std::vector<float> left_;                 // the same, when rounding again: (w - q) U^T
+  std::vector<float> feedback_;             // [kBlock][n_lanes]
+  std::vector<float> gradients_, changes_;  // [kBlock][n_lanes] of a block rounded again
   float aims_[kE8Width * kGroupRows] = {};
   std::vector<std::uint8_t> codes_;  // [n_rows] of RowCodes::codes
   std::vector<Fit> fits_;            // [n_rows]
@@ -135,24 +148,30 @@ void OctetRounder::load_weights() {
   load_transposed(
       weights_, group_, 0, factor_.n_cols(), [&](std::int64_t p) { return factor_.column_at(p); },
       w_.data());
+  multiply_by_factor(w_, y_);
+  for (std::int64_t p = 0; p < factor_.n_cols(); ++p) {
+    for (std::int64_t r = 0; r < group_.n_rows; ++r) {
+      const double y = y_[p * n_lanes_ + r];
+      yy_[r] += y * y;
+    }
+  }
+}
+
+// out = in U^T
+void OctetRounder::multiply_by_factor(const std::vector<float>& in, std::vector<float>& out) const {
+  std::fill(out.begin(), out.end(), 0.0f);
   for (std::int64_t block = 0; block < factor_.n_blocks(); ++block) {
     const std::int64_t first = block * kBlock;
     MatmulArgs args;
     args.a = factor_.rows_of(block);
     args.a_row_stride = factor_.row_stride(block);
     args.a_col_stride = 1;
-    args.b = w_.data() + first * n_lanes_;
-    args.c = y_.data() + first * n_lanes_;
+    args.b = in.data() + first * n_lanes_;
+    args.c = out.data() + first * n_lanes_;
     args.b_stride = args.c_stride = args.n_cols = n_lanes_;
     args.n_rows = kBlock;
     args.n_k = factor_.n_positions() - first;
     matmul(args);
-  }
-  for (std::int64_t p = 0; p < factor_.n_cols(); ++p) {
-    for (std::int64_t r = 0; r < group_.n_rows; ++r) {
-      const double y = y_[p * n_lanes_ + r];
-      yy_[r] += y * y;
-    }
   }
 }
 
@@ -211,8 +230,8 @@ void OctetRounder::round_octet(std::int64_t block, std::int64_t first) {
   if (first > 0) matmul(args);
 }
 
-void OctetRounder::round_lane(std::int64_t position, std::int64_t lane, const float* u,
-                              std::int64_t stride) {
+// q = the point nearest to aims_ of these positions, and its code.
+void OctetRounder::round_aim(std::int64_t position, std::int64_t lane, float* q) {
   const std::int64_t column = factor_.column_at(position);
   const float scale = scales_[lane * n_blocks() + column / spec_.block];
   std::int8_t values[kE8Width] = {};
@@ -224,12 +243,18 @@ void OctetRounder::round_lane(std::int64_t position, std::int64_t lane, const fl
     e8p_quantize_octet(spec_.bits, x, codes);
     e8p_decode_octet(spec_.bits, codes, values);
   }
+  for (int i = 0; i < kE8Width; ++i) q[i] = scale * static_cast<float>(values[i]);
+}
+
+void OctetRounder::round_lane(std::int64_t position, std::int64_t lane, const float* u,
+                              std::int64_t stride) {
+  float q[kE8Width];
+  round_aim(position, lane, q);
   float off[kE8Width] = {};  // from the aim
   for (int i = 0; i < kE8Width && position + i < factor_.n_cols(); ++i) {
-    const float q = scale * static_cast<float>(values[i]);
     const std::int64_t at = (position + i) * n_lanes_ + lane;
-    errors_[at] = w_[at] - q;
-    off[i] = aims_[i * n_lanes_ + lane] - q;
+    errors_[at] = w_[at] - q[i];
+    off[i] = aims_[i * n_lanes_ + lane] - q[i];
   }
   // (e U^T) of these positions is U[o][o] (aim - q).
   Fit& fit = fits_[lane];
@@ -239,6 +264,139 @@ void OctetRounder::round_lane(std::int64_t position, std::int64_t lane, const fl
     fit.yl += y_[(position + i) * n_lanes_ + lane] * left;
     fit.ll += left * left;
   }
+}
+
+// Codes, scales and errors of what was kept.
+void OctetRounder::load_kept() {
+  scales_.clear();
+  std::vector<float> decoded(factor_.n_cols());
+  for (std::int64_t r = 0; r < group_.n_rows; ++r) {
+    std::copy(rows_[r].codes.begin(), rows_[r].codes.end(),
+              codes_.begin() + r * rows_[r].codes.size());
+    for (const std::uint16_t scale : rows_[r].scales_f16) scales_.push_back(f16_to_f32(scale));
+    decode_codes(rows_[r], decoded);
+    for (std::int64_t p = 0; p < factor_.n_cols(); ++p) {
+      errors_[p * n_lanes_ + r] = w_[p * n_lanes_ + r] - decoded[factor_.column_at(p)];
+    }
+  }
+}
+
+void OctetRounder::round_again(const HessianSquares& squares) {
+  load_kept();
+  left_.resize(errors_.size());
+  gradients_.resize(feedback_.size());
+  changes_.resize(feedback_.size());
+  multiply_by_factor(errors_, left_);
+  for (std::int64_t block = factor_.n_blocks() - 1; block >= 0; --block) {
+    round_block_again(block, squares);
+  }
+  std::fill(fits_.begin(), fits_.end(), Fit());
+  for (std::int64_t p = 0; p < factor_.n_cols(); ++p) {
+    for (std::int64_t r = 0; r < group_.n_rows; ++r) {
+      const double left = left_[p * n_lanes_ + r];
+      fits_[r].yl += y_[p * n_lanes_ + r] * left;
+      fits_[r].ll += left * left;
+    }
+  }
+  keep_best();
+}
+
+// A change d of the errors of an octet changes e H e^T by 2 <d, g> + d H[o][o] d^T, g = e H there.
+void OctetRounder::round_block_again(std::int64_t block, const HessianSquares& squares) {
+  load_gradients(block);
+  std::fill(changes_.begin(), changes_.end(), 0.0f);
+  for (std::int64_t first = kBlock - kE8Width; first >= 0; first -= kE8Width) {
+    if (first < width(block)) round_octet_again(block, first, squares);
+  }
+  MatmulArgs args;  // left_ += changes_ U^T
+  args.a_col_stride = 1;
+  args.b = changes_.data();
+  args.b_stride = args.c_stride = args.n_cols = n_lanes_;
+  args.n_rows = args.n_k = kBlock;
+  for (std::int64_t above = 0; above <= block; ++above) {
+    args.a = factor_.rows_of(above) + (block - above) * kBlock;
+    args.a_row_stride = factor_.row_stride(above);
+    args.c = left_.data() + above * kBlock * n_lanes_;
+    matmul(args);
+  }
+}
+
+// gradients_ = left_ U, for the positions of a block.
+void OctetRounder::load_gradients(std::int64_t block) {
+  std::fill(gradients_.begin(), gradients_.end(), 0.0f);
+  MatmulArgs args;
+  args.a_row_stride = 1;
+  args.c = gradients_.data();
+  args.b_stride = args.c_stride = args.n_cols = n_lanes_;
+  args.n_rows = args.n_k = kBlock;
+  for (std::int64_t above = 0; above <= block; ++above) {
+    args.a = factor_.rows_of(above) + (block - above) * kBlock;
+    args.a_col_stride = factor_.row_stride(above);
+    args.b = left_.data() + above * kBlock * n_lanes_;
+    matmul(args);
+  }
+}
+
+void OctetRounder::round_octet_again(std::int64_t block, std::int64_t first,
+                                     const HessianSquares& squares) {
+  const std::int64_t position = block * kBlock + first;
+  const float* square = squares.of_block(block);
+  const float* gradient = gradients_.data() + first * n_lanes_;
+  float* change = changes_.data() + first * n_lanes_;
+  for (std::int64_t i = 0; i < kE8Width * n_lanes_; ++i) {
+    aims_[i] = w_[position * n_lanes_ + i] - errors_[position * n_lanes_ + i];
+  }
+  MatmulArgs args;  // the aim: where the gradient would vanish
+  args.a = squares.inverse_of(position / kE8Width);
+  args.a_row_stride = kE8Width;
+  args.a_col_stride = 1;
+  args.b = gradient;
+  args.c = aims_;
+  args.b_stride = args.c_stride = args.n_cols = n_lanes_;
+  args.n_rows = args.n_k = kE8Width;
+  matmul(args);
+  bool any = false;
+  for (std::int64_t r = 0; r < group_.n_rows; ++r) {
+    any |= round_lane_again(position, r, square + first * (kBlock + 1), gradient, change);
+  }
+  if (!any) return;
+  args.a = square + first;
+  args.a_row_stride = kBlock;
+  args.b = change;
+  args.c = gradients_.data();
+  args.n_rows = first;  // those behind are done
+  if (first > 0) matmul(args);
+}
+
+// Whether another point than the one there is better; `change` is that of the errors.
+bool OctetRounder::round_lane_again(std::int64_t position, std::int64_t lane, const float* square,
+                                    const float* gradient, float* change) {
+  const std::int64_t column = factor_.column_at(position);
+  std::uint8_t* codes = codes_.data() + lane * rows_[0].codes.size() + column;
+  std::uint8_t before[kE8Width];
+  std::copy_n(codes, kE8Width, before);
+  float q[kE8Width];
+  round_aim(position, lane, q);
+  float d[kE8Width] = {};
+  for (int i = 0; i < kE8Width && position + i < factor_.n_cols(); ++i) {
+    const std::int64_t at = (position + i) * n_lanes_ + lane;
+    d[i] = w_[at] - q[i] - errors_[at];
+  }
+  double gain = 0;
+  for (int i = 0; i < kE8Width; ++i) {
+    double slope = 2.0 * gradient[i * n_lanes_ + lane];
+    for (int j = 0; j < kE8Width; ++j) slope += static_cast<double>(square[i * kBlock + j]) * d[j];
+    gain -= slope * d[i];
+  }
+  if (!(gain > 0)) {
+    std::copy_n(before, kE8Width, codes);
+    return false;
+  }
+  for (int i = 0; i < kE8Width && position + i < factor_.n_cols(); ++i) {
+    errors_[(position + i) * n_lanes_ + lane] += d[i];
+    change[i * n_lanes_ + lane] = d[i];
+  }
+  return true;
 }
 
 void OctetRounder::keep_best() {
@@ -264,7 +422,7 @@ void OctetRounder::keep_best() {
 
 Result<RoundedMatrix> round_ldlq(const Matrix& weights, Encoding encoding,
                                  std::span<const float> importance, const HessianFactor& factor,
-                                 ThreadPool& pool) {
+                                 ThreadPool& pool, int n_sweeps) {
   assert(encoding_spec(encoding).codebook == Codebook::kE8P);
   assert(factor.n_cols() == weights.n_cols);
   RoundedMatrix rounded;
@@ -276,12 +434,14 @@ Result<RoundedMatrix> round_ldlq(const Matrix& weights, Encoding encoding,
   const std::int64_t n_groups = group_count(weights.n_rows);
   std::vector<QuantizeError> errors(n_groups);
   std::vector<double> losses(n_groups), sums(n_groups);
+  const HessianSquares squares(factor, pool);
   pool.parallel_for(n_groups, [&](std::int64_t g, int) {
     const RowGroup group = row_group(weights.n_rows, g);
     const auto rows = std::span(rounded.rows).subspan(group.first, group.n_rows);
     OctetRounder rounder(weights, factor, group, rows);
     rounder.search_scales(importance);
     for (const float multiple : kMultiples) rounder.try_multiple(multiple);
+    for (int i = 0; i < n_sweeps; ++i) rounder.round_again(squares);
     losses[g] = rounder.output_error();
     sums[g] = rounder.output_sum();
     std::vector<float> decoded(weights.n_cols);

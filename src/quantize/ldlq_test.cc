@@ -42,6 +42,26 @@ TEST(Ldlq, LowersTheOutputErrorOnCorrelatedInputs) {
   }
 }
 
+TEST(Ldlq, SweepsLowerTheOutputError) {
+  const Matrix weights = random_weights(40, 200, 23), hessian = random_hessian(200, 400, 24);
+  ThreadPool pool(2);
+  for (const Encoding encoding : kEncodings) {
+    const Result<HessianFactor> factor =
+        HessianFactor::create(hessian, 0.01, ColumnOrder::kByOctets, pool);
+    ASSERT_TRUE(factor.ok());
+    double least = 0;
+    for (int n_sweeps = 0; n_sweeps < 3; ++n_sweeps) {
+      const Result<RoundedMatrix> result =
+          round_ldlq(weights, encoding, factor->diagonal(), *factor, pool, n_sweeps);
+      ASSERT_TRUE(result.ok());
+      if (n_sweeps > 0) {
+        EXPECT_LT(result->output_error, least) << encoding_spec(encoding).name;
+      }
+      least = result->output_error;
+    }
+  }
+}
+
 // Whatever is reported is found again in what is decoded; 198 columns end in part of an octet.
 TEST(Ldlq, ReportsTheErrorOfWhatIsDecoded) {
   const std::int64_t n = 198;

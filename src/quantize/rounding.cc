@@ -140,8 +140,10 @@ Result<RoundedMatrix> round_matrix(const Matrix& weights, const RoundingRequest&
       CRIA_ASSIGN_OR_RETURN(importance, normalised(request.factor->diagonal()));
     }
     const bool octets = rounding_order(request.encoding) == ColumnOrder::kByOctets;
-    return (octets ? round_ldlq : round_gptq)(weights, request.encoding, importance,
-                                              *request.factor, pool);
+    if (octets) {
+      return round_ldlq(weights, request.encoding, importance, *request.factor, pool);
+    }
+    return round_gptq(weights, request.encoding, importance, *request.factor, pool);
   }
   CRIA_ASSIGN_OR_RETURN(const HessianFactor factor,
                         HessianFactor::create(*request.hessian, request.damping,
