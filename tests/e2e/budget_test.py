@@ -2,10 +2,13 @@
 
 import json
 import pathlib
+import signal
+import subprocess
 import tempfile
+import time
 import unittest
 
-from support import REPOSITORY, SHARED, TINY, cria
+from support import CRIA, REPOSITORY, SHARED, TINY, cria
 
 TEXT = REPOSITORY / "models" / "heldout" / "heldout.txt"
 CALIBRATION = REPOSITORY / "models" / "calibration" / "calibration.txt"
@@ -94,6 +97,18 @@ class Budget(unittest.TestCase):
             self.assertEqual(done.returncode, 1, wrong)
             self.assertIn(says, done.stderr)
         self.assertEqual([p.name for p in self.root.glob("none*")], [])
+
+    def test_interrupt_leaves_nothing(self):
+        out = self.root / "interrupted"
+        out.mkdir()
+        for sent in (signal.SIGINT, signal.SIGKILL):
+            process = subprocess.Popen([CRIA, "compile", str(TINY), "-o", str(out / "x.pte"), "--budget", "1.7MB", "--budget-text", str(CALIBRATION),
+                                        "--budget-chunks", "64", "--save-recipe", str(out / "x.toml")], stderr=subprocess.PIPE)
+            time.sleep(1.0)  # it takes several seconds
+            process.send_signal(sent)
+            process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 1 if sent == signal.SIGINT else -sent)
+            self.assertEqual([p.name for p in out.iterdir()], [])
 
     def test_codes_cannot_be_measured(self):
         source = SHARED / "gguf" / "q4_k.gguf"

@@ -95,6 +95,16 @@ class Recipes(unittest.TestCase):
         self.assertLess(kl["q3+rotate+gptq"], kl["q3+rotate"])
         self.assertLess(kl["e8p2+quip"], kl["e8p2+rotate"])
 
+    def test_every_device_takes_the_defaults(self):
+        profiles = sorted(p.stem for p in (REPOSITORY / "profiles" / "npu").glob("*.toml"))
+        self.assertGreater(len(profiles), 0)
+        for profile in profiles:
+            for recipe in ("q4", "q5"):
+                _, report = self.compile(recipe, "--device", f"sim:{profile}", name="device")
+                linears = {t["encoding"] for t in report["tensors"] if t["name"].startswith("blk.") and t["shape"][0] > 1}
+                self.assertEqual(len(linears), 1, profile)
+                self.assertIn(next(iter(linears)), {"q4": ("q4nlk", "q4nlg64", "q4nlg128"), "q5": ("q5", "q5g64", "q5g128")}[recipe], profile)
+
     def test_two_bits_come_with_a_warning(self):
         for recipe, n_matrices in [("e8p2", 28), ("q2_k", 28), ("e8p3", 0)]:
             done = cria("compile", TINY, "-o", self.root / "two_bits.pte", "--quant", recipe)
