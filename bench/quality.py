@@ -28,6 +28,8 @@ RECIPES = [
                 "q3_k+rotate+gptq", "e8p3", "e8p3+quip"]),
     ("2 bits", ["q2_k", "q2_k+importance", "q2_k+awq", "q2_k+gptq", "q2_k+rotate+gptq", "e8p2", "e8p2+rotate", "e8p2+rotate+gptq",
                 "e8p2+quip"]),
+    ("defaults, with statistics", ["q4", "q5"]),
+    ("budgets: as many bytes as", [f"q4 as {recipe}" for recipe in ("q4_k+gptq", "q4_0+gptq", "iq4_xs+gptq", "q3_k+gptq")]),
 ]
 
 
@@ -45,11 +47,20 @@ class Table:
         command = [self.arguments.cria, *map(str, words), "-t", "1"]
         return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout or "null")
 
+    def compiled(self, recipe, model, *words):
+        needs = recipe in ("q4", "q5") or any(method in recipe for method in ("importance", "clip", "awq", "gptq", "quip"))
+        return self.cria("compile", self.arguments.model, "-o", model, "--quant", recipe, "--json", *words,
+                         *(["--calibration", self.statistics] if needs else []))
+
     def row(self, recipe):
-        needs = any(method in recipe for method in ("importance", "clip", "awq", "gptq", "quip"))
         model = self.folder / f"{recipe}.pte"
-        report = self.cria("compile", self.arguments.model, "-o", model, "--quant", recipe, "--json",
-                           *(["--calibration", self.statistics] if needs else []))
+        base, _, like = recipe.partition(" as ")
+        if like:  # encodings that a budget buys, for the bytes of a uniform recipe
+            file_bytes = self.compiled(like, model)["file_bytes"]
+            report = self.compiled(base, model, "--budget", f"{file_bytes}B", "--budget-text", self.arguments.calibration,
+                                   "--budget-chunks", 16)
+        else:
+            report = self.compiled(recipe, model)
         linears = [t for t in report["tensors"] if t["name"].startswith("blk.") and t["shape"][0] > 1]
         bits = 8 * sum(t["bytes"] for t in linears) / sum(t["shape"][0] * t["shape"][1] for t in linears)
         text = self.cria("eval", model, "--reference", self.reference, "--text", self.arguments.text, "-c", 256,
@@ -73,10 +84,13 @@ def main():
     parser.add_argument("--text", default=ROOT / "models/heldout/heldout.txt", help="text that is scored")
     parser.add_argument("--chunks", type=int, default=0, help="windows of the text (0: all)")
     parser.add_argument("--limit", type=int, default=100, help="examples of the notes (0: none)")
+    parser.add_argument("--only", action="append", help="rows of this title, or this recipe, alone (may be repeated)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         table = Table(arguments, pathlib.Path(folder))
-        rows = [(title, [pool.submit(table.row, recipe) for recipe in recipes]) for title, recipes in RECIPES]
+        wanted = [(title, [r for r in recipes if not arguments.only or title in arguments.only or r in arguments.only])
+                  for title, recipes in RECIPES]
+        rows = [(title, [pool.submit(table.row, recipe) for recipe in recipes]) for title, recipes in wanted if recipes]
         columns = ["recipe", "bits a weight", "of linears", "file bytes", "KL mean", "KL 99.9 %", "same top 1", "perplexity"]
         columns += ["notes right"] if arguments.limit > 0 else []
         print("| " + " | ".join(columns) + " |")
