@@ -58,14 +58,20 @@ inline Floats shuffle_ps(const Floats& a, const Floats& b, int order) {
   float x[16], y[16], to[16];
   storeu_ps(x, a);
   storeu_ps(y, b);
-  for (int i = 0; i < 16; ++i) to[i] = (i % 4 < 2 ? x : y)[i / 4 * 4 + (order >> 2 * (i % 4) & 3)];
+  for (int i = 0; i < 16; ++i) {
+    const float* from = i % 4 < 2 ? x : y;
+    to[i] = from[i / 4 * 4 + (order >> 2 * (i % 4) & 3)];
+  }
   return loadu_ps(to);
 }
 inline Floats shuffle_f32x4(const Floats& a, const Floats& b, int order) {
   float x[16], y[16], to[16];
   storeu_ps(x, a);
   storeu_ps(y, b);
-  for (int i = 0; i < 16; ++i) to[i] = (i < 8 ? x : y)[4 * (order >> 2 * (i / 4) & 3) + i % 4];
+  for (int i = 0; i < 16; ++i) {
+    const float* from = i < 8 ? x : y;
+    to[i] = from[4 * (order >> 2 * (i / 4) & 3) + i % 4];
+  }
   return loadu_ps(to);
 }
 inline __m256 castps512_ps256(const Floats& v) { return v.half[0]; }
