@@ -3,5 +3,6 @@
 #define CRIA_EMULATE_AVX512 1
 #include "kernels/attention/amx_int8.cc"
 #include "kernels/attention/avx512vnni.cc"
+#include "kernels/linear_a16/avx512vnni.cc"
 #include "kernels/linear_a8/amx_int8.cc"
 #include "kernels/linear_a8/avx512vnni.cc"

@@ -92,6 +92,9 @@ inline Ints slli_epi16(const Ints& v, unsigned n) {
 inline Ints slli_epi32(const Ints& v, unsigned n) {
   return each([n](__m256i x) { return _mm256_slli_epi32(x, static_cast<int>(n)); }, v);
 }
+inline Ints srai_epi32(const Ints& v, unsigned n) {
+  return each([n](__m256i x) { return _mm256_srai_epi32(x, static_cast<int>(n)); }, v);
+}
 inline Ints sllv_epi32(const Ints& v, const Ints& n) {
   return each([](__m256i x, __m256i y) { return _mm256_sllv_epi32(x, y); }, v, n);
 }
@@ -210,6 +213,10 @@ inline Floats cvtph_ps(__m256i halves) {
 inline Ints cvtepi8_epi32(__m128i bytes) {
   return {{_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_unpackhi_epi64(bytes, bytes))}};
 }
+inline Ints cvtepu16_epi32(__m256i words) {
+  return {{_mm256_cvtepu16_epi32(_mm256_castsi256_si128(words)),
+           _mm256_cvtepu16_epi32(_mm256_extracti128_si256(words, 1))}};
+}
 inline Ints cvtepu8_epi32(__m128i bytes) {
   return {{_mm256_cvtepu8_epi32(bytes), _mm256_cvtepu8_epi32(_mm_unpackhi_epi64(bytes, bytes))}};
 }
@@ -224,6 +231,7 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #undef _mm512_srli_epi16
 #undef _mm512_slli_epi16
 #undef _mm512_slli_epi32
+#undef _mm512_srai_epi32
 #undef _mm512_cmpgt_epi32_mask
 #undef _mm512_cmp_ps_mask
 #undef _mm512_extractf32x8_ps
@@ -255,6 +263,7 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #define _mm512_srli_epi16 cria::avx512::srli_epi16
 #define _mm512_slli_epi16 cria::avx512::slli_epi16
 #define _mm512_slli_epi32 cria::avx512::slli_epi32
+#define _mm512_srai_epi32 cria::avx512::srai_epi32
 #define _mm512_sllv_epi32 cria::avx512::sllv_epi32
 #define _mm512_shuffle_epi8 cria::avx512::shuffle_epi8
 #define _mm512_packus_epi32 cria::avx512::packus_epi32
@@ -283,3 +292,4 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #define _mm512_cvtph_ps cria::avx512::cvtph_ps
 #define _mm512_cvtepi8_epi32 cria::avx512::cvtepi8_epi32
 #define _mm512_cvtepu8_epi32 cria::avx512::cvtepu8_epi32
+#define _mm512_cvtepu16_epi32 cria::avx512::cvtepu16_epi32
