@@ -71,10 +71,6 @@ Written by `tools/kernel_table.py` on {datetime.date.today()}: one core of {cpu_
 memory (512 MB, a matrix after the other). "Read" is a plain loop over the same memory in the same minute; shares are of it, or of the int8 peak of vector registers
 (not of tiles). Best of three runs each; with neighbours, reads of the same memory move by a half from one run to the next, and so do the shares.
 
-With float activations (a16) decode is bound by making floats of codes. The AVX-512 kernel against that of AVX2, one run each on 2026-11-26, one token, two repetitions, best, in 1e9 multiply-adds
-a second: q4 7.3 (3.7), q4nlk 8.2 (3.7), q8 6.1 (3.7), bf16 3.7 (2.4), by
-`kernels_bench --benchmark_filter='linear_a16/(avx2|amx_int8)/(q4|q4nlk|bf16|q8)/llama_1b/gate_up/tokens:1$' --benchmark_min_time=0.1 --benchmark_repetitions=2`.
-
 | encoding | read, GB/s | decode a8, GB/s | of read | 128 tokens a8, GMAC/s | of the int8 peak | decode a16, GB/s | of read |
 |---|---|---|---|---|---|---|---|
 """
