@@ -87,7 +87,7 @@ struct NpuPlanReport {
   std::uint64_t sram_peak_bytes = 0, sram_size_bytes = 0;  // the most of both; what the device has
   int handoffs_per_call = 0;                               // between CPU and NPU
   double handoff_bytes_per_token = 0;
-  double search_seconds = 0;
+  double search_seconds = 0;  // candidates compiled and timed included
 };
 
 // kInvalidArgument, kNotFound: options. kUnsupported: an op that cannot be placed, and why.

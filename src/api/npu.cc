@@ -70,15 +70,10 @@ NpuCallReport call_report(const NpuCallTimes& times) {
   return report;
 }
 
-// What the plan comes to, compiled as it is placed.
-Status add_totals(const NpuModel& model, const NpuModelOptions& options, const PlacedOps& placed,
-                  NpuPlanReport& report) {
-  CRIA_ASSIGN_OR_RETURN(
-      const NpuCallTimes prefill,
-      time_npu_call(model, model.plans.prefill, model.calls.prefill, placed.device));
-  CRIA_ASSIGN_OR_RETURN(
-      const NpuCallTimes decode,
-      time_npu_call(model, model.plans.decode, model.calls.decode, placed.device));
+void add_totals(const NpuModel& model, const NpuModelOptions& options, const PlacedModel& placed,
+                NpuPlanReport& report) {
+  const NpuCallTimes& prefill = placed.prefill;
+  const NpuCallTimes& decode = placed.decode;
   const double prompt_seconds = prefill.seconds * static_cast<double>(model.calls.n_prefill);
   report.prefill = call_report(prefill);
   report.decode = call_report(decode);
@@ -91,9 +86,8 @@ Status add_totals(const NpuModel& model, const NpuModelOptions& options, const P
   report.dram_bytes_per_token = decode.dram_bytes;
   report.kv_bytes = static_cast<double>(model.plans.decode.kv.bytes_per_position()) *
                     static_cast<double>(options.n_context);
-  report.handoffs_per_call = placed.n_handoffs;
-  report.handoff_bytes_per_token = placed.handoff_bytes;
-  return {};
+  report.handoffs_per_call = placed.placed.n_handoffs;
+  report.handoff_bytes_per_token = placed.placed.handoff_bytes;
 }
 
 }  // namespace
@@ -102,14 +96,14 @@ Result<NpuPlanReport> plan_on_npu(const NpuModelOptions& options) {
   CRIA_ASSIGN_OR_RETURN(const NpuModel model, open_npu_model(options));
   CRIA_ASSIGN_OR_RETURN(const PlaceProblem problem, pose_npu_placement(model, options));
   const auto start = std::chrono::steady_clock::now();
-  CRIA_ASSIGN_OR_RETURN(const PlacedOps placed, place_ops(model.plans.decode, problem));
+  CRIA_ASSIGN_OR_RETURN(const PlacedModel placed, place_npu_model(model, problem));
   NpuPlanReport report;
   report.search_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   report.model = model.plans.description;
   report.device = "sim:" + model.profile.name;
-  report.ops = planned_ops(model.plans.decode, problem, placed);
-  CRIA_RETURN_IF_ERROR(add_totals(model, options, placed, report));
+  report.ops = planned_ops(model.plans.decode, problem, placed.placed);
+  add_totals(model, options, placed, report);
   return report;
 }
 

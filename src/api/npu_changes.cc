@@ -12,18 +12,23 @@ constexpr std::array kShapeEncodings = {"q4c", "q4",    "q4g64",  "q4g128", "q8c
 constexpr std::array kRecipes = {"source", "q4", "q8", "f16"};
 constexpr std::array<std::int64_t, 5> kChunks = {16, 32, 64, 128, 256};
 
-Status add_figures(const NpuModel& model, std::span<const PlaceDevice> device, NpuChange& change) {
-  CRIA_ASSIGN_OR_RETURN(const NpuCallTimes prefill,
-                        time_npu_call(model, model.plans.prefill, model.calls.prefill, device));
-  CRIA_ASSIGN_OR_RETURN(const NpuCallTimes decode,
-                        time_npu_call(model, model.plans.decode, model.calls.decode, device));
-  const NpuCalls& calls = model.calls;
+void set_figures(const NpuCalls& calls, const NpuCallTimes& prefill, const NpuCallTimes& decode,
+                 NpuChange& change) {
   const auto n_tokens = static_cast<double>(calls.n_prefill * calls.prefill.n_tokens);
   change.prefill_tokens_per_second =
       n_tokens / (static_cast<double>(calls.n_prefill) * prefill.seconds);
   change.decode_tokens_per_second = 1 / decode.seconds;
   change.joules_per_token = decode.joules();
   change.weight_bytes = static_cast<double>(decode.work.bytes.weights);
+}
+
+// All on the NPU.
+Status add_figures(const NpuModel& model, NpuChange& change) {
+  CRIA_ASSIGN_OR_RETURN(const NpuCallTimes prefill,
+                        time_npu_call(model, model.plans.prefill, model.calls.prefill));
+  CRIA_ASSIGN_OR_RETURN(const NpuCallTimes decode,
+                        time_npu_call(model, model.plans.decode, model.calls.decode));
+  set_figures(model.calls, prefill, decode, change);
   return {};
 }
 
@@ -33,7 +38,7 @@ class Changes {
       : model_(model), options_(options) {}
 
   std::vector<NpuChange> all() {
-    add("", "", [&](NpuChange& change) { return add_figures(model_, {}, change); });
+    add("", "", [&](NpuChange& change) { return add_figures(model_, change); });
     add_encodings();
     add_activations();
     add_caches();
@@ -56,7 +61,7 @@ class Changes {
   void add_opened(const char* what, std::string text, const NpuModelOptions& options) {
     add(what, std::move(text), [&](NpuChange& change) -> Status {
       CRIA_ASSIGN_OR_RETURN(const NpuModel model, open_npu_model(options));
-      return add_figures(model, {}, change);
+      return add_figures(model, change);
     });
   }
 
@@ -118,8 +123,9 @@ class Changes {
 
   void add_placement(std::string text, const PlaceProblem& problem) {
     add("placement", std::move(text), [&](NpuChange& change) -> Status {
-      CRIA_ASSIGN_OR_RETURN(const PlacedOps placed, place_ops(model_.plans.decode, problem));
-      return add_figures(model_, placed.device, change);
+      CRIA_ASSIGN_OR_RETURN(const PlacedModel placed, place_npu_model(model_, problem));
+      set_figures(model_.calls, placed.prefill, placed.decode, change);
+      return {};
     });
   }
 

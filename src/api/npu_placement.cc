@@ -77,4 +77,37 @@ Result<PlaceProblem> pose_npu_placement(const NpuModel& model, const NpuModelOpt
   return problem;
 }
 
+namespace {
+
+Result<PlacedModel> compile_placed(const NpuModel& model, const PlaceProblem& problem) {
+  PlacedModel result;
+  CRIA_ASSIGN_OR_RETURN(result.placed, place_ops(model.plans.decode, problem));
+  CRIA_ASSIGN_OR_RETURN(result.prefill, time_npu_call(model, model.plans.prefill,
+                                                      model.calls.prefill, result.placed.device));
+  CRIA_ASSIGN_OR_RETURN(result.decode, time_npu_call(model, model.plans.decode, model.calls.decode,
+                                                     result.placed.device));
+  return result;
+}
+
+double weighed_seconds(const PlaceProblem& problem, const PlacedModel& placed) {
+  return problem.n_prefill_calls * placed.prefill.seconds +
+         problem.n_decode_steps * placed.decode.seconds;
+}
+
+}  // namespace
+
+Result<PlacedModel> place_npu_model(const NpuModel& model, const PlaceProblem& problem) {
+  CRIA_ASSIGN_OR_RETURN(PlacedModel searched, compile_placed(model, problem));
+  PlaceProblem on_npu = problem;
+  on_npu.pins.clear();
+  for (const PlanOp& op : model.plans.decode.ops)
+    on_npu.pins.emplace_back(plan_op_name(op.kind), PlaceDevice::kNpu);
+  on_npu.pins.insert(on_npu.pins.end(), problem.pins.begin(), problem.pins.end());
+  Result<PlacedModel> npu = compile_placed(model, on_npu);
+  if (!npu.ok() || weighed_seconds(problem, *npu) >= weighed_seconds(problem, searched))
+    return searched;
+  npu->placed.pinned = searched.placed.pinned;
+  return npu;
+}
+
 }  // namespace cria

@@ -8,4 +8,15 @@ namespace cria {
 
 Result<PlaceProblem> pose_npu_placement(const NpuModel& model, const NpuModelOptions& options);
 
+// A placement and what it comes to, compiled as it is placed.
+struct PlacedModel {
+  PlacedOps placed;
+  NpuCallTimes prefill, decode;
+};
+
+// The better, compiled, of what the search finds and of everything on the NPU that no pin holds on
+// the processor: ops cost in the search what they cost in one stream, and where it is cut, weights
+// are no longer loaded across the cut. Errors: those of place_ops() and time_npu_call().
+Result<PlacedModel> place_npu_model(const NpuModel& model, const PlaceProblem& problem);
+
 }  // namespace cria

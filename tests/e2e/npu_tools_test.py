@@ -45,6 +45,12 @@ class Plan(unittest.TestCase):
         # 4 bits with a scale a row: the published run of this model reads 621.9 MB a token.
         self.assertAlmostEqual(plan["dram_bytes_per_token"] / 1e6, 622, delta=20)
 
+    def test_a_plan_is_no_slower_than_all_on_the_npu(self):
+        for model in ("1b", "3b"):
+            free, npu = (json.loads(cria("plan", model, "-n", 128, *place, "--json").stdout) for place in ((), ("--place", NPU)))
+            free_ms, npu_ms = (plan["first_token_ms"] + 128 * plan["decode"]["ms"] for plan in (free, npu))
+            self.assertLessEqual(free_ms, npu_ms * (1 + 1e-9))
+
     def test_plan_and_simulation_agree(self):
         for device, quant in (("hexagon-v79", "q4c"), ("xdna2", "q4"), ("ane-m4", "q4")):
             options = ("small", "--device", "sim:" + device, "--quant", quant, "--json")

@@ -23,6 +23,7 @@ struct ProfileArguments {
   std::int64_t n_depth = 0;
   bool layers = false;
   bool json = false;
+  bool no_changes = false;
   std::string trace_path;
 };
 
@@ -137,6 +138,7 @@ Status profile_simulated(const ProfileArguments& arguments) {
   options.model.n_context = arguments.n_depth + options.model.n_prompt;
   options.model.n_generate = std::max<std::int64_t>(arguments.n_gen, 1);
   options.events = !arguments.trace_path.empty();
+  options.changes = !arguments.no_changes;
   const Result<NpuProfileReport> report = profile_on_npu(options);
   if (!report.ok()) return report.status();
   if (!arguments.trace_path.empty()) {
@@ -193,6 +195,8 @@ void add_profile(CLI::App& app, Command& selected) {
   command->add_option("-n,--n-gen", arguments->n_gen, "decode steps (0: none)")->check(sizes);
   command->add_option("-d,--n-depth", arguments->n_depth, "tokens already in the cache")
       ->check(sizes);
+  command->add_flag("--no-changes", arguments->no_changes,
+                    "on a simulated NPU: do not try what changes would buy");
   command->add_flag("--layers", arguments->layers, "also by layer");
   command->add_flag("--json", arguments->json, "as JSON, with every op of every layer");
   command->add_option("--trace", arguments->trace_path,
