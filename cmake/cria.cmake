@@ -95,14 +95,12 @@ if(CRIA_BENCHES)
   find_package(benchmark REQUIRED)
 endif()
 
-# cria_quick_to_compile(target): what only waits for the libraries. Optimizing the headers that commands and tests include
-# (CLI11, GoogleTest, nlohmann-json) in every file takes longer than everything else in them; with sanitizers twice as long,
-# and there GCC 12 sees uninitialized variables in std::regex that are none.
+# cria_quick_to_compile(target): what only waits for the libraries. With sanitizers, optimizing the headers that commands and
+# tests include (CLI11, GoogleTest, nlohmann-json) in every file takes as long as everything else in them, and GCC 12 sees
+# uninitialized variables in std::regex that are none.
 function(cria_quick_to_compile target)
   if(CRIA_SANITIZE)
     target_compile_options(${target} PRIVATE -O0)
-  else()
-    target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
   endif()
 endfunction()
 
