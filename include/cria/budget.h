@@ -60,7 +60,7 @@ struct BudgetReport {
 // encodings are not. Passes over the model: seven conversions, and one over the text for each
 // matrix. Programs without a name lie on the disk of `scratch_path` meanwhile. Deterministic.
 // kInvalidArgument: no such budget, or not even the smallest choices fit, with what they need;
-// kUnsupported: matrices that are in codes already.
+// kUnsupported: matrices that are in codes already; pins (a model that two devices share).
 Result<BudgetReport> fit_budget(const CompileOptions& options, const BudgetOptions& budget,
                                 const std::string& scratch_path);
 

@@ -24,10 +24,11 @@ constexpr Encoding kChoices[] = {Encoding::kQ3K, Encoding::kQ4NlK, Encoding::kQ5
 // Loses enough to be told from float rounding, and little enough that the KL is still proportional
 // to the error of the weights.
 constexpr Encoding kProbe = Encoding::kQ4NlK;
+constexpr double kMostBits = 32;  // a weight; no encoding has more
 // Texts in a program's head (metadata, blobs) depend a little on the encodings.
 constexpr std::uint64_t kSlackBytes = 2 * pte::kSegmentAlignment;
 
-// A matrix, its choices in the order of kChoices.
+// A matrix, its choices in the order of the encodings tried.
 struct BudgetMatrix {
   ProbedMatrix probed;
   std::vector<AllocationChoice> choices;
@@ -58,7 +59,12 @@ class Fitting {
     if ((budget_.file_bytes > 0) == (budget_.bits_per_weight > 0)) {
       return invalid_argument("a budget is a number of bytes or of bits a weight, one of the two");
     }
-    if (!std::isfinite(budget_.bits_per_weight)) return invalid_argument("a budget without end");
+    if (!(budget_.bits_per_weight <= kMostBits)) {
+      return invalid_argument("a budget of {} bits a weight, expected {} at most",
+                              budget_.bits_per_weight, kMostBits);
+    }
+    // A matrix that both devices multiply with is in the file twice.
+    if (!options_.pins.empty()) return unsupported("a budget for a model that two devices share");
     if (budget_.n_ctx < 2 || budget_.n_windows < 1) {
       return invalid_argument("{} windows of {} tokens, expected 1 of 2 or more", budget_.n_windows,
                               budget_.n_ctx);

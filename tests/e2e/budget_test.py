@@ -92,7 +92,8 @@ class Budget(unittest.TestCase):
         for wrong, says in ((["--budget", "2MB", "--budget-text", short], b"one window needs"),
                             (["--budget", "2MB", "--budget-text", self.root / "absent"], b"absent"),
                             (["--budget", "2MB", *text, "--quant", recipe], b"a budget chooses the encodings"),
-                            (["--budget", "2MB", *text, "--quant", "q4_0+gptq"], b"--calibration")):
+                            (["--budget", "2MB", *text, "--quant", "q4_0+gptq"], b"--calibration"),
+                            (["--budget", "2MB", *text, "--device", "sim:hexagon-v79", "--place", "softmax=cpu"], b"two devices share")):
             done = cria(*command, *wrong, check=False)
             self.assertEqual(done.returncode, 1, wrong)
             self.assertIn(says, done.stderr)
