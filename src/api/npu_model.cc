@@ -25,7 +25,7 @@ Status check_options(const NpuModelOptions& options) {
   if (options.n_depth < 0 || options.n_depth > (1 << 24))
     return invalid_argument("{} tokens before the prompt, expected 0 to 16777216", options.n_depth);
   for (const std::string& type : {options.cache_type_k, options.cache_type_v}) {
-    if (!type.empty() && type != "f16" && type != "q8_0")
+    if (!type.empty() && !kv_type_from_name(type))
       return invalid_argument("cache type {}, expected f16 or q8_0", quote(type));
   }
   if (options.prefill_chunk < 0 || options.prefill_chunk > 4096)
@@ -73,7 +73,7 @@ Result<NpuModel> open_npu_model(const NpuModelOptions& options) {
   CRIA_ASSIGN_OR_RETURN(model.sim, npu_sim_options(model.profile, options));
   const std::int64_t chunk = options.prefill_chunk > 0 ? options.prefill_chunk : kPrefillChunk;
   const auto kv_type = [](const std::string& name) {
-    return name == kv_type_name(KvType::kQ8) ? KvType::kQ8 : KvType::kF16;
+    return kv_type_from_name(name).value_or(KvType::kF16);
   };
   model.lowering.a8 = options.activations == "a8";
   model.lowering.max_context =

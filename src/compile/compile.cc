@@ -25,10 +25,8 @@
 namespace cria {
 namespace {
 
-Result<KvType> kv_type_from_name(const std::string& name) {
-  for (KvType type : {KvType::kF16, KvType::kQ8}) {
-    if (name == kv_type_name(type)) return type;
-  }
+Result<KvType> find_kv_type(const std::string& name) {
+  if (const std::optional<KvType> type = kv_type_from_name(name)) return *type;
   return invalid_argument("KV cache type '{}', expected f16 or q8_0", name);
 }
 
@@ -99,8 +97,8 @@ class Compilation {
     if (request_.activations != "a8" && request_.activations != "a16") {
       return invalid_argument("activations '{}', expected a8 or a16", request_.activations);
     }
-    CRIA_ASSIGN_OR_RETURN(k_type_, kv_type_from_name(request_.cache_type_k));
-    CRIA_ASSIGN_OR_RETURN(v_type_, kv_type_from_name(request_.cache_type_v));
+    CRIA_ASSIGN_OR_RETURN(k_type_, find_kv_type(request_.cache_type_k));
+    CRIA_ASSIGN_OR_RETURN(v_type_, find_kv_type(request_.cache_type_v));
     if (request_.own_recipe) {
       recipe_ = request_.own_recipe;
     } else {

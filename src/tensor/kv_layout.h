@@ -13,6 +13,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string_view>
 
 #include "tensor/encoding.h"
 
@@ -24,6 +26,12 @@ inline constexpr std::int64_t kKvPanel = 16;  // positions a panel of kQ8
 
 // The names that -ctk and -ctv take.
 constexpr const char* kv_type_name(KvType type) { return type == KvType::kF16 ? "f16" : "q8_0"; }
+constexpr std::optional<KvType> kv_type_from_name(std::string_view name) {
+  for (const KvType type : {KvType::kF16, KvType::kQ8}) {
+    if (name == kv_type_name(type)) return type;
+  }
+  return std::nullopt;
+}
 
 // Positions that a cache holds a multiple of.
 constexpr std::int64_t kv_granularity(KvType type) { return type == KvType::kF16 ? 1 : kKvPanel; }
