@@ -35,10 +35,12 @@ std::optional<Encoding> encoding_from_number(std::uint32_t number) {
   return static_cast<Encoding>(number);
 }
 
-std::optional<Encoding> encoding_with_block(Encoding encoding, int block) {
-  const EncodingSpec want = encoding_spec(encoding);
+namespace {
+
+// The row of the table that agrees with `want` in what its values are.
+std::optional<Encoding> find_encoding(const EncodingSpec& want) {
   for (const EncodingSpec& spec : kEncodingTable) {
-    if (spec.block == block && spec.bits == want.bits && spec.codebook == want.codebook &&
+    if (spec.block == want.block && spec.bits == want.bits && spec.codebook == want.codebook &&
         spec.scale == want.scale && spec.has_min == want.has_min) {
       return spec.encoding;
     }
@@ -46,15 +48,19 @@ std::optional<Encoding> encoding_with_block(Encoding encoding, int block) {
   return std::nullopt;
 }
 
+}  // namespace
+
+std::optional<Encoding> encoding_with_block(Encoding encoding, int block) {
+  EncodingSpec want = encoding_spec(encoding);
+  want.block = block;
+  return find_encoding(want);
+}
+
 std::optional<Encoding> plain_encoding(Encoding encoding, int block) {
-  const EncodingSpec want = encoding_spec(encoding);
-  for (const EncodingSpec& spec : kEncodingTable) {
-    if (spec.block == block && spec.bits == want.bits && spec.codebook == want.codebook &&
-        spec.scale == ScaleKind::kF16 && spec.has_min == want.has_min) {
-      return spec.encoding;
-    }
-  }
-  return std::nullopt;
+  EncodingSpec want = encoding_spec(encoding);
+  want.block = block;
+  want.scale = ScaleKind::kF16;
+  return find_encoding(want);
 }
 
 const std::int8_t* codebook_values(Codebook codebook) {
