@@ -72,7 +72,7 @@ Result<std::vector<fs::path>> source_files(const std::string& path) {
 
 // The recipe, where it is a file.
 std::string recipe_path(const CompileOptions& options) {
-  return is_recipe_file(options.recipe) ? options.recipe : "";
+  return options.recipe_text.empty() && is_recipe_file(options.recipe) ? options.recipe : "";
 }
 
 }  // namespace
@@ -92,6 +92,8 @@ Result<std::string> source_fingerprint(const std::string& path, const CompileOpt
       "cria {};plan {};recipe {} {};context {};cache {} {};device {} {};", kVersion, kPlanVersion,
       kRecipeVersion, options.recipe, options.max_context, options.cache_type_k,
       options.cache_type_v, options.device, options.prefill_chunk);
+  if (!options.recipe_text.empty())
+    text += fmt::format("recipe text {}:{};", options.recipe_text.size(), options.recipe_text);
   for (const auto& [op, device] : options.pins) text += fmt::format("place {}={};", op, device);
   CRIA_ASSIGN_OR_RETURN(const std::vector<fs::path> files, source_files(path));
   for (const fs::path& file : files) {
