@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 
 #include "base/quote.h"
 
@@ -254,6 +255,7 @@ Result<Recipe> recipe_for(const RecipeFile& file, std::span<const std::string> m
                           std::int64_t n_layers, std::string_view what) {
   Recipe recipe = file.base;
   recipe.name = what;
+  std::set<std::string_view> named_encoding;
   for (std::size_t i = 0; i < file.rules.size(); ++i) {
     const RecipeRule& rule = file.rules[i];
     bool named_any = false;
@@ -265,7 +267,10 @@ Result<Recipe> recipe_for(const RecipeFile& file, std::span<const std::string> m
                          i + 1, name);
       }
       WeightRounding rounding = recipe.rounding_for(name, Encoding::kF32);
-      if (rule.encoding) rounding.encoding = *rule.encoding;
+      if (rule.encoding) {
+        rounding.encoding = *rule.encoding;
+        named_encoding.insert(name);
+      }
       if (rule.method) rounding.method = *rule.method;
       if (rule.importance) rounding.importance = *rule.importance;
       recipe.overrides[name] = rounding;
@@ -279,6 +284,7 @@ Result<Recipe> recipe_for(const RecipeFile& file, std::span<const std::string> m
           n_layers);
     }
   }
+  if (named_encoding.size() == matrix_names.size()) recipe.adapted.clear();  // of no matrix
   return recipe;
 }
 

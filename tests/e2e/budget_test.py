@@ -65,6 +65,7 @@ class Budget(unittest.TestCase):
         report = self.compile("x.pte", "--budget", "1.9MB", "--budget-text", CALIBRATION, "--budget-chunks", 1, "--device", "sim:intel-npu-4000")
         for tensor in report["budget"]["tensors"]:
             self.assertRegex(tensor["encoding"], "g(64|128)$")
+        self.assertEqual(report["remarks"], [])  # every matrix has an encoding of its own
 
     def test_impossible_budgets_say_what_is_possible(self):
         command = ["compile", TINY, "-o", self.root / "none.pte", "--budget-text", CALIBRATION, "--budget-chunks", 1]
