@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "base/cpu_features.h"
+#include "quantize/factor_product.h"
 #include "quantize/gptq_lanes.h"
-#include "quantize/matmul.h"
 #include "quantize/output_error.h"
 #include "quantize/row_group.h"
 
@@ -119,17 +119,8 @@ void GroupRounder::load_block(std::int64_t block) {
 
 void GroupRounder::feed_back(std::int64_t block) {
   std::fill(feedback_.begin(), feedback_.end(), 0.0f);
-  const std::int64_t rest = (block + 1) * kBlock;
-  MatmulArgs args;
-  args.a = factor_.rows_of(block) + kBlock;
-  args.a_row_stride = factor_.row_stride(block);
-  args.a_col_stride = 1;
-  args.b = errors_.data() + rest * n_lanes_;
-  args.b_stride = args.c_stride = args.n_cols = n_lanes_;
-  args.c = feedback_.data();
-  args.n_rows = kBlock;
-  args.n_k = factor_.n_positions() - rest;
-  matmul(args);
+  add_factor_product(factor_, {block, block + 1, factor_.n_blocks()},
+                     errors_.data() + (block + 1) * kBlock * n_lanes_, n_lanes_, feedback_.data());
 }
 
 double GroupRounder::round_block(std::int64_t block) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "quantize/e8p_rounding.h"
+#include "quantize/factor_product.h"
 #include "quantize/hessian_squares.h"
 #include "quantize/matmul.h"
 #include "quantize/row_group.h"
@@ -161,17 +162,9 @@ void OctetRounder::load_weights() {
 void OctetRounder::multiply_by_factor(const std::vector<float>& in, std::vector<float>& out) const {
   std::fill(out.begin(), out.end(), 0.0f);
   for (std::int64_t block = 0; block < factor_.n_blocks(); ++block) {
-    const std::int64_t first = block * kBlock;
-    MatmulArgs args;
-    args.a = factor_.rows_of(block);
-    args.a_row_stride = factor_.row_stride(block);
-    args.a_col_stride = 1;
-    args.b = in.data() + first * n_lanes_;
-    args.c = out.data() + first * n_lanes_;
-    args.b_stride = args.c_stride = args.n_cols = n_lanes_;
-    args.n_rows = kBlock;
-    args.n_k = factor_.n_positions() - first;
-    matmul(args);
+    const std::int64_t first = block * kBlock * n_lanes_;
+    add_factor_product(factor_, {block, block, factor_.n_blocks()}, in.data() + first, n_lanes_,
+                       out.data() + first);
   }
 }
 
@@ -191,17 +184,8 @@ void OctetRounder::try_multiple(float multiple) {
 // feedback_ = what the blocks behind this one left.
 void OctetRounder::feed_back(std::int64_t block) {
   std::fill(feedback_.begin(), feedback_.end(), 0.0f);
-  const std::int64_t rest = (block + 1) * kBlock;
-  MatmulArgs args;
-  args.a = factor_.rows_of(block) + kBlock;
-  args.a_row_stride = factor_.row_stride(block);
-  args.a_col_stride = 1;
-  args.b = errors_.data() + rest * n_lanes_;
-  args.b_stride = args.c_stride = args.n_cols = n_lanes_;
-  args.c = feedback_.data();
-  args.n_rows = kBlock;
-  args.n_k = factor_.n_positions() - rest;
-  matmul(args);
+  add_factor_product(factor_, {block, block + 1, factor_.n_blocks()},
+                     errors_.data() + (block + 1) * kBlock * n_lanes_, n_lanes_, feedback_.data());
 }
 
 // Positions [first, first + 8) of the block, then what they leave to those before them in it.
@@ -308,16 +292,9 @@ void OctetRounder::round_block_again(std::int64_t block, const HessianSquares& s
   for (std::int64_t first = kBlock - kE8Width; first >= 0; first -= kE8Width) {
     if (first < width(block)) round_octet_again(block, first, squares);
   }
-  MatmulArgs args;  // left_ += changes_ U^T
-  args.a_col_stride = 1;
-  args.b = changes_.data();
-  args.b_stride = args.c_stride = args.n_cols = n_lanes_;
-  args.n_rows = args.n_k = kBlock;
-  for (std::int64_t above = 0; above <= block; ++above) {
-    args.a = factor_.rows_of(above) + (block - above) * kBlock;
-    args.a_row_stride = factor_.row_stride(above);
-    args.c = left_.data() + above * kBlock * n_lanes_;
-    matmul(args);
+  for (std::int64_t above = 0; above <= block; ++above) {  // left_ += changes_ U^T
+    add_factor_product(factor_, {above, block, block + 1}, changes_.data(), n_lanes_,
+                       left_.data() + above * kBlock * n_lanes_);
   }
 }
 

@@ -1,8 +1,10 @@
 #include "quantize/output_error.h"
 
+#include <algorithm>
 #include <cassert>
 #include <vector>
 
+#include "quantize/factor_product.h"
 #include "quantize/matmul.h"
 #include "quantize/row_group.h"
 
@@ -74,14 +76,15 @@ double output_square(const Matrix& rows, const HessianFactor& factor, ThreadPool
   const std::int64_t n = rows.n_cols;
   return sum_of_groups(rows.n_rows, pool, [&](const RowGroup& group) {
     const std::int64_t n_lanes = group.n_lanes();
-    std::vector<float> x(factor.n_positions() * n_lanes), product;
+    std::vector<float> x(factor.n_positions() * n_lanes), product(kBlock * n_lanes);
     load_transposed(
         rows, group, 0, n, [&](std::int64_t p) { return factor.column_at(p); }, x.data());
     double sum = 0;
     for (std::int64_t block = 0; block < factor.n_blocks(); ++block) {
       const std::int64_t first = block * kBlock;
-      multiply_into(factor.rows_of(block), factor.row_stride(block), kBlock,
-                    x.data() + first * n_lanes, factor.n_positions() - first, n_lanes, product);
+      std::fill(product.begin(), product.end(), 0.0f);
+      add_factor_product(factor, {block, block, factor.n_blocks()}, x.data() + first * n_lanes,
+                         n_lanes, product.data());
       sum += dot(product.data(), product.data(), kBlock * n_lanes);
     }
     return sum - static_cast<double>(factor.added()) * dot(x.data(), x.data(), n * n_lanes);

@@ -1,0 +1,19 @@
+// Products with the Cholesky factor of a Hessian, for a group of rows side by side.
+#pragma once
+
+#include <cstdint>
+
+#include "quantize/hessian_factor.h"
+
+namespace cria {
+
+// Part of U: the rows of a block, the columns of blocks [first, end). REQUIRES: rows <= first.
+struct FactorPart {
+  std::int64_t rows, first, end;
+};
+
+// out [kBlock][n_lanes] += U[part] x; x [positions of the columns][n_lanes].
+void add_factor_product(const HessianFactor& factor, const FactorPart& part, const float* x,
+                        std::int64_t n_lanes, float* out);
+
+}  // namespace cria
