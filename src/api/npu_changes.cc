@@ -12,23 +12,22 @@ constexpr std::array kShapeEncodings = {"q4c", "q4",    "q4g64",  "q4g128", "q8c
 constexpr std::array kRecipes = {"source", "q4", "q8", "f16"};
 constexpr std::array<std::int64_t, 5> kChunks = {16, 32, 64, 128, 256};
 
-void set_figures(const NpuCalls& calls, const NpuCallTimes& prefill, const NpuCallTimes& decode,
+void set_figures(double prefill_seconds, std::int64_t n_prompt, const NpuCallTimes& decode,
                  NpuChange& change) {
-  const auto n_tokens = static_cast<double>(calls.n_prefill * calls.prefill.n_tokens);
-  change.prefill_tokens_per_second =
-      n_tokens / (static_cast<double>(calls.n_prefill) * prefill.seconds);
+  change.prefill_tokens_per_second = static_cast<double>(n_prompt) / prefill_seconds;
   change.decode_tokens_per_second = 1 / decode.seconds;
   change.joules_per_token = decode.joules();
   change.weight_bytes = static_cast<double>(decode.work.bytes.weights);
 }
 
 // All on the NPU.
-Status add_figures(const NpuModel& model, NpuChange& change) {
+Status add_figures(const NpuModel& model, std::int64_t n_prompt, NpuChange& change) {
   CRIA_ASSIGN_OR_RETURN(const NpuCallTimes prefill,
                         time_npu_call(model, model.plans.prefill, model.calls.prefill));
   CRIA_ASSIGN_OR_RETURN(const NpuCallTimes decode,
                         time_npu_call(model, model.plans.decode, model.calls.decode));
-  set_figures(model.calls, prefill, decode, change);
+  set_figures(static_cast<double>(model.calls.n_prefill) * prefill.seconds, n_prompt, decode,
+              change);
   return {};
 }
 
@@ -38,7 +37,9 @@ class Changes {
       : model_(model), options_(options) {}
 
   std::vector<NpuChange> all() {
-    add("", "", [&](NpuChange& change) { return add_figures(model_, change); });
+    add("", "", [&](NpuChange& change) {
+      return add_figures(model_, options_.n_prompt, change);
+    });
     add_encodings();
     add_activations();
     add_caches();
@@ -61,7 +62,7 @@ class Changes {
   void add_opened(const char* what, std::string text, const NpuModelOptions& options) {
     add(what, std::move(text), [&](NpuChange& change) -> Status {
       CRIA_ASSIGN_OR_RETURN(const NpuModel model, open_npu_model(options));
-      return add_figures(model, change);
+      return add_figures(model, options.n_prompt, change);
     });
   }
 
@@ -110,8 +111,7 @@ class Changes {
     if (!problem.ok()) return;
     add_placement("as cria plan finds best", *problem);
     PlaceProblem all_npu = *problem;
-    for (const PlanOp& op : model_.plans.decode.ops)
-      all_npu.pins.emplace_back(plan_op_name(op.kind), PlaceDevice::kNpu);
+    all_npu.pins = with_all_on_npu(model_.plans.decode, problem->pins);
     for (const char* name : {"attention", "rms_norm", "logits"}) {
       PlaceProblem pinned = all_npu;
       pinned.pins.emplace_back(name, PlaceDevice::kCpu);
@@ -124,7 +124,8 @@ class Changes {
   void add_placement(std::string text, const PlaceProblem& problem) {
     add("placement", std::move(text), [&](NpuChange& change) -> Status {
       CRIA_ASSIGN_OR_RETURN(const PlacedModel placed, place_npu_model(model_, problem));
-      set_figures(model_.calls, placed.prefill, placed.decode, change);
+      set_figures(problem.n_prefill_calls * placed.prefill.seconds, options_.n_prompt,
+                  placed.decode, change);
       return {};
     });
   }

@@ -79,9 +79,9 @@ Result<PlaceProblem> pose_npu_placement(const NpuModel& model, const NpuModelOpt
 
 namespace {
 
-Result<PlacedModel> compile_placed(const NpuModel& model, const PlaceProblem& problem) {
+Result<PlacedModel> compile_placed(const NpuModel& model, PlacedOps placed) {
   PlacedModel result;
-  CRIA_ASSIGN_OR_RETURN(result.placed, place_ops(model.plans.decode, problem));
+  result.placed = std::move(placed);
   CRIA_ASSIGN_OR_RETURN(result.prefill, time_npu_call(model, model.plans.prefill,
                                                       model.calls.prefill, result.placed.device));
   CRIA_ASSIGN_OR_RETURN(result.decode, time_npu_call(model, model.plans.decode, model.calls.decode,
@@ -96,14 +96,22 @@ double weighed_seconds(const PlaceProblem& problem, const PlacedModel& placed) {
 
 }  // namespace
 
+PlacePins with_all_on_npu(const Plan& plan, const PlacePins& pins) {
+  PlacePins all;  // later ones win
+  for (const PlanOp& op : plan.ops) all.emplace_back(plan_op_name(op.kind), PlaceDevice::kNpu);
+  all.insert(all.end(), pins.begin(), pins.end());
+  return all;
+}
+
 Result<PlacedModel> place_npu_model(const NpuModel& model, const PlaceProblem& problem) {
-  CRIA_ASSIGN_OR_RETURN(PlacedModel searched, compile_placed(model, problem));
+  const Plan& plan = model.plans.decode;
+  CRIA_ASSIGN_OR_RETURN(const PlacedOps found, place_ops(plan, problem));
+  CRIA_ASSIGN_OR_RETURN(PlacedModel searched, compile_placed(model, found));
   PlaceProblem on_npu = problem;
-  on_npu.pins.clear();
-  for (const PlanOp& op : model.plans.decode.ops)
-    on_npu.pins.emplace_back(plan_op_name(op.kind), PlaceDevice::kNpu);
-  on_npu.pins.insert(on_npu.pins.end(), problem.pins.begin(), problem.pins.end());
-  Result<PlacedModel> npu = compile_placed(model, on_npu);
+  on_npu.pins = with_all_on_npu(plan, problem.pins);
+  Result<PlacedOps> all = place_ops(plan, on_npu);
+  if (!all.ok() || all->device == found.device) return searched;
+  Result<PlacedModel> npu = compile_placed(model, *std::move(all));
   if (!npu.ok() || weighed_seconds(problem, *npu) >= weighed_seconds(problem, searched))
     return searched;
   npu->placed.pinned = searched.placed.pinned;
