@@ -51,6 +51,26 @@ void write_zeros(const Args& part) {
   }
 }
 
+// The codes and blocks of the groups that a panel keeps, side by side. Of one token, which is most of what decode
+// does here beside multiplying, a group is one register.
+void gather_groups(std::span<const std::uint16_t> groups, std::int64_t n_tokens,
+                   const LinearA8Args& tile, std::int8_t* codes, A8Block* blocks) {
+  const auto n_groups = static_cast<std::int64_t>(groups.size());
+  if (n_tokens == 1) {
+    for (std::int64_t i = 0; i < n_groups; ++i) {
+      std::memcpy(codes + i * kColumnGroup, tile.codes + groups[i] * kColumnGroup, kColumnGroup);
+      blocks[i] = tile.blocks[groups[i]];
+    }
+    return;
+  }
+  const std::int64_t group_bytes = n_tokens * kColumnGroup;
+  for (std::int64_t i = 0; i < n_groups; ++i) {
+    std::memcpy(codes + i * group_bytes, tile.codes + groups[i] * group_bytes,
+                static_cast<std::size_t>(group_bytes));
+    std::copy_n(tile.blocks + groups[i] * n_tokens, n_tokens, blocks + i * n_tokens);
+  }
+}
+
 }  // namespace
 
 void sparse_linear_a8(const Kernels& kernels, const ZeroBlocksView& matrix,
@@ -79,12 +99,7 @@ void sparse_linear_a8(const Kernels& kernels, const ZeroBlocksView& matrix,
         write_zeros(part);
         continue;
       } else if (static_cast<std::int64_t>(panel.groups.size()) < n_groups) {
-        for (std::size_t i = 0; i < panel.groups.size(); ++i) {
-          const auto to = static_cast<std::int64_t>(i) * n, from = panel.groups[i] * n;
-          std::memcpy(codes.data() + to * kColumnGroup, tile_codes + from * kColumnGroup,
-                      static_cast<std::size_t>(n * kColumnGroup));
-          std::copy_n(tile_blocks + from, n, blocks.data() + to);
-        }
+        gather_groups(panel.groups, n, part, codes.data(), blocks.data());
         part.n_cols = static_cast<std::int64_t>(panel.groups.size()) * kColumnGroup;
         part.codes = codes.data();
         part.blocks = blocks.data();
