@@ -5,6 +5,7 @@
 #include "api/inspect.h"
 #include "api/open_recipe.h"
 #include "base/quote.h"
+#include "compile/convert_weight.h"
 #include "compile/methods.h"
 #include "format/pte/pte_reader.h"
 #include "model/checkpoint.h"
@@ -104,12 +105,14 @@ Result<ModelPlans> plans_of_checkpoint(const ModelPlansRequest& request) {
   CRIA_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
                         open_checkpoint(request.model));
   CRIA_ASSIGN_OR_RETURN(const Recipe recipe,
-                        open_recipe(request.quant.empty() ? "source" : request.quant, *checkpoint));
+                        open_recipe(request.quant.empty() ? "source" : request.quant, *checkpoint,
+                                    {.takes = request.takes}));
   const auto encoding_of = [&](const ir::Weight& weight) {
     if (weight.n_rows == 1) return Encoding::kF32;
     const Result<const StoredWeight*> stored = checkpoint->weight(weight.name);
-    return stored.ok() ? recipe.encoding_for(weight.name, (*stored)->native_encoding())
-                       : Encoding::kF32;
+    return stored.ok()
+               ? recipe.encoding_for(weight.name, kept_encoding(**stored, request.takes))
+               : Encoding::kF32;
   };
   CRIA_ASSIGN_OR_RETURN(ModelPlans plans, plans_of(checkpoint->config(), request, encoding_of));
   plans.origin = ModelPlans::Origin::kCheckpoint;

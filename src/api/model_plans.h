@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "base/result.h"
@@ -24,6 +25,7 @@ struct ModelPlansRequest {
   KvType v_type = KvType::kF16;
   std::int64_t max_context = 0;  // positions; 0: not known
   int split_attention = 0;       // MethodRequest::split_attention
+  std::function<bool(Encoding)> takes;  // whether the device does: as when a checkpoint is compiled
 };
 
 Result<ModelPlans> open_model_plans(const ModelPlansRequest& request);

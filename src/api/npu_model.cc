@@ -82,6 +82,7 @@ Result<NpuModel> open_npu_model(const NpuModelOptions& options) {
   ModelPlansRequest wanted{options.model, options.quant, std::min(chunk, options.n_prompt),
                            kv_type(options.cache_type_k), kv_type(options.cache_type_v)};
   wanted.max_context = model.lowering.max_context;
+  wanted.takes = [&](Encoding encoding) { return check_groups(model.profile, encoding).ok(); };
   // Ops of both methods are the same, which halves of heads would not be.
   wanted.split_attention = pins_split_attention(model.pins) ? 1 : 0;
   CRIA_ASSIGN_OR_RETURN(model.plans, open_model_plans(wanted));

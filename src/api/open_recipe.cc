@@ -28,6 +28,8 @@ std::string default_recipe(const Checkpoint& checkpoint) {
 
 Result<Recipe> open_recipe(const std::string& name, const Checkpoint& checkpoint,
                            const RecipeConditions& conditions) {
+  if (conditions.text.empty() && name == kDefaultRecipe)
+    return open_recipe(default_recipe(checkpoint), checkpoint, conditions);
   if (conditions.text.empty() && !is_recipe_file(name)) {
     CRIA_ASSIGN_OR_RETURN(Recipe recipe, Recipe::from_name(name));
     recipe.adapt(conditions.has_statistics, conditions.takes);

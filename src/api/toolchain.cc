@@ -77,9 +77,8 @@ Result<CompileReport> compile_path(const std::string& path, const CompileOptions
       .has_statistics = !options.calibration_path.empty(),
       .takes = [&](Encoding encoding) { return target.supports(encoding).supported; },
       .text = options.recipe_text};
-  const bool by_default = options.recipe == kDefaultRecipe && options.recipe_text.empty();
-  const std::string recipe = by_default ? default_recipe(*checkpoint) : options.recipe;
-  CRIA_ASSIGN_OR_RETURN(request.own_recipe, open_recipe(recipe, *checkpoint, conditions));
+  CRIA_ASSIGN_OR_RETURN(request.own_recipe, open_recipe(options.recipe, *checkpoint, conditions));
+  const std::string recipe = request.own_recipe->name;
   std::unique_ptr<Statistics> statistics;
   if (!options.calibration_path.empty()) {
     CRIA_ASSIGN_OR_RETURN(statistics,
@@ -108,7 +107,7 @@ Result<CompileReport> compile_path(const std::string& path, const CompileOptions
                         compile_checkpoint(*checkpoint, target, request));
   CompileReport report = to_report(summary);
   report.recipe = recipe;
-  if (by_default && recipe != "source") {
+  if (options.recipe == kDefaultRecipe && recipe != "source" && recipe != kDefaultRecipe) {
     report.remarks.push_back(fmt::format(
         "{} is the default for {:.1f} billion weights in floats; --quant source keeps them", recipe,
         1e-9 * static_cast<double>(report.n_parameters)));

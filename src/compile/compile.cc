@@ -171,16 +171,9 @@ class Compilation {
     return Status();
   }
 
-  // What the recipe says. Codes that are kept have the widest blocks that hold them, or narrower
-  // ones where the device takes only those.
   WeightRounding rounding_of(const StoredWeight& stored) const {
-    Encoding native = stored.native_encoding();
-    for (const int block : {128, 64, 32}) {
-      if (target_.supports(native).supported) break;
-      const std::optional<Encoding> narrow = encoding_with_block(stored.native_encoding(), block);
-      if (narrow && stored.is_exact(*narrow)) native = *narrow;
-    }
-    return recipe_->rounding_for(stored.name, native);
+    const auto takes = [this](Encoding encoding) { return target_.supports(encoding).supported; };
+    return recipe_->rounding_for(stored.name, kept_encoding(stored, takes));
   }
 
   // What the recipe says, or the same weights in pairs. Methods ask for the same matrices again.

@@ -180,6 +180,17 @@ bool carries_codes(const StoredWeight& stored, Encoding encoding) {
   return !encoding_spec(encoding).dense() && stored.is_exact(encoding);
 }
 
+Encoding kept_encoding(const StoredWeight& stored, const std::function<bool(Encoding)>& takes) {
+  const Encoding native = stored.native_encoding();
+  Encoding kept = native;
+  for (const int block : {128, 64, 32}) {
+    if (takes(kept)) break;
+    const std::optional<Encoding> narrow = encoding_with_block(native, block);
+    if (narrow && stored.is_exact(*narrow)) kept = *narrow;
+  }
+  return kept;
+}
+
 Status decode_finite_row(const StoredWeight& stored, std::int64_t row, std::span<float> out) {
   stored.decode_row(row, out);
   return in_row(stored, row, check_finite(out));

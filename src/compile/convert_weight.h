@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -63,6 +64,10 @@ Status check_stored(const StoredWeight& stored);
 
 // Whether WeightConverter carries codes over as they are.
 bool carries_codes(const StoredWeight& stored, Encoding encoding);
+
+// What a weight whose codes are kept is stored as: its native encoding, in narrower blocks that hold
+// the same codes where the device takes only those.
+Encoding kept_encoding(const StoredWeight& stored, const std::function<bool(Encoding)>& takes);
 
 // One row as floats. kBadInput, with tensor, row and column: not a number, infinity.
 // REQUIRES: check_stored(stored), out.size() == stored.n_cols.
