@@ -229,38 +229,55 @@ void compare(Kernel<StoreF16Args> generic, Kernel<StoreF16Args> isa) {
   }
 }
 
+struct AttentionCase {
+  std::int64_t n_tokens;
+  std::int64_t n_heads;
+  std::int64_t head_dim;
+  std::int64_t first;  // position
+};
+
 void compare_attention(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa, KvType k_type,
-                       KvType v_type, std::int64_t head_dim, std::int64_t n_heads,
-                       std::int64_t first) {
-  constexpr std::int64_t kTokens = 9;  // with 4 heads, more rows than a kernel takes at a time
-  std::mt19937 random(static_cast<unsigned>(19 + first));
-  const std::int64_t n_cache = (first + kTokens) * head_dim;
-  const KvHead k = kv_head(k_type, random_floats(n_cache, random), head_dim, false);
-  const KvHead v = kv_head(v_type, random_floats(n_cache, random), head_dim, true);
-  const std::int64_t width = n_heads * head_dim;
-  const auto q = random_floats(kTokens * width, random, 2.0f);
-  std::vector<float> expected(kTokens * width), found(kTokens * width);
-  AttentionArgs args = {q.data(), width,           kTokens,        n_heads,        head_dim,
-                        k_type,   v_type,          k.bytes.data(), v.bytes.data(), first,
+                       KvType v_type, const AttentionCase& c) {
+  std::mt19937 random(static_cast<unsigned>(19 + c.first));
+  const std::int64_t n_cache = (c.first + c.n_tokens) * c.head_dim;
+  const KvHead k = kv_head(k_type, random_floats(n_cache, random), c.head_dim, false);
+  const KvHead v = kv_head(v_type, random_floats(n_cache, random), c.head_dim, true);
+  const std::int64_t width = c.n_heads * c.head_dim;
+  const auto q = random_floats(c.n_tokens * width, random, 2.0f);
+  std::vector<float> expected(q.size()), found(q.size());
+  AttentionArgs args = {q.data(), width,           c.n_tokens,     c.n_heads,      c.head_dim,
+                        k_type,   v_type,          k.bytes.data(), v.bytes.data(), c.first,
                         0.125f,   expected.data(), width};
   generic(args);
   args.out = found.data();
   isa(args);
-  SCOPED_TRACE(testing::Message() << kv_type_name(k_type) << " " << kv_type_name(v_type) << " "
-                                  << head_dim << " " << n_heads << " " << first);
+  SCOPED_TRACE(testing::Message() << kv_type_name(k_type) << " " << kv_type_name(v_type)
+                                  << ", tokens " << c.n_tokens << ", heads " << c.n_heads << " of "
+                                  << c.head_dim << ", from position " << c.first);
   expect_same(expected, found);
 }
 
+// Kernels take rows (tokens times heads) together and positions in tiles of 128.
+constexpr AttentionCase kAttentionCases[] = {
+    {1, 1, 64, 200},  // one row, two rows: too few for half floats to be made floats first
+    {1, 2, 64, 200},
+    {2, 1, 96, 126},   // the second token sees a whole tile, the first one position less
+    {24, 4, 64, 242},  // more rows than any kernel takes, of which some see one tile more
+    {24, 3, 96, 114},
+};
+
 [[maybe_unused]] void compare(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa) {
+  std::vector<AttentionCase> cases(std::begin(kAttentionCases), std::end(kAttentionCases));
   for (std::int64_t head_dim : {6, 8, 24, 32, 64, 80, 96, 128, 256}) {
-    for (std::int64_t n_heads : {1, 3, 4}) {
-      for (std::int64_t first : {0, 3, 62, 200}) {
-        for (KvType k : {KvType::kF16, KvType::kQ8}) {
-          for (KvType v : {KvType::kF16, KvType::kQ8}) {
-            if (!kv_type_fits(k, head_dim) || !kv_type_fits(v, head_dim)) continue;
-            compare_attention(generic, isa, k, v, head_dim, n_heads, first);
-          }
-        }
+    for (std::int64_t n_heads : {1, 3, 4}) {  // 4: with 9 tokens, more than a kernel takes at a time
+      for (std::int64_t first : {0, 3, 62, 200}) cases.push_back({9, n_heads, head_dim, first});
+    }
+  }
+  for (const AttentionCase& c : cases) {
+    for (KvType k : {KvType::kF16, KvType::kQ8}) {
+      for (KvType v : {KvType::kF16, KvType::kQ8}) {
+        if (!kv_type_fits(k, c.head_dim) || !kv_type_fits(v, c.head_dim)) continue;
+        compare_attention(generic, isa, k, v, c);
       }
     }
   }
