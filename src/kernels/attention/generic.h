@@ -129,13 +129,15 @@ inline void add_values_q8(const AttentionArgs& args, const float* p, std::int64_
       max_scale = max_magnitude(max_scale, scale);
     }
     const WeightScale scale = weight_scale(max_of(p, n) * max_scale);
+    int c[kAttentionTile];
+    for (int i = 0; i < n; ++i) c[i] = weight_code(w[i], scale);
     for (std::int64_t d = b * kColumnGroup; d < (b + 1) * kColumnGroup; ++d) {
       std::int32_t sum = 0;
       for (int i = 0; i < n; ++i) {
         const int lane = i % kKvPanel;
         const std::byte* panel = panels + i / kKvPanel * panel_bytes;
         const std::byte code = panel[(lane / 4 * args.head_dim + d) * 4 + lane % 4];
-        sum += weight_code(w[i], scale) * static_cast<std::int8_t>(code);
+        sum += c[i] * static_cast<std::int8_t>(code);
       }
       acc[d] = std::fma(static_cast<float>(sum), scale.of_code, acc[d]);
     }
