@@ -193,71 +193,50 @@ void SimNpuMethod::matmul(const SimNpuRun& run) {
 
 // The steps of attention/generic.h, each where its command is.
 void SimNpuMethod::attend(const SimNpuRun& run, const SimNpuCall& call) {
+  using enum NpuCommandKind;
   const NpuCommand& c = run.command;
   const NpuCache& cache = commands_.cache;
   const std::int64_t head_dim = cache.head_dim, heads = std::int64_t{c.n_heads} * c.group;
   const auto state_floats = static_cast<std::int64_t>(npu_state_floats(head_dim));
-  const NpuOperand& state_at = c.kind == NpuCommandKind::kSoftmax     ? c.y
-                               : c.kind == NpuCommandKind::kAttendEnd ? c.x
-                                                                      : c.out;
-  const NpuOperand& scores_at = c.kind == NpuCommandKind::kScores    ? c.out
-                                : c.kind == NpuCommandKind::kSoftmax ? c.x
-                                                                     : c.y;
+  const NpuOperand& state_at = c.kind == kSoftmax ? c.y : c.kind == kAttendEnd ? c.x : c.out;
+  const NpuOperand& scores_at = c.kind == kScores ? c.out : c.kind == kSoftmax ? c.x : c.y;
   AttentionArgs args{};
   args.head_dim = head_dim;
   args.k_type = cache.k_type;
   args.v_type = cache.v_type;
+  args.scale = c.scale;
   for (std::int64_t i = 0; i < run.n_rows * heads; ++i) {
-    const std::int64_t row = i / heads, head = i % heads, kv_head = head / c.group;
-    const std::int64_t seen = call.position + c.first_row + row + 1 - run.tile.first;
-    const auto n = static_cast<int>(std::clamp<std::int64_t>(seen, 0, kNpuCacheTile));
-    const AttendState state{
-        c.kind == NpuCommandKind::kScores ? nullptr : floats(state_at) + i * state_floats};
-    if (c.kind == NpuCommandKind::kAttendBegin) {
+    const std::int64_t row = i / heads, head = i % heads;
+    const AttendState state{c.kind == kScores ? nullptr : floats(state_at) + i * state_floats};
+    if (c.kind == kAttendBegin) {
       std::fill_n(state.raw, state_floats, 0.0f);
       state.top() = -std::numeric_limits<float>::infinity();
       continue;
     }
-    if (c.kind == NpuCommandKind::kAttendEnd) {
-      const float inverse = 1.0f / spec::sum_of_lanes(state.sum());
+    if (c.kind == kAttendEnd) {
       float* out = floats(c.out, row) + head * head_dim;
-      for (std::int64_t d = 0; d < head_dim; ++d) out[d] = state.acc()[d] * inverse;
+      spec::divide_by_sum(state.acc(), state.sum(), head_dim, out);
       continue;
     }
+    const int n = spec::n_in_tile(call.position + c.first_row + row + 1, run.tile.first);
     if (n == 0) continue;
     float* p = floats(scores_at) + i * (c.records ? kNpuRecord : kNpuCacheTile);
-    const std::byte* tile = c.kind == NpuCommandKind::kSoftmax
-                                ? nullptr
-                                : at(c.z) + static_cast<std::uint64_t>(kv_head) *
-                                                npu_cache_tile_bytes(cache, c.is_value);
-    if (c.kind == NpuCommandKind::kScores) {
-      args.k = tile;
-      spec::AttentionQuery q;
-      q.x = floats(c.x, row) + head * head_dim;
-      if (cache.k_type == KvType::kQ8)
-        spec::quantize_a8({q.x, 0, 1, 0, 1, head_dim, q.codes, q.blocks});
-      spec::attention_dots(args, q, 0, n, p);
-      for (int k = 0; k < n; ++k) p[k] = p[k] * c.scale;
-    } else if (c.kind == NpuCommandKind::kSoftmax) {
-      const float tile_top = spec::max_of(p, n);
-      const float top = tile_top > state.top() ? tile_top : state.top();
-      state.shrink() = spec::exp(state.top() - top);
-      state.top() = top;
-      for (int k = 0; k < 8; ++k) state.sum()[k] *= state.shrink();
-      for (int k = 0; k < n; ++k) {
-        p[k] = spec::exp(p[k] - top);
-        state.sum()[k % 8] += p[k];
-      }
-    } else {
-      args.v = tile;
-      if (c.records) {
-        state.shrink() = p[spec::kRecordShrink];
-        std::copy_n(p + spec::kRecordSums, kNpuStateSums, state.sum());
-      }
-      for (std::int64_t d = 0; d < head_dim; ++d) state.acc()[d] *= state.shrink();
-      cache.v_type == KvType::kF16 ? spec::add_values_f16(args, p, 0, n, state.acc())
-                                   : spec::add_values_q8(args, p, 0, n, state.acc());
+    if (c.kind == kSoftmax) {
+      state.shrink() = spec::weigh_scores(p, n, state.top(), state.sum());
+      continue;
     }
+    args.k = args.v = at(c.z) + static_cast<std::uint64_t>(head / c.group) *
+                                    npu_cache_tile_bytes(cache, c.is_value);
+    if (c.kind == kScores) {
+      const spec::AttentionQuery q(args, floats(c.x, row) + head * head_dim);
+      spec::score_positions(args, q, 0, n, p);
+      continue;
+    }
+    if (c.records) {
+      state.shrink() = p[spec::kRecordShrink];
+      std::copy_n(p + spec::kRecordSums, kNpuStateSums, state.sum());
+    }
+    spec::add_values(args, p, 0, n, state.shrink(), state.acc());
   }
 }
 

@@ -118,9 +118,7 @@ struct Rows {
   }
 
   // Positions that row r sees of the tile at p0.
-  int n_in_tile(int r, std::int64_t p0) const {
-    return static_cast<int>(std::clamp<std::int64_t>(n_positions[r] - p0, 0, kTile));
-  }
+  int n_in_tile(int r, std::int64_t p0) const { return spec::n_in_tile(n_positions[r], p0); }
 };
 
 // A step: 16 rows and a tile of the cache.
@@ -474,8 +472,7 @@ class Block {
     for (int i = 0; i < n_; ++i) {
       const Rows& rows = rows_[i / kRows];
       const int r = i % kRows;
-      const float inverse = 1.0f / spec::sum_of_lanes(rows.sum[r]);
-      for (std::int64_t d = 0; d < args_.head_dim; ++d) rows.out[r][d] = rows.acc[r][d] * inverse;
+      spec::divide_by_sum(rows.acc[r], rows.sum[r], args_.head_dim, rows.out[r]);
     }
     n_ = 0;
   }

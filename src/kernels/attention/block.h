@@ -30,9 +30,7 @@ struct Row {
   alignas(64) float acc[kMaxHeadDim];
 
   // Positions of the tile at p0 that it sees.
-  int n_in_tile(std::int64_t p0) const {
-    return static_cast<int>(std::clamp<std::int64_t>(n_positions - p0, 0, kTile));
-  }
+  int n_in_tile(std::int64_t p0) const { return spec::n_in_tile(n_positions, p0); }
 };
 
 // Consecutive rows of a call, and what they share.
@@ -196,8 +194,7 @@ inline void attend(Block& block) {
   for (std::int64_t p0 = 0; p0 < n_positions; p0 += kTile) attend_tile<Form>(block, p0);
   for (int r = 0; r < block.n_rows; ++r) {
     const Row& row = block.rows[r];
-    const float inverse = 1.0f / spec::sum_of_lanes(row.sum);
-    for (std::int64_t d = 0; d < dim; ++d) row.out[d] = row.acc[d] * inverse;
+    spec::divide_by_sum(row.acc, row.sum, dim, row.out);
   }
 }
 

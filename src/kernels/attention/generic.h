@@ -23,6 +23,7 @@
 // for all rows. 128 * 16383 * 128 < 2^31.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -38,10 +39,20 @@ namespace cria::spec {
 namespace {
 
 inline constexpr int kAttentionTile = 128;
+inline constexpr int kAttentionSums = 8;
 inline constexpr float kWeightMax = 16383.0f;
 
-// A query, as the type of the keys wants it.
+// Positions of the tile at p0 that a token sees which sees `n_positions`.
+inline int n_in_tile(std::int64_t n_positions, std::int64_t p0) {
+  return static_cast<int>(std::clamp<std::int64_t>(n_positions - p0, 0, kAttentionTile));
+}
+
+// A query [head_dim], as the type of the keys wants it.
 struct AttentionQuery {
+  AttentionQuery(const AttentionArgs& args, const float* query) : x(query) {
+    if (args.k_type == KvType::kQ8) quantize_a8({x, 0, 1, 0, 1, args.head_dim, codes, blocks});
+  }
+
   const float* x;
   std::int8_t codes[kMaxHeadDim];
   A8Block blocks[kMaxHeadDim / kColumnGroup];
@@ -50,7 +61,7 @@ struct AttentionQuery {
 // The running state of one token and head.
 struct AttentionState {
   float top = -std::numeric_limits<float>::infinity();
-  float sum[8] = {};
+  float sum[kAttentionSums] = {};
   float acc[kMaxHeadDim] = {};
 };
 
@@ -62,19 +73,35 @@ inline float attention_dot_f16(const float* q, const std::uint16_t* k, std::int6
   return sum_of_lanes(lanes);
 }
 
-// dot[i] of the tile.
-inline void attention_dots(const AttentionArgs& args, const AttentionQuery& q, std::int64_t p0,
-                           int n, float* dots) {
+// s[i] of the tile.
+inline void score_positions(const AttentionArgs& args, const AttentionQuery& q, std::int64_t p0,
+                            int n, float* s) {
   if (args.k_type == KvType::kF16) {
     const auto* k = reinterpret_cast<const std::uint16_t*>(args.k) + p0 * args.head_dim;
     for (int i = 0; i < n; ++i) {
-      dots[i] = attention_dot_f16(q.x, k + i * args.head_dim, args.head_dim);
+      s[i] = attention_dot_f16(q.x, k + i * args.head_dim, args.head_dim);
     }
-    return;
+  } else {
+    const std::byte* panels = args.k + p0 / kKvPanel * kv_panel_bytes(args.head_dim);
+    linear_a8_of<Encoding::kQ8>(
+        {Encoding::kQ8, panels, n, args.head_dim, q.codes, q.blocks, 1, s, n, false});
   }
-  linear_a8_of<Encoding::kQ8>({Encoding::kQ8,
-                               args.k + p0 / kKvPanel * kv_panel_bytes(args.head_dim), n,
-                               args.head_dim, q.codes, q.blocks, 1, dots, n, false});
+  for (int i = 0; i < n; ++i) s[i] = s[i] * args.scale;
+}
+
+// s[i] of the tile -> p[i], in place; with them `top` rises and `sum` grows. Returns what values
+// that were added before shrink by.
+inline float weigh_scores(float* p, int n, float& top, float* sum) {
+  const float tile_top = max_of(p, n);
+  const float new_top = tile_top > top ? tile_top : top;
+  const float shrink = exp(top - new_top);
+  top = new_top;
+  for (int j = 0; j < kAttentionSums; ++j) sum[j] *= shrink;
+  for (int i = 0; i < n; ++i) {
+    p[i] = exp(p[i] - new_top);
+    sum[i % kAttentionSums] += p[i];
+  }
+  return shrink;
 }
 
 inline void add_values_f16(const AttentionArgs& args, const float* p, std::int64_t p0, int n,
@@ -144,46 +171,35 @@ inline void add_values_q8(const AttentionArgs& args, const float* p, std::int64_
   }
 }
 
-inline void attend_tile(const AttentionArgs& args, const AttentionQuery& q, std::int64_t p0, int n,
-                        AttentionState& state) {
-  float p[kAttentionTile];
-  attention_dots(args, q, p0, n, p);
-  for (int i = 0; i < n; ++i) p[i] = p[i] * args.scale;
-  const float tile_top = max_of(p, n);
-  const float top = tile_top > state.top ? tile_top : state.top;
-  const float shrink = exp(state.top - top);
-  state.top = top;
-  for (float& sum : state.sum) sum *= shrink;
-  for (std::int64_t d = 0; d < args.head_dim; ++d) state.acc[d] *= shrink;
-  for (int i = 0; i < n; ++i) {
-    p[i] = exp(p[i] - top);
-    state.sum[i % 8] += p[i];
-  }
-  if (args.v_type == KvType::kF16) {
-    add_values_f16(args, p, p0, n, state.acc);
-  } else {
-    add_values_q8(args, p, p0, n, state.acc);
-  }
+// acc = acc * shrink + the tile's values times p.
+inline void add_values(const AttentionArgs& args, const float* p, std::int64_t p0, int n,
+                       float shrink, float* acc) {
+  for (std::int64_t d = 0; d < args.head_dim; ++d) acc[d] *= shrink;
+  args.v_type == KvType::kF16 ? add_values_f16(args, p, p0, n, acc)
+                              : add_values_q8(args, p, p0, n, acc);
+}
+
+// out = acc * (1 / the sum of all weights).
+inline void divide_by_sum(const float* acc, const float* sum, std::int64_t head_dim, float* out) {
+  const float inverse = 1.0f / sum_of_lanes(sum);
+  for (std::int64_t d = 0; d < head_dim; ++d) out[d] = acc[d] * inverse;
 }
 
 inline void attention(const AttentionArgs& args) {
   for (std::int64_t t = 0; t < args.n_tokens; ++t) {
     const std::int64_t n_positions = args.first_position + t + 1;
     for (std::int64_t h = 0; h < args.n_heads; ++h) {
-      AttentionQuery q;
-      q.x = args.q + t * args.q_stride + h * args.head_dim;
-      if (args.k_type == KvType::kQ8) {
-        quantize_a8({q.x, 0, 1, 0, 1, args.head_dim, q.codes, q.blocks});
-      }
-      float* out = args.out + t * args.out_stride + h * args.head_dim;
+      const AttentionQuery q(args, args.q + t * args.q_stride + h * args.head_dim);
       AttentionState state;
       for (std::int64_t p0 = 0; p0 < n_positions; p0 += kAttentionTile) {
-        const std::int64_t left = n_positions - p0;
-        const int n = left < kAttentionTile ? static_cast<int>(left) : kAttentionTile;
-        attend_tile(args, q, p0, n, state);
+        const int n = n_in_tile(n_positions, p0);
+        float p[kAttentionTile];
+        score_positions(args, q, p0, n, p);
+        const float shrink = weigh_scores(p, n, state.top, state.sum);
+        add_values(args, p, p0, n, shrink, state.acc);
       }
-      const float inverse = 1.0f / sum_of_lanes(state.sum);
-      for (std::int64_t d = 0; d < args.head_dim; ++d) out[d] = state.acc[d] * inverse;
+      float* out = args.out + t * args.out_stride + h * args.head_dim;
+      divide_by_sum(state.acc, state.sum, args.head_dim, out);
     }
   }
 }

@@ -14,43 +14,22 @@ inline constexpr std::int64_t kRecordFloats =
 inline constexpr std::int64_t kRecordShrink = kAttentionTile;
 inline constexpr std::int64_t kRecordSums = kAttentionTile + 1;
 
-inline int positions_of_record(std::int64_t n_positions, std::int64_t record) {
-  return static_cast<int>(
-      std::clamp<std::int64_t>(n_positions - record * kAttentionTile, 0, kAttentionTile));
-}
-
 // Scores of the `n_positions` that the token sees.
 inline void attention_scores(const AttentionArgs& args, const float* x, std::int64_t n_positions,
                              float* records) {
-  AttentionQuery q;
-  q.x = x;
-  if (args.k_type == KvType::kQ8) {
-    quantize_a8({x, 0, 1, 0, 1, args.head_dim, q.codes, q.blocks});
-  }
+  const AttentionQuery q(args, x);
   for (std::int64_t p0 = 0; p0 < n_positions; p0 += kAttentionTile, records += kRecordFloats) {
-    const int n = positions_of_record(n_positions, p0 / kAttentionTile);
-    attention_dots(args, q, p0, n, records);
-    for (int i = 0; i < n; ++i) records[i] = records[i] * args.scale;
+    score_positions(args, q, p0, n_in_tile(n_positions, p0), records);
   }
 }
 
 // Scores -> weights, in place, with what was summed up.
 inline void attention_softmax(std::int64_t n_positions, float* records) {
-  float top = -std::numeric_limits<float>::infinity();
-  float sum[8] = {};
+  AttentionState state;
   for (std::int64_t p0 = 0; p0 < n_positions; p0 += kAttentionTile, records += kRecordFloats) {
-    const int n = positions_of_record(n_positions, p0 / kAttentionTile);
-    const float tile_top = max_of(records, n);
-    const float new_top = tile_top > top ? tile_top : top;
-    const float shrink = exp(top - new_top);
-    top = new_top;
-    for (float& lane : sum) lane *= shrink;
-    for (int i = 0; i < n; ++i) {
-      records[i] = exp(records[i] - top);
-      sum[i % 8] += records[i];
-    }
-    records[kRecordShrink] = shrink;
-    std::copy_n(sum, 8, records + kRecordSums);
+    records[kRecordShrink] =
+        weigh_scores(records, n_in_tile(n_positions, p0), state.top, state.sum);
+    std::copy_n(state.sum, kAttentionSums, records + kRecordSums);
   }
 }
 
@@ -59,17 +38,11 @@ inline void attention_mix(const AttentionArgs& args, std::int64_t n_positions, c
                           float* out) {
   AttentionState state;
   for (std::int64_t p0 = 0; p0 < n_positions; p0 += kAttentionTile, records += kRecordFloats) {
-    const int n = positions_of_record(n_positions, p0 / kAttentionTile);
-    for (std::int64_t d = 0; d < args.head_dim; ++d) state.acc[d] *= records[kRecordShrink];
-    if (args.v_type == KvType::kF16) {
-      add_values_f16(args, records, p0, n, state.acc);
-    } else {
-      add_values_q8(args, records, p0, n, state.acc);
-    }
-    std::copy_n(records + kRecordSums, 8, state.sum);
+    const int n = n_in_tile(n_positions, p0);
+    add_values(args, records, p0, n, records[kRecordShrink], state.acc);
+    std::copy_n(records + kRecordSums, kAttentionSums, state.sum);
   }
-  const float inverse = 1.0f / sum_of_lanes(state.sum);
-  for (std::int64_t d = 0; d < args.head_dim; ++d) out[d] = state.acc[d] * inverse;
+  divide_by_sum(state.acc, state.sum, args.head_dim, out);
 }
 
 }  // namespace
