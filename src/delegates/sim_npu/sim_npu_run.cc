@@ -15,6 +15,9 @@ namespace {
 
 constexpr std::int64_t kPanelsPerTask = 16;
 
+static_assert(kNpuRecord == spec::kRecordFloats && kNpuCacheTile == spec::kAttentionTile &&
+              kNpuStateSums == spec::kAttentionSums);
+
 // The state of one row and head: largest score, factor of the last step, sums, values.
 struct AttendState {
   float* raw;

@@ -12,6 +12,9 @@ namespace {
 constexpr std::uint64_t kShareOfSram = 3;
 constexpr std::uint64_t kFloatBytes = sizeof(float);
 
+// Records go between SRAM and score rows as they are.
+static_assert(kNpuRecord == kScoreRecord && kNpuCacheTile == kScorePositions);
+
 }  // namespace
 
 NpuCommand& NpuLowering::emit_heads(NpuCommandKind kind, NpuEngine engine, const PlanOp& op,
