@@ -104,8 +104,15 @@ class CpuMethod {
   bool quantizes(const CpuWeight& weight) const {
     return options_.a8 && !encoding_spec(weight.encoding).dense();
   }
+  // Calls task(index) for all indices below n_tasks, on the host's threads.
   template <typename Task>
-  void parallel_for(std::int64_t n_tasks, const Task& task) const;
+  void parallel_for(std::int64_t n_tasks, const Task& task) const {
+    if (n_tasks == 1) return task(0);
+    const auto call_task = [](void* argument, int64_t index, int32_t) {
+      (*static_cast<const Task*>(argument))(index);
+    };
+    host_.parallel_for(host_.context, n_tasks, call_task, const_cast<Task*>(&task));
+  }
 
   cria_host host_;
   Plan plan_;

@@ -29,15 +29,6 @@ constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b 
 
 }  // namespace
 
-template <typename Task>
-void CpuMethod::parallel_for(std::int64_t n_tasks, const Task& task) const {
-  if (n_tasks == 1) return task(0);
-  const auto call_task = [](void* argument, int64_t index, int32_t) {
-    (*static_cast<const Task*>(argument))(index);
-  };
-  host_.parallel_for(host_.context, n_tasks, call_task, const_cast<Task*>(&task));
-}
-
 void CpuMethod::run(const PlanOp& op, const CpuCall& call) {
   switch (op.kind) {
     case PlanOpKind::kEmbed:

@@ -12,7 +12,7 @@ void CpuMethod::split_attention(const PlanOp& op, const CpuCall& call) {
   const KvShape& kv = plan_.kv;
   const PlanHeads heads = plan_.heads_of(op);
   const std::uint32_t records_of = op.kind == PlanOpKind::kMix ? op.x : op.out;
-  const auto run_head = [&](std::int64_t task) {
+  parallel_for(call.n_tokens() * op.n_heads, [&](std::int64_t task) {
     const std::int64_t t = task / op.n_heads, head = task % op.n_heads;
     const std::int64_t n_positions = call.position + t + 1;
     float* records = row(records_of, call, t) + head * op.block * kScoreRecord;
@@ -30,13 +30,7 @@ void CpuMethod::split_attention(const PlanOp& op, const CpuCall& call) {
     if (op.kind == PlanOpKind::kSoftmax) return spec::attention_softmax(n_positions, records);
     spec::attention_mix(args, n_positions, records,
                         row(op.out, call, t) + (heads.first_query() + head) * kv.head_dim);
-  };
-  host_.parallel_for(
-      host_.context, call.n_tokens() * op.n_heads,
-      [](void* argument, int64_t index, int32_t) {
-        (*static_cast<const decltype(run_head)*>(argument))(index);
-      },
-      const_cast<void*>(static_cast<const void*>(&run_head)));
+  });
 }
 
 }  // namespace cria
