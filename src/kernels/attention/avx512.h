@@ -157,18 +157,6 @@ inline void add_row_codes(Block& block, ColumnScales& scales, int r, std::int64_
 
 constexpr int kScorePairs = 4;  // of positions: 2 heads x 4 pairs = 8 sums
 
-inline __m512 twice(const float* at) {
-  const __m256i v = _mm256_castps_si256(_mm256_loadu_ps(at));
-  return _mm512_castsi512_ps(_mm512_inserti64x4(_mm512_castsi256_si512(v), v, 1));
-}
-
-// Eight columns of two positions.
-inline __m512 load_two(const std::uint16_t* first, const std::uint16_t* second) {
-  const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(first));
-  const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(second));
-  return _mm512_cvtph_ps(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1));
-}
-
 // As avx2::score_halves.
 template <int kHeads>
 inline void score_halves(const AttentionArgs& args, const float* q, std::int64_t p0, int n,
@@ -191,7 +179,7 @@ inline void score_halves(const AttentionArgs& args, const float* q, std::int64_t
     for (std::int64_t d = 0; d < dim; d += 8) {
       __m512 query[kHeads];
       CRIA_UNROLL
-      for (int h = 0; h < kHeads; ++h) query[h] = twice(q + h * dim + d);
+      for (int h = 0; h < kHeads; ++h) query[h] = load_twice(q + h * dim + d);
       CRIA_UNROLL
       for (int p = 0; p < kScorePairs; ++p) {
         const __m512 key = load_two(k[2 * p] + d, k[2 * p + 1] + d);

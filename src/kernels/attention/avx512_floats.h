@@ -17,6 +17,16 @@ inline constexpr int kRowsTogether = 4;
 
 using FloatPositions = float[kFloatPositions * kMaxHeadDim];
 
+// Eight floats in both halves.
+inline __m512 load_twice(const float* at) { return _mm512_broadcast_f32x8(_mm256_loadu_ps(at)); }
+
+// Eight columns of two positions.
+inline __m512 load_two(const std::uint16_t* first, const std::uint16_t* second) {
+  const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(first));
+  const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(second));
+  return _mm512_cvtph_ps(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1));
+}
+
 // Horizontal sums of neighbours, quarter by quarter: two of a, two of b.
 inline __m512 add_neighbours(__m512 a, __m512 b) {
   return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd));
@@ -43,10 +53,7 @@ inline void load_keys(const AttentionArgs& args, std::int64_t p, int n, float* o
     for (std::int64_t d = 0; d < dim; d += 8) {
       CRIA_UNROLL
       for (int i = 0; i < 4; ++i, out += 16) {
-        const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at[i] + d));
-        const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at[i + 4] + d));
-        _mm512_storeu_ps(
-            out, _mm512_cvtph_ps(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1)));
+        _mm512_storeu_ps(out, load_two(at[i] + d, at[i + 4] + d));
       }
     }
   }
@@ -66,9 +73,7 @@ inline void score_eight(const float* keys, const attention_block::Row* rows,
   for (std::int64_t d = 0; d < args.head_dim; d += 8, keys += 64) {
     __m512 query[kRows];
     CRIA_UNROLL
-    for (int r = 0; r < kRows; ++r) {
-      query[r] = _mm512_broadcast_f32x8(_mm256_loadu_ps(rows[r].q + d));
-    }
+    for (int r = 0; r < kRows; ++r) query[r] = load_twice(rows[r].q + d);
     CRIA_UNROLL
     for (int i = 0; i < 4; ++i) {
       const __m512 key = _mm512_loadu_ps(keys + 16 * i);
