@@ -111,36 +111,6 @@ inline void score_tile_floats(attention_block::Block& block, std::int64_t p0, in
 
 // --- values --------------------------------------------------------------------------------------
 
-// acc[r][d .. d + 16 * kVectors) += weights of positions [begin, end) of those at `first` times
-// their values.
-template <int kRows, int kVectors>
-inline void add_floats(const float* values, std::int64_t dim, std::int64_t d, int first, int begin,
-                       int end, const float (*weights)[attention_block::kTile],
-                       attention_block::Row* rows) {
-  __m512 acc[kRows][kVectors];
-  CRIA_UNROLL
-  for (int r = 0; r < kRows; ++r) {
-    CRIA_UNROLL
-    for (int j = 0; j < kVectors; ++j) acc[r][j] = _mm512_loadu_ps(rows[r].acc + d + 16 * j);
-  }
-  for (int i = begin; i < end; ++i) {
-    __m512 value[kVectors];
-    CRIA_UNROLL
-    for (int j = 0; j < kVectors; ++j) value[j] = _mm512_loadu_ps(values + i * dim + d + 16 * j);
-    CRIA_UNROLL
-    for (int r = 0; r < kRows; ++r) {
-      const __m512 weight = _mm512_set1_ps(weights[r][first + i]);
-      CRIA_UNROLL
-      for (int j = 0; j < kVectors; ++j) acc[r][j] = _mm512_fmadd_ps(weight, value[j], acc[r][j]);
-    }
-  }
-  CRIA_UNROLL
-  for (int r = 0; r < kRows; ++r) {
-    CRIA_UNROLL
-    for (int j = 0; j < kVectors; ++j) _mm512_storeu_ps(rows[r].acc + d + 16 * j, acc[r][j]);
-  }
-}
-
 // A part of a tile of values, as floats.
 struct FloatValues {
   const float* values;
@@ -148,19 +118,46 @@ struct FloatValues {
   int n;      // positions
 };
 
+// acc[r .. r + kRows)[d .. d + 16 * kVectors) += weights of positions [begin, end) of the part times
+// their values.
+template <int kRows, int kVectors>
+inline void add_floats(const FloatValues& part, int begin, int end, std::int64_t d, int r,
+                       attention_block::Block& block) {
+  const std::int64_t dim = block.args.head_dim;
+  const auto* weights = block.scores + r;
+  attention_block::Row* rows = block.rows + r;
+  __m512 acc[kRows][kVectors];
+  CRIA_UNROLL
+  for (int i = 0; i < kRows; ++i) {
+    CRIA_UNROLL
+    for (int j = 0; j < kVectors; ++j) acc[i][j] = _mm512_loadu_ps(rows[i].acc + d + 16 * j);
+  }
+  for (int p = begin; p < end; ++p) {
+    const float* values = part.values + p * dim + d;
+    __m512 value[kVectors];
+    CRIA_UNROLL
+    for (int j = 0; j < kVectors; ++j) value[j] = _mm512_loadu_ps(values + 16 * j);
+    CRIA_UNROLL
+    for (int i = 0; i < kRows; ++i) {
+      const __m512 weight = _mm512_set1_ps(weights[i][part.first + p]);
+      CRIA_UNROLL
+      for (int j = 0; j < kVectors; ++j) acc[i][j] = _mm512_fmadd_ps(weight, value[j], acc[i][j]);
+    }
+  }
+  CRIA_UNROLL
+  for (int i = 0; i < kRows; ++i) {
+    CRIA_UNROLL
+    for (int j = 0; j < kVectors; ++j) _mm512_storeu_ps(rows[i].acc + d + 16 * j, acc[i][j]);
+  }
+}
+
 template <int kRows>
 inline void add_row_floats(const FloatValues& part, int begin, int end, int r,
                            attention_block::Block& block) {
   const std::int64_t dim = block.args.head_dim;
   std::int64_t d = 0;
-  for (; d + 64 <= dim; d += 64) {
-    add_floats<kRows, 4>(part.values, dim, d, part.first, begin, end, block.scores + r,
-                         block.rows + r);
-  }
-  for (; d + 16 <= dim; d += 16) {
-    add_floats<kRows, 1>(part.values, dim, d, part.first, begin, end, block.scores + r,
-                         block.rows + r);
-  }
+  for (; d + 64 <= dim; d += 64) add_floats<kRows, 4>(part, begin, end, d, r, block);
+  for (; d + 16 <= dim; d += 16) add_floats<kRows, 1>(part, begin, end, d, r, block);
 }
 
 // Four rows go together as far as the first of them sees, then each by itself.
