@@ -1,4 +1,4 @@
-// e^x on sixteen floats: the operations of activation/exp.h, one by one.
+// e^x on sixteen floats that are at most 0: the operations of activation/exp.h, one by one.
 #pragma once
 
 #include "kernels/activation/generic.h"
@@ -24,12 +24,6 @@ inline __m512 exp_of_negative(__m512 x) {
   const __m512 y = _mm512_mul_ps(p, _mm512_castsi512_ps(power));
   const __mmask16 too_low = _mm512_cmp_ps_mask(x, _mm512_set1_ps(spec::kExpLowest), _CMP_LT_OQ);
   return _mm512_mask_blend_ps(too_low, y, _mm512_setzero_ps());
-}
-
-inline __m512 exp(__m512 x) {
-  const __mmask16 too_high = _mm512_cmp_ps_mask(x, _mm512_set1_ps(spec::kExpHighest), _CMP_GT_OQ);
-  const __m512 infinity = _mm512_castsi512_ps(_mm512_set1_epi32(0x7f800000));
-  return _mm512_mask_blend_ps(too_high, exp_of_negative(x), infinity);
 }
 
 }  // namespace
