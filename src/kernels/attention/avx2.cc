@@ -122,12 +122,15 @@ struct Avx2Attention : HalfAttention {
       const __m256 seen = _mm256_castsi256_ps(below(i, n));
       _mm256_storeu_ps(scores + i, _mm256_blendv_ps(infinity, _mm256_loadu_ps(scores + i), seen));
     }
-    const __m256 shrink_8 = _mm256_set1_ps(attention_block::raise_top(max_of(scores, kTile), row));
+    const float shrink = attention_block::raise_top(max_of(scores, kTile), row);
+    const __m256 shrink_8 = _mm256_set1_ps(shrink);
+    if (shrink != 1.0f) {
+      for (std::int64_t d = 0; d < dim; d += 8) {
+        _mm256_store_ps(row.acc + d, _mm256_mul_ps(_mm256_load_ps(row.acc + d), shrink_8));
+      }
+    }
     const __m256 top_8 = _mm256_set1_ps(row.top);
     __m256 sum = _mm256_mul_ps(_mm256_load_ps(row.sum), shrink_8);
-    for (std::int64_t d = 0; d < dim; d += 8) {
-      _mm256_store_ps(row.acc + d, _mm256_mul_ps(_mm256_load_ps(row.acc + d), shrink_8));
-    }
     for (int i = 0; i < kTile; i += 8) {
       const __m256 p = exp(_mm256_sub_ps(_mm256_loadu_ps(scores + i), top_8));
       _mm256_storeu_ps(scores + i, p);

@@ -282,11 +282,14 @@ struct Avx512Attention {
       tops = _mm512_max_ps(s[i], tops);  // in this order not-a-number is passed over
     }
     const float tile_top = avx2::max_of_lanes(_mm256_max_ps(low_half(tops), high_half(tops)));
-    const __m256 shrink = _mm256_set1_ps(attention_block::raise_top(tile_top, row));
-    for (std::int64_t d = 0; d < dim && row.largest == 1.0f; d += 8) {  // else shrink is 1
-      _mm256_store_ps(row.acc + d, _mm256_mul_ps(_mm256_load_ps(row.acc + d), shrink));
+    const float shrink = attention_block::raise_top(tile_top, row);
+    const __m256 shrink_8 = _mm256_set1_ps(shrink);
+    if (shrink != 1.0f) {
+      for (std::int64_t d = 0; d < dim; d += 8) {
+        _mm256_store_ps(row.acc + d, _mm256_mul_ps(_mm256_load_ps(row.acc + d), shrink_8));
+      }
     }
-    __m256 sum = _mm256_mul_ps(_mm256_load_ps(row.sum), shrink);
+    __m256 sum = _mm256_mul_ps(_mm256_load_ps(row.sum), shrink_8);
     const __m512 top = _mm512_set1_ps(row.top);
     CRIA_UNROLL
     for (int i = 0; i < kVectors; ++i) {

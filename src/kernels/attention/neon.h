@@ -95,8 +95,10 @@ inline void add_halves(const AttentionArgs& args, const float (*weights)[kTile],
 // Weights past n, up to a multiple of 8, become zero; those after it stay as they are.
 inline void weigh_tile(float* scores, int n, std::int64_t dim, Row& row) {
   const float shrink = attention_block::raise_top(max_of(scores, n), row);
-  for (std::int64_t d = 0; d < dim; d += 4) {
-    vst1q_f32(row.acc + d, vmulq_n_f32(vld1q_f32(row.acc + d), shrink));
+  if (shrink != 1.0f) {
+    for (std::int64_t d = 0; d < dim; d += 4) {
+      vst1q_f32(row.acc + d, vmulq_n_f32(vld1q_f32(row.acc + d), shrink));
+    }
   }
   for (int i = n; i % 8 != 0; ++i) scores[i] = -std::numeric_limits<float>::infinity();
   const float32x4_t top = vdupq_n_f32(row.top);
