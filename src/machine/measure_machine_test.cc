@@ -8,6 +8,7 @@
 
 #include "base/thread_pool.h"
 #include "cria/machine.h"
+#include "kernels/peak/peak.h"
 #include "machine/last_cache.h"
 #include "machine/paged_buffer.h"
 
@@ -41,8 +42,9 @@ TEST(MeasureMachine, MeasuresEveryRate) {
     EXPECT_GT(time.seconds, 0);
     EXPECT_LE(time.n_threads, report->n_cores);
   }
-  const bool has_tiles = report->macs_per_second("int8_tiles", 1) > 0;
-  EXPECT_TRUE(!has_tiles || report->isa == "amx_int8");
+  const PeakLoops loops = peak_loops(best_isa());
+  EXPECT_EQ(report->macs_per_second("int8_tiles", 1) > 0, loops.int8_tiles.run != nullptr);
+  EXPECT_EQ(report->macs_per_second("bf16_tiles", 1) > 0, loops.bf16_tiles.run != nullptr);
   EXPECT_EQ(report->macs_per_second("int7", 1), 0);
   EXPECT_EQ(report->macs_per_second("int8", 0), 0);
 }
