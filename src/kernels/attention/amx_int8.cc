@@ -62,7 +62,7 @@ inline void load_keys(const AttentionArgs& args, std::int64_t p0, int n, Keys& k
 struct Values {
   int n_deep;  // in 64 positions
   alignas(64) std::byte codes[kTile / kDeep][kMaxHeadDim / kColumns][kDeep / 4][64];
-  alignas(64) avx2::ValueScales scales;
+  alignas(64) ValueScales scales;
   attention_block::LargestScale largest[kMaxGroups];
 };
 

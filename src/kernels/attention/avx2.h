@@ -15,6 +15,7 @@ namespace {
 using attention_block::Block;
 using attention_block::kTile;
 using attention_block::Row;
+using attention_block::ValueScales;
 
 inline constexpr int kPositions = 4;     // scores computed together: 2 heads x 4 positions = 8 sums
 inline constexpr int kValueVectors = 4;  // 32 columns of V: 2 heads x 4 vectors = 8 sums
@@ -107,9 +108,6 @@ inline void add_row_halves(Block& block, int r, std::int64_t p0) {
 }
 
 // --- values as int8 ------------------------------------------------------------------------------
-
-// Scales of a tile of values.
-using ValueScales = float[kMaxHeadDim / kColumnGroup][kTile];
 
 inline void load_value_scales(const AttentionArgs& args, std::int64_t p0, int n,
                               ValueScales& scales) {

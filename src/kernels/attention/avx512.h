@@ -22,10 +22,10 @@ namespace {
 using attention_block::Block;
 using attention_block::kTile;
 using attention_block::Row;
+using attention_block::ValuePanels;
+using attention_block::ValueScales;
 
 constexpr int kVectors = kTile / 16;
-// 4 rows x 2 planes x 32 columns are 16 registers of sums.
-constexpr int kRowTile = 4;
 
 // The lanes i .. i + 15 that are below n.
 inline __mmask16 below(int i, int n) {
@@ -84,21 +84,8 @@ inline void quantize_row(const float* weights, const float* scales, int n, float
 
 // --- values as int8 ------------------------------------------------------------------------------
 
-// The panels of a tile.
-struct ValuePanels {
-  const std::byte* first;
-  std::int64_t panel_bytes;
-  std::int64_t quad_bytes;  // of all columns
-  int n;
-};
-
-// The scales of a tile of values for 32 columns.
-struct ColumnScales {
-  const float* of_positions;
-  attention_block::LargestScale largest;
-};
-
-// acc[r][d .. d + 32) += scale[r] * sum over positions of codes[r] * the tile's.
+// acc[r][d .. d + 32) += scale[r] * sum over positions of codes[r] * the tile's. 4 rows x 2 planes x
+// 32 columns are 16 registers of sums.
 template <int kRows>
 inline void add_codes(const ValuePanels& panels, const WeightPlanes* weights, std::int64_t d,
                       Row* rows) {
@@ -133,24 +120,6 @@ inline void add_codes(const ValuePanels& panels, const WeightPlanes* weights, st
       _mm512_storeu_ps(acc, _mm512_fmadd_ps(_mm512_cvtepi32_ps(both), scale, _mm512_loadu_ps(acc)));
     }
   }
-}
-
-// Columns [d, d + 32) of kRows rows from r on.
-template <int kRows>
-inline void add_row_codes(Block& block, ColumnScales& scales, int r, std::int64_t p0,
-                          std::int64_t d) {
-  const std::int64_t dim = block.args.head_dim, panel_bytes = kv_panel_bytes(dim);
-  const int n = block.rows[r + kRows - 1].n_in_tile(p0);  // the most
-  const ValuePanels panels = {block.args.v + p0 / kKvPanel * panel_bytes, panel_bytes, 4 * dim,
-                              static_cast<int>((n + kKvPanel - 1) / kKvPanel)};
-  WeightPlanes weights[kRows];
-  for (int i = 0; i < kRows; ++i) {
-    const Row& row = block.rows[r + i];
-    const int n_seen = row.n_in_tile(p0);
-    quantize_row(block.scores[r + i], scales.of_positions, n_seen,
-                 row.largest * scales.largest.of(n_seen), weights[i]);
-  }
-  add_codes<kRows>(panels, weights, d, &block.rows[r]);
 }
 
 // --- half floats ---------------------------------------------------------------------------------
@@ -300,21 +269,22 @@ struct Avx512Attention {
     _mm256_store_ps(row.sum, sum);
   }
 
-  static void add_values_q8(Block& block, std::int64_t p0, int n) {
-    alignas(64) avx2::ValueScales scales;
-    avx2::load_value_scales(block.args, p0, n, scales);
-    for (std::int64_t d = 0; d < block.args.head_dim; d += kColumnGroup) {
-      const float* of_positions = scales[d / kColumnGroup];
-      ColumnScales of_columns = {of_positions, attention_block::LargestScale(of_positions)};
-      int r = block.first_row(p0);
-      for (; r + kRowTile <= block.n_rows; r += kRowTile) {
-        add_row_codes<kRowTile>(block, of_columns, r, p0, d);
-      }
-      const int left = block.n_rows - r;
-      if (left == 3) add_row_codes<3>(block, of_columns, r, p0, d);
-      if (left == 2) add_row_codes<2>(block, of_columns, r, p0, d);
-      if (left == 1) add_row_codes<1>(block, of_columns, r, p0, d);
-    }
+  using WeightPlanes = avx512::WeightPlanes;
+
+  static void load_value_scales(const AttentionArgs& args, std::int64_t p0, int n,
+                                ValueScales& scales) {
+    avx2::load_value_scales(args, p0, n, scales);
+  }
+
+  static void quantize_row(const float* weights, const float* scales, int n, float top,
+                           WeightPlanes& out) {
+    avx512::quantize_row(weights, scales, n, top, out);
+  }
+
+  template <int kRows>
+  static void add_codes(const ValuePanels& panels, const WeightPlanes* weights, std::int64_t d,
+                        Row* rows) {
+    avx512::add_codes<kRows>(panels, weights, d, rows);
   }
 };
 

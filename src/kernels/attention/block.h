@@ -158,6 +158,61 @@ inline void add_values_f16(Block& block, std::int64_t p0, int n_seen) {
   }
 }
 
+// Scales of a tile of int8 values.
+using ValueScales = float[kMaxHeadDim / kColumnGroup][kTile];
+
+// The panels of a tile of int8 values.
+struct ValuePanels {
+  const std::byte* first;
+  std::int64_t panel_bytes;
+  std::int64_t quad_bytes;  // of all columns
+  int n;
+};
+
+// The scales of a tile of values for 32 columns.
+struct ColumnScales {
+  const float* of_positions;
+  LargestScale largest;
+};
+
+// Columns [d, d + 32) of kRows rows from r on.
+template <typename Form, int kRows>
+inline void add_row_codes(Block& block, ColumnScales& scales, int r, std::int64_t p0,
+                          std::int64_t d) {
+  const std::int64_t dim = block.args.head_dim, panel_bytes = kv_panel_bytes(dim);
+  const int n = block.rows[r + kRows - 1].n_in_tile(p0);  // the most
+  const ValuePanels panels = {block.args.v + p0 / kKvPanel * panel_bytes, panel_bytes, 4 * dim,
+                              static_cast<int>((n + kKvPanel - 1) / kKvPanel)};
+  typename Form::WeightPlanes weights[kRows];
+  for (int i = 0; i < kRows; ++i) {
+    const Row& row = block.rows[r + i];
+    const int n_seen = row.n_in_tile(p0);
+    Form::quantize_row(block.scores[r + i], scales.of_positions, n_seen,
+                       row.largest * scales.largest.of(n_seen), weights[i]);
+  }
+  Form::template add_codes<kRows>(panels, weights, d, &block.rows[r]);
+}
+
+template <typename Form>
+inline void add_values_q8(Block& block, std::int64_t p0, int n_seen) {
+  if constexpr (requires { Form::add_values_q8(block, p0, n_seen); }) {
+    return Form::add_values_q8(block, p0, n_seen);
+  } else {
+    alignas(64) ValueScales scales;
+    Form::load_value_scales(block.args, p0, n_seen, scales);
+    for (std::int64_t d = 0; d < block.args.head_dim; d += kColumnGroup) {
+      const float* of_positions = scales[d / kColumnGroup];
+      ColumnScales of_columns = {of_positions, LargestScale(of_positions)};
+      int r = block.first_row(p0);
+      for (; r + 4 <= block.n_rows; r += 4) add_row_codes<Form, 4>(block, of_columns, r, p0, d);
+      const int left = block.n_rows - r;
+      if (left == 3) add_row_codes<Form, 3>(block, of_columns, r, p0, d);
+      if (left == 2) add_row_codes<Form, 2>(block, of_columns, r, p0, d);
+      if (left == 1) add_row_codes<Form, 1>(block, of_columns, r, p0, d);
+    }
+  }
+}
+
 // --- a block of rows -----------------------------------------------------------------------------
 
 template <typename Form>
@@ -174,7 +229,7 @@ inline void attend_tile(Block& block, std::int64_t p0) {
     Form::weigh_tile(block.scores[r], row.n_in_tile(p0), args.head_dim, row);
   }
   if (args.v_type == KvType::kQ8) {
-    Form::add_values_q8(block, p0, n);
+    add_values_q8<Form>(block, p0, n);
   } else {
     add_values_f16<Form>(block, p0, n);
   }
@@ -208,8 +263,16 @@ inline void attend(Block& block) {
 //   score_tile_f16(block, p0, n), add_values_f16(block, p0, n)
 //                                                if there are such: both for all rows of a tile;
 //                                                false leaves it to the two above
-//   add_values_q8(block, p0, n)                  acc of the rows from first_row on += weights times
-//                                                int8 values, of the n positions that any row sees
+//   add_values_q8(block, p0, n)                  if there is such: acc of the rows from first_row on
+//                                                += weights times int8 values, of the n positions
+//                                                that any row sees. Else these four:
+//   WeightPlanes                                 weights of a row for 32 columns as integers
+//   load_value_scales(args, p0, n, scales)
+//   quantize_row(weights, scales, n, top, out)
+//                                                the first n of a tile, weights times scales, which
+//                                                are at most `top`, as WeightPlanes
+//   add_codes<rows>(panels, weights, d, rows)    acc of 1 to 4 rows, columns d .. d + 31, +=
+//                                                WeightPlanes times int8 values
 template <typename Form>
 inline void attention(const AttentionArgs& args) {
   if (args.head_dim % 8 != 0) return spec::attention(args);  // no such model is known

@@ -18,6 +18,8 @@ namespace {
 using attention_block::Block;
 using attention_block::kTile;
 using attention_block::Row;
+using attention_block::ValuePanels;
+using attention_block::ValueScales;
 
 inline constexpr int kPanelsATile = kTile / kKvPanel;
 
@@ -120,8 +122,6 @@ inline void weigh_tile(float* scores, int n, std::int64_t dim, Row& row) {
 
 // --- values as int8 ------------------------------------------------------------------------------
 
-using ValueScales = float[kMaxHeadDim / kColumnGroup][kTile];
-
 inline void load_value_scales(const AttentionArgs& args, std::int64_t p0, int n,
                               ValueScales& scales) {
   const std::int64_t dim = args.head_dim, panel_bytes = kv_panel_bytes(dim);
@@ -160,8 +160,8 @@ inline int16x4_t round_4(const float* w, float inverse) {
 
 // Codes of the first `n` weights, which are at most `top`; those after them are zero.
 template <typename Form>
-inline void quantize_weights(const float* weights, const float* scales, int n, float top,
-                             WeightPlanes& out) {
+inline void quantize_row(const float* weights, const float* scales, int n, float top,
+                         WeightPlanes& out) {
   float w[kTile];
   scale_weights(weights, scales, n, w);
   const spec::WeightScale scale = spec::weight_scale(top);
@@ -180,20 +180,6 @@ inline void quantize_weights(const float* weights, const float* scales, int n, f
   std::memset(out.codes + n_panels, 0, static_cast<std::size_t>(kPanelsATile - n_panels) * 32);
   out.scale = scale.of_code;
 }
-
-// The panels of a tile.
-struct ValuePanels {
-  const std::byte* first;
-  std::int64_t panel_bytes;
-  std::int64_t quad_bytes;  // of all columns
-  int n;
-};
-
-// The scales of a tile of values for 32 columns.
-struct ColumnScales {
-  const float* of_positions;
-  attention_block::LargestScale largest;
-};
 
 // acc[r][d .. d + 4 * kParts) += scale[r] * sum over positions of codes[r] * the tile's.
 template <typename Form, int kRows, int kParts>
@@ -225,27 +211,6 @@ inline void add_codes(const ValuePanels& panels, const WeightPlanes* weights, st
       float* acc = rows[r].acc + d + 4 * j;
       vst1q_f32(acc, vfmaq_n_f32(vld1q_f32(acc), vcvtq_f32_s32(both), weights[r].scale));
     }
-  }
-}
-
-// Columns [d, d + 32) of kRows rows from r on.
-template <typename Form, int kRows>
-inline void add_row_codes(Block& block, ColumnScales& scales, int r, std::int64_t p0,
-                          std::int64_t d) {
-  constexpr int kParts = kRows <= 2 ? 4 : 2;  // at most 16 registers of sums, and 8 of weights
-  const std::int64_t dim = block.args.head_dim, panel_bytes = kv_panel_bytes(dim);
-  const int n = block.rows[r + kRows - 1].n_in_tile(p0);  // the most
-  const ValuePanels panels = {block.args.v + p0 / kKvPanel * panel_bytes, panel_bytes, 4 * dim,
-                              static_cast<int>((n + kKvPanel - 1) / kKvPanel)};
-  WeightPlanes weights[kRows];
-  for (int i = 0; i < kRows; ++i) {
-    const Row& row = block.rows[r + i];
-    const int n_seen = row.n_in_tile(p0);
-    quantize_weights<Form>(block.scores[r + i], scales.of_positions, n_seen,
-                           row.largest * scales.largest.of(n_seen), weights[i]);
-  }
-  for (std::int64_t at = d; at < d + kColumnGroup; at += 4 * kParts) {
-    add_codes<Form, kRows, kParts>(panels, weights, at, &block.rows[r]);
   }
 }
 
@@ -282,18 +247,24 @@ struct NeonAttention : Form {
     }
   }
 
-  static void add_values_q8(Block& block, std::int64_t p0, int n) {
-    ValueScales scales;
-    load_value_scales(block.args, p0, n, scales);
-    for (std::int64_t d = 0; d < block.args.head_dim; d += kColumnGroup) {
-      const float* of_positions = scales[d / kColumnGroup];
-      ColumnScales of_columns = {of_positions, attention_block::LargestScale(of_positions)};
-      int r = block.first_row(p0);
-      for (; r + 4 <= block.n_rows; r += 4) add_row_codes<Form, 4>(block, of_columns, r, p0, d);
-      const int left = block.n_rows - r;
-      if (left == 3) add_row_codes<Form, 3>(block, of_columns, r, p0, d);
-      if (left == 2) add_row_codes<Form, 2>(block, of_columns, r, p0, d);
-      if (left == 1) add_row_codes<Form, 1>(block, of_columns, r, p0, d);
+  using WeightPlanes = neon::WeightPlanes;
+
+  static void load_value_scales(const AttentionArgs& args, std::int64_t p0, int n,
+                                ValueScales& scales) {
+    neon::load_value_scales(args, p0, n, scales);
+  }
+
+  static void quantize_row(const float* weights, const float* scales, int n, float top,
+                           WeightPlanes& out) {
+    neon::quantize_row<Form>(weights, scales, n, top, out);
+  }
+
+  template <int kRows>
+  static void add_codes(const ValuePanels& panels, const WeightPlanes* weights, std::int64_t d,
+                        Row* rows) {
+    constexpr int kParts = kRows <= 2 ? 4 : 2;  // at most 16 registers of sums, and 8 of weights
+    for (std::int64_t at = d; at < d + kColumnGroup; at += 4 * kParts) {
+      neon::add_codes<Form, kRows, kParts>(panels, weights, at, rows);
     }
   }
 };
