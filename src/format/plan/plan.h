@@ -155,16 +155,18 @@ struct Plan {
     if (op.kind == PlanOpKind::kAttention) return {0, kv.n_kv_heads, op.n_heads / kv.n_kv_heads};
     return {op.kv_head, op.n_kv_heads, op.n_heads / op.n_kv_heads};
   }
-  // Positions that its score rows have room for; 0: it has none.
-  std::int64_t score_positions() const {
+  // Records of a head in its score rows; 0: it has none.
+  std::int64_t score_records() const {
     for (const PlanOp& op : ops) {
       if (op.kind == PlanOpKind::kScores || op.kind == PlanOpKind::kSoftmax ||
           op.kind == PlanOpKind::kMix) {
-        return op.block * kScorePositions;
+        return op.block;
       }
     }
     return 0;
   }
+  // Positions that its score rows have room for; 0: it has none. REQUIRES: verified.
+  std::int64_t score_positions() const { return score_records() * kScorePositions; }
 };
 
 // Whether an op needs what was in `out` before: it changes it, or writes some columns only.

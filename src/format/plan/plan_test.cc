@@ -185,6 +185,11 @@ const Rule kSplitRules[] = {
     {"query heads", [](Plan& p) { p.ops[5].n_kv_heads = 2, p.ops[5].n_heads = 3; },
      "3 query heads, expected a multiple of the 2"},
     {"records", [](Plan& p) { p.ops[7].block = 1; }, "has 1 records a head, earlier ops 2"},
+    {"records beyond any context",
+     [](Plan& p) {
+       for (int i = 5; i <= 10; ++i) p.ops[i].block = kHuge;
+     },
+     "with 9223372036854775807 records"},
     {"row", [](Plan& p) { p.buffers[11].width -= 1; }, "has score rows of 2 heads"},
     {"row per token", [](Plan& p) { p.buffers[11].single_row = true; }, "row a token"},
     {"query columns", [](Plan& p) { p.ops[6].column = 97; }, "32 columns from 97"},

@@ -408,9 +408,8 @@ Status OpVerifier::verify_score_row(const PlanOp& op, const PlanBuffer& buffer) 
 
 Status OpVerifier::verify_split_attention(const PlanOp& op) const {
   CRIA_RETURN_IF_ERROR(verify_queries(op));
-  if (op.block * kScorePositions != plan_.score_positions()) {
-    return bad_input("has {} records a head, earlier ops {}", op.block,
-                     plan_.score_positions() / kScorePositions);
+  if (op.block != plan_.score_records()) {
+    return bad_input("has {} records a head, earlier ops {}", op.block, plan_.score_records());
   }
   if (op.kind == PlanOpKind::kSoftmax) return verify_score_row(op, out(op));
   if (op.kind == PlanOpKind::kScores) {
