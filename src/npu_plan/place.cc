@@ -15,12 +15,6 @@ constexpr std::uint8_t kOnCpu = 1, kOnNpu = 2;
 
 std::uint8_t bit_of(int device) { return device == 0 ? kOnCpu : kOnNpu; }
 
-// Whether an op reads the cache.
-bool attends(const PlanOp& op) {
-  return op.kind == PlanOpKind::kAttention || op.kind == PlanOpKind::kScores ||
-         op.kind == PlanOpKind::kMix;
-}
-
 // Where the last op ran, where the cache of the current layer is, and who has each live buffer (a
 // set of bits).
 struct State {
@@ -76,16 +70,6 @@ class Search {
     }
   }
 
-  // Buffers of which an op needs what is there.
-  std::vector<std::uint32_t> reads(const PlanOp& op) const {
-    std::vector<std::uint32_t> buffers;
-    for (const std::uint32_t buffer : {op.x, op.y}) {
-      if (buffer != kNoBuffer) buffers.push_back(buffer);
-    }
-    if (plan_op_updates(plan_, op)) buffers.push_back(op.out);
-    return buffers;
-  }
-
   std::size_t live_index(std::uint32_t buffer) const {
     return static_cast<std::size_t>(std::ranges::find(live_, buffer) - live_.begin());
   }
@@ -125,14 +109,14 @@ class Search {
     const PlanOp& op = plan_.ops[i];
     State state = from.first;
     Way way = from.second;
-    if (attends(op) && state.cache != device) return;
+    if (plan_op_attends(op) && state.cache != device) return;
     if (op.kind == PlanOpKind::kKvAppend) state.cache = device;
     if (fresh_) state.has.push_back(0);
     const PlaceCost& cost = problem_.costs[device][i];
     way.prefill += *cost.prefill_seconds;
     way.decode += *cost.decode_seconds;
     if (state.device != device) add_handoff(device, way);
-    for (const std::uint32_t buffer : reads(op)) {
+    for (const std::uint32_t buffer : plan_op_reads(plan_, op)) {
       std::uint8_t& has = state.has[live_index(buffer)];
       if (has == 0) continue;  // the first of those that write it column by column
       if ((has & bit_of(device)) == 0) pass(buffer, way);
@@ -242,7 +226,7 @@ Result<std::vector<std::optional<PlaceDevice>>> pinned_devices(const Plan& plan,
     for (std::size_t i = 0; i < plan.ops.size(); ++i) {
       const PlanOp& op = plan.ops[i];
       if (name != plan_op_name(op.kind) && name != plan_op_label(plan, op) &&
-          !(name == "attention" && attends(op))) {
+          !(name == "attention" && plan_op_attends(op))) {
         continue;
       }
       found = true;
@@ -266,14 +250,12 @@ bool pins_split_attention(const PlacePins& pins) {
 
 namespace {
 
-bool uses_cache(const PlanOp& op) { return attends(op) || op.kind == PlanOpKind::kKvAppend; }
-
 // What uses a layer's cache goes where pins want one of it.
 Status keep_caches_whole(const Plan& plan, std::vector<std::optional<PlaceDevice>>& devices) {
   std::map<std::int32_t, std::size_t> pinned;  // by layer, an op
   for (std::size_t i = 0; i < devices.size(); ++i) {
     const PlanOp& op = plan.ops[i];
-    if (!devices[i] || !uses_cache(op)) continue;
+    if (!devices[i] || !plan_op_uses_cache(op)) continue;
     const std::size_t first = pinned.emplace(op.layer, i).first->second;
     if (devices[first] == devices[i]) continue;
     return invalid_argument(
@@ -281,7 +263,7 @@ Status keep_caches_whole(const Plan& plan, std::vector<std::optional<PlaceDevice
         plan_op_name(plan.ops[first].kind), plan_op_name(op.kind), op.layer);
   }
   for (std::size_t i = 0; i < devices.size(); ++i) {
-    if (!uses_cache(plan.ops[i])) continue;
+    if (!plan_op_uses_cache(plan.ops[i])) continue;
     const auto found = pinned.find(plan.ops[i].layer);
     if (found != pinned.end()) devices[i] = devices[found->second];
   }

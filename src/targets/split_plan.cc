@@ -51,15 +51,6 @@ class PartBuilder {
   PlanPart part_;
 };
 
-// Buffers of which an op needs what was there.
-std::vector<std::uint32_t> reads(const Plan& plan, const PlanOp& op) {
-  std::vector<std::uint32_t> buffers;
-  for (const std::uint32_t id : {op.x, op.y, plan_op_updates(plan, op) ? op.out : kNoBuffer}) {
-    if (id != kNoBuffer) buffers.push_back(id);
-  }
-  return buffers;
-}
-
 // Bytes of the scratch memory that all parts share, or halves of layers of the cache.
 struct Range {
   std::uint64_t begin = 0, end = 0;
@@ -137,7 +128,7 @@ std::vector<PlanPart> split_plan(const Plan& plan, const std::vector<bool>& on_n
     }
     const std::size_t here = parts.size() - 1;
     const PlanOp& op = plan.ops[i];
-    for (const std::uint32_t buffer : reads(plan, op)) {
+    for (const std::uint32_t buffer : plan_op_reads(plan, op)) {
       const std::size_t from = writer[buffer];
       if (from == kNobody || from == here || imported[here][buffer]) continue;
       imported[here][buffer] = true;

@@ -250,6 +250,14 @@ bool plan_op_updates(const Plan& plan, const PlanOp& op) {
   }
 }
 
+std::vector<std::uint32_t> plan_op_reads(const Plan& plan, const PlanOp& op) {
+  std::vector<std::uint32_t> buffers;
+  for (const std::uint32_t id : {op.x, op.y, plan_op_updates(plan, op) ? op.out : kNoBuffer}) {
+    if (id != kNoBuffer) buffers.push_back(id);
+  }
+  return buffers;
+}
+
 const char* plan_op_name(PlanOpKind kind) {
   static constexpr const char* kNames[kPlanOpKindCount] = {
       "embed", "rms_norm", "linear",   "rope",   "kv_append", "attention", "swiglu",  "add",

@@ -113,6 +113,21 @@ struct PlanOp {
   bool operator==(const PlanOp&) const = default;
 };
 
+// One of the three ops that attention is split into.
+inline bool plan_op_has_score_rows(const PlanOp& op) {
+  return op.kind == PlanOpKind::kScores || op.kind == PlanOpKind::kSoftmax ||
+         op.kind == PlanOpKind::kMix;
+}
+// Whether an op reads the cache.
+inline bool plan_op_attends(const PlanOp& op) {
+  return op.kind == PlanOpKind::kAttention || op.kind == PlanOpKind::kScores ||
+         op.kind == PlanOpKind::kMix;
+}
+// Whether it reads or writes it.
+inline bool plan_op_uses_cache(const PlanOp& op) {
+  return op.kind == PlanOpKind::kKvAppend || plan_op_attends(op);
+}
+
 // Shape of the KV cache that a method reads and writes. Layout of a cache for n_ctx positions: for
 // each layer, K then V, each [n_kv_heads] of n_ctx positions as tensor/kv_layout.h says.
 struct KvShape {
@@ -158,10 +173,7 @@ struct Plan {
   // Records of a head in its score rows; 0: it has none.
   std::int64_t score_records() const {
     for (const PlanOp& op : ops) {
-      if (op.kind == PlanOpKind::kScores || op.kind == PlanOpKind::kSoftmax ||
-          op.kind == PlanOpKind::kMix) {
-        return op.block;
-      }
+      if (plan_op_has_score_rows(op)) return op.block;
     }
     return 0;
   }
@@ -171,6 +183,8 @@ struct Plan {
 
 // Whether an op needs what was in `out` before: it changes it, or writes some columns only.
 bool plan_op_updates(const Plan& plan, const PlanOp& op);
+// Buffers of which an op needs what was there: its inputs, and `out` if it updates that.
+std::vector<std::uint32_t> plan_op_reads(const Plan& plan, const PlanOp& op);
 
 std::vector<std::byte> encode_plan(const Plan& plan);
 // `what` names the source in errors. Fails with kBadInput (malformed) or kUnsupported (newer

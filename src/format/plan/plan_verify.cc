@@ -237,8 +237,7 @@ Status OpVerifier::verify_form(const PlanOp& op) {
   if (op.accumulate && op.kind != PlanOpKind::kLinear) {
     return bad_input("accumulates, which only linear can");
   }
-  const bool has_records = op.kind == PlanOpKind::kScores || op.kind == PlanOpKind::kSoftmax ||
-                           op.kind == PlanOpKind::kMix;
+  const bool has_records = plan_op_has_score_rows(op);
   if (op.kind != PlanOpKind::kHadamard && ((op.block != 0 && !has_records) || op.inverse)) {
     return bad_input("has blocks of {}, inverse {}, which only hadamard has", op.block, op.inverse);
   }

@@ -20,11 +20,6 @@ const MatrixShape* storage_shape(const NpuProfile& profile) {
   return nullptr;
 }
 
-bool uses_cache(const PlanOp& op) {
-  return op.kind == PlanOpKind::kKvAppend || op.kind == PlanOpKind::kAttention ||
-         op.kind == PlanOpKind::kScores || op.kind == PlanOpKind::kMix;
-}
-
 }  // namespace
 
 DeviceTiles device_tiles(const NpuProfile& profile) {
@@ -188,7 +183,7 @@ Status NpuLowering::change_context_if_needed(const PlanOp& op) {
     std::uint64_t bytes = 0;
     for (const std::uint32_t w : op.weights)
       bytes += mapped_[w] ? 0 : npu_weight_bytes(emitter_.commands().weights[w]);
-    if (uses_cache(op) && !mapped_layers_[static_cast<std::size_t>(op.layer)]) {
+    if (plan_op_uses_cache(op) && !mapped_layers_[static_cast<std::size_t>(op.layer)]) {
       bytes += static_cast<std::uint64_t>(options_.max_context) * plan_.kv.bytes_per_position() /
                static_cast<std::uint64_t>(plan_.kv.n_layers);
     }
@@ -213,7 +208,7 @@ Status NpuLowering::change_context_if_needed(const PlanOp& op) {
           npu_weight_bytes(emitter_.commands().weights[w]);
     mapped_[w] = true;
   }
-  if (uses_cache(op)) {
+  if (plan_op_uses_cache(op)) {
     mapped_layers_[static_cast<std::size_t>(op.layer)] = true;
   }
   return {};
