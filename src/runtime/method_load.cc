@@ -79,12 +79,24 @@ class Method::Loader {
     }
     method_->tensors_.resize(method_->slots_.size());
     const bool has_device = std::ranges::any_of(method_->order_, &CallQueue::Call::on_device);
-    if (has_device && all_ordered_ && !environment_.on_op && !environment_.on_input)
+    if (has_device && all_ordered_ && may_overlap() && !environment_.on_op &&
+        !environment_.on_input) {
       method_->queue_ = std::make_unique<CallQueue>();
+    }
     return std::move(method_);
   }
 
  private:
+  // Whether some call does not wait for the one before it. Where all do, as those of a decode step
+  // mostly, a queue would only wake threads.
+  bool may_overlap() const {
+    const std::vector<CallQueue::Call>& order = method_->order_;
+    for (std::size_t i = 1; i < order.size(); ++i) {
+      if (std::ranges::find(order[i].after, i - 1) == order[i].after.end()) return true;
+    }
+    return false;
+  }
+
   Status add_arguments(const std::vector<std::int32_t>& indices, Place place,
                        std::vector<TensorSpec>& specs, std::vector<std::size_t>& slots) {
     for (std::int32_t index : indices) {
