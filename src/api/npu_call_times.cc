@@ -4,6 +4,7 @@
 
 #include "api/npu_model.h"
 #include "format/plan/plan_cost.h"
+#include "targets/split_plan.h"
 
 namespace cria {
 namespace {
@@ -22,57 +23,6 @@ EstimateBound bound_of(NpuBound bound) {
       break;
   }
   return EstimateBound::kLatency;
-}
-
-bool reads(const Plan& plan, const PlanOp& op, std::uint32_t buffer) {
-  return op.x == buffer || op.y == buffer || (op.out == buffer && plan_op_updates(plan, op));
-}
-
-// Weights that no op of a part reads are none of its concern.
-void drop_unused_weights(Plan& plan) {
-  std::vector<PlanWeight> kept;
-  for (PlanOp& op : plan.ops) {
-    for (std::uint32_t& index : op.weights) {
-      const PlanWeight& weight = plan.weights[index];
-      auto known = std::ranges::find(kept, weight);
-      if (known == kept.end()) known = kept.insert(kept.end(), weight);
-      index = static_cast<std::uint32_t>(known - kept.begin());
-    }
-  }
-  plan.weights = std::move(kept);
-}
-
-// Ops [first, end) as a plan of their own, and the buffers that pass between them and the others.
-struct Part {
-  Plan plan;
-  std::vector<std::uint32_t> imported, exported;
-};
-
-Part part_of(const Plan& plan, std::size_t first, std::size_t end) {
-  Part part{plan, {}, {}};
-  part.plan.ops.assign(plan.ops.begin() + static_cast<std::ptrdiff_t>(first),
-                       plan.ops.begin() + static_cast<std::ptrdiff_t>(end));
-  for (std::uint32_t id = 0; id < plan.buffers.size(); ++id) {
-    const auto touched =
-        std::find_if(part.plan.ops.begin(), part.plan.ops.end(),
-                     [&](const PlanOp& op) { return op.out == id || op.x == id || op.y == id; });
-    if (touched == part.plan.ops.end()) continue;
-    // What the first op that touches it does not make was there before. A linear into some columns
-    // of a wider buffer leaves the others as they were.
-    const bool made_before =
-        std::any_of(plan.ops.begin(), plan.ops.begin() + static_cast<std::ptrdiff_t>(first),
-                    [&](const PlanOp& op) { return op.out == id; });
-    if (made_before && (reads(plan, *touched, id) || touched->out == id))
-      part.imported.push_back(id);
-    const bool made_here = std::any_of(part.plan.ops.begin(), part.plan.ops.end(),
-                                       [&](const PlanOp& op) { return op.out == id; });
-    const bool read_after =
-        std::any_of(plan.ops.begin() + static_cast<std::ptrdiff_t>(end), plan.ops.end(),
-                    [&](const PlanOp& op) { return reads(plan, op, id); });
-    if (made_here && read_after) part.exported.push_back(id);
-  }
-  drop_unused_weights(part.plan);
-  return part;
 }
 
 std::size_t count_copies(const NpuCommands& commands) {
@@ -94,17 +44,26 @@ class CallTimer {
     times_.op_bound.assign(plan.ops.size(), EstimateBound::kLatency);
   }
 
-  Status add_npu(std::size_t first, std::size_t end) {
-    const bool whole = first == 0 && end == plan_.ops.size();
-    const Part part = whole ? Part() : part_of(plan_, first, end);
+  // `first`: the part's first op in the whole plan.
+  Status add(const PlanPart& part, std::size_t first) {
+    const std::size_t end = first + part.plan.ops.size();
+    if (part.on_npu) return add_npu(part, first, end);
+    for (std::size_t i = first; i < end; ++i) add_cpu(i);
+    return {};
+  }
+
+  NpuCallTimes take() { return std::move(times_); }
+
+ private:
+  Status add_npu(const PlanPart& part, std::size_t first, std::size_t end) {
     NpuLoweringOptions options = model_.lowering;
-    options.imported = part.imported;
-    options.exported = part.exported;
+    options.imported = part.plan.imports;
+    options.exported = part.exports;
     CRIA_ASSIGN_OR_RETURN(const NpuCommands commands,
-                          lower_to_npu(whole ? plan_ : part.plan, model_.profile, options));
+                          lower_to_npu(part.plan, model_.profile, options));
     CRIA_ASSIGN_OR_RETURN(const NpuTiming timing,
                           simulate_npu(commands, model_.profile, call_, model_.sim));
-    add(commands, timing);
+    add_work(commands, timing);
     share_out(commands, timing, first, end);
     return {};
   }
@@ -120,10 +79,7 @@ class CallTimer {
     times_.dram_bytes += estimate.dram_bytes;
   }
 
-  NpuCallTimes take() { return std::move(times_); }
-
- private:
-  void add(const NpuCommands& commands, const NpuTiming& timing) {
+  void add_work(const NpuCommands& commands, const NpuTiming& timing) {
     times_.seconds += timing.seconds();
     times_.submit_seconds += static_cast<double>(timing.submit_ps) * 1e-12;
     times_.complete_seconds += static_cast<double>(timing.complete_ps) * 1e-12;
@@ -165,18 +121,13 @@ class CallTimer {
 
 Result<NpuCallTimes> time_npu_call(const NpuModel& model, const Plan& plan, const NpuCall& call,
                                    std::span<const PlaceDevice> device) {
+  std::vector<bool> on_npu(plan.ops.size(), true);
+  for (std::size_t i = 0; i < device.size(); ++i) on_npu[i] = device[i] == PlaceDevice::kNpu;
   CallTimer timer(model, plan, call);
-  for (std::size_t i = 0; i < plan.ops.size();) {
-    const auto on_npu = [&](std::size_t at) {
-      return device.empty() || device[at] == PlaceDevice::kNpu;
-    };
-    if (!on_npu(i)) {
-      timer.add_cpu(i++);
-      continue;
-    }
-    const std::size_t first = i;
-    while (i < plan.ops.size() && on_npu(i)) ++i;
-    CRIA_RETURN_IF_ERROR(timer.add_npu(first, i));
+  std::size_t first = 0;
+  for (const PlanPart& part : split_plan(plan, on_npu)) {
+    CRIA_RETURN_IF_ERROR(timer.add(part, first));
+    first += part.plan.ops.size();
   }
   return timer.take();
 }
@@ -185,8 +136,12 @@ std::vector<Result<NpuCallTimes>> time_npu_ops(const NpuModel& model, const Plan
                                                const NpuCall& call) {
   std::vector<Result<NpuCallTimes>> list;
   for (std::size_t i = 0; i < plan.ops.size(); ++i) {
+    std::vector<bool> on_npu(plan.ops.size(), false);
+    on_npu[i] = true;
+    const std::vector<PlanPart> parts = split_plan(plan, on_npu);
+    const auto part = std::ranges::find(parts, true, &PlanPart::on_npu);
     CallTimer timer(model, plan, call);
-    const Status status = timer.add_npu(i, i + 1);
+    const Status status = timer.add(*part, i);
     if (status.ok()) {
       list.emplace_back(timer.take());
     } else {
