@@ -91,14 +91,16 @@ TEST(SimNpuLowering, TilesArriveWhileOthersAreMultiplied) {
       loaded[c.op] += npu_accesses(commands, c).front().bytes();
       last_load[c.op] = std::max(last_load[c.op], event.end_ps);
     }
-    if (c.kind == NpuCommandKind::kMatmul)
-      first_product.emplace(c.op, event.end_ps).first->second =
-          std::min(first_product[c.op], event.end_ps);
+    if (c.kind == NpuCommandKind::kMatmul) {
+      const auto [first, is_new] = first_product.emplace(c.op, event.end_ps);
+      if (!is_new) first->second = std::min(first->second, event.end_ps);
+    }
   }
   int n_large = 0;
   for (const auto& [op, bytes] : loaded) {
     if (bytes <= ring_bytes) continue;
     ++n_large;
+    ASSERT_TRUE(first_product.contains(op)) << commands.ops[op].name;
     EXPECT_LT(first_product[op], last_load[op]) << commands.ops[op].name;
   }
   EXPECT_GT(n_large, 2);
