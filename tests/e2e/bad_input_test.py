@@ -12,7 +12,7 @@ import tempfile
 import time
 import unittest
 
-from support import CRIA, REPOSITORY, SHARED, TINY, cria, file_size_limit
+from support import CRIA, HELDOUT, SHARED, TINY, cria, file_size_limit
 
 
 class BadInput(unittest.TestCase):
@@ -164,14 +164,13 @@ class BadInput(unittest.TestCase):
         out = self.root / "out"
         out.mkdir()
         (self.root / "short.txt").write_text("too short")
-        text = REPOSITORY / "models" / "heldout" / "heldout.txt"
-        gate = ["--eval", text, "--eval-ctx", 64, "--eval-chunks", 2]
+        gate = ["--eval", HELDOUT, "--eval-ctx", 64, "--eval-chunks", 2]
         command = ["compile", TINY, "-o", out / "x.pte", "--quant", "q2_k"]
         self.assert_fails(*command, *gate, "--max-kl", 1e-6, mentions="mean KL")
         self.assert_fails(*command, *gate, "--max-ppl-loss", 0, mentions="of the source's")
         self.assert_fails(*command, "--eval", self.root / "short.txt", mentions="one window needs")
         self.assert_fails(*command, "--eval", self.root / "absent.txt", mentions="absent.txt")
-        self.assert_fails(*command, "--eval", text, "--eval-ctx", 1 << 20, mentions="1048576")
+        self.assert_fails(*command, "--eval", HELDOUT, "--eval-ctx", 1 << 20, mentions="1048576")
         self.assert_nothing_left(out)
         (out / "x.pte").write_bytes(b"precious")
         self.assert_fails(*command, *gate, "--max-kl", 1e-6)
@@ -184,9 +183,8 @@ class BadInput(unittest.TestCase):
     def test_interrupt_while_it_is_measured_leaves_nothing(self):
         out = self.root / "out"
         out.mkdir()
-        text = REPOSITORY / "models" / "heldout" / "heldout.txt"
         for end in (signal.SIGINT, signal.SIGKILL):
-            process = subprocess.Popen([CRIA, "compile", str(TINY), "-o", str(out / "x.pte"), "--quant", "q8", "--eval", str(text)],
+            process = subprocess.Popen([CRIA, "compile", str(TINY), "-o", str(out / "x.pte"), "--quant", "q8", "--eval", str(HELDOUT)],
                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             time.sleep(0.5)
             process.send_signal(end)

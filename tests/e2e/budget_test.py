@@ -1,32 +1,18 @@
 """`cria compile --budget`: the bytes that are there go where they save the most; and what is asked of devices' groups."""
 
-import json
-import pathlib
 import signal
 import subprocess
-import tempfile
 import time
 import unittest
 
-from support import CRIA, REPOSITORY, SHARED, TINY, cria
+from support import CALIBRATION, CRIA, HELDOUT, SHARED, TINY, FolderCase, cria, cria_json
 
-TEXT = REPOSITORY / "models" / "heldout" / "heldout.txt"
-CALIBRATION = REPOSITORY / "models" / "calibration" / "calibration.txt"
-GATE = ["--eval", TEXT, "--eval-ctx", 256, "--eval-chunks", 16]
+GATE = ["--eval", HELDOUT, "--eval-ctx", 256, "--eval-chunks", 16]
 
 
-class Budget(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.root = pathlib.Path(cls.folder.name)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.cleanup()
-
+class Budget(FolderCase):
     def compile(self, name, *arguments):
-        return json.loads(cria("compile", TINY, "-o", self.root / name, "--json", *arguments).stdout)
+        return cria_json("compile", TINY, "-o", self.root / name, "--json", *arguments)
 
     def test_loses_less_than_the_same_bytes_spread_evenly(self):
         uniform = self.compile("uniform.pte", "--quant", "iq4_xs", *GATE)

@@ -2,30 +2,23 @@
 
 import json
 import os
-import pathlib
 import random
 import signal
 import subprocess
-import tempfile
 import time
 import unittest
 
-from support import CRIA, REPOSITORY, TINY, DRAFT, cria
+from support import CRIA, DRAFT, HELDOUT, TINY, FolderCase, cria
 
-STORIES = REPOSITORY / "models" / "heldout" / "stories.txt"
-TOOLS = REPOSITORY / "models" / "heldout" / "tools.jsonl"
+STORIES = HELDOUT.with_name("stories.txt")
+TOOLS = HELDOUT.with_name("tools.jsonl")
 
 
-class Calibrate(unittest.TestCase):
+class Calibrate(FolderCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.root = pathlib.Path(cls.folder.name)
+        super().setUpClass()
         cls.cache = cls.root / "cache"
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.cleanup()
 
     def calibrate(self, out, *arguments, model=TINY, text=STORIES, check=True):
         words = ["calibrate", model, "--text", text, "-o", self.root / out, "-c", 128, "--json", *arguments]

@@ -1,27 +1,20 @@
 """`cria inflate`: the model that ships, widened, says the same."""
 
 import json
-import pathlib
-import tempfile
 import unittest
 
-from support import REPOSITORY, TINY, cria, file_size_limit, kl_divergence, read_npy
+from support import REPOSITORY, TINY, FolderCase, cria, cria_json, file_size_limit, kl_divergence, read_npy
 
 GOLDEN = REPOSITORY / "models" / "golden"
 N_VOCAB = 2048  # of cria-tiny
 
 
-class Inflate(unittest.TestCase):
+class Inflate(FolderCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.root = pathlib.Path(cls.folder.name)
+        super().setUpClass()
         cls.large = cls.root / "large"
         cria("inflate", TINY, "--to", "small", "-o", cls.large)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.cleanup()
 
     def logits(self, model, ids, *arguments):
         out = self.root / "logits.npy"
@@ -29,8 +22,8 @@ class Inflate(unittest.TestCase):
         return read_npy(out)
 
     def text(self, model, *arguments):
-        return json.loads(cria("run", model, "-p", "Once upon a time", "--temp", 0, "-n", 60, "--json", *arguments,
-                               cache=self.root / "cache").stdout)["text"]
+        return cria_json("run", model, "-p", "Once upon a time", "--temp", 0, "-n", 60, "--json", *arguments,
+                         cache=self.root / "cache")["text"]
 
     def test_logits(self):
         for case in sorted(GOLDEN.glob("cria-tiny-*.json")):
@@ -60,8 +53,8 @@ class Inflate(unittest.TestCase):
         self.assertLess(kl_divergence(exact, large), 3 * kl_divergence(exact, small) + 1e-6)
 
     def test_sampling_never_leaves_the_small_vocabulary(self):
-        ids = json.loads(cria("run", self.large, "-p", "Once", "-n", 200, "--temp", 50, "--top-k", 0, "--top-p", 1, "--min-p",
-                              0, "--ignore-eos", "--json", cache=self.root / "cache").stdout)["ids"]
+        ids = cria_json("run", self.large, "-p", "Once", "-n", 200, "--temp", 50, "--top-k", 0, "--top-p", 1, "--min-p",
+                        0, "--ignore-eos", "--json", cache=self.root / "cache")["ids"]
         self.assertGreater(len(set(ids)), 100)
         self.assertLess(max(ids), N_VOCAB)
 

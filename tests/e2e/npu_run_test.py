@@ -8,7 +8,7 @@ import tempfile
 import tomllib
 import unittest
 
-from support import REPOSITORY, TINY, cria
+from support import REPOSITORY, TINY, cria, cria_json
 
 
 class Programs(unittest.TestCase):
@@ -34,7 +34,7 @@ class Programs(unittest.TestCase):
 
 class Commands(Programs):
     def streams(self, *arguments):
-        return json.loads(cria("inspect", self.npu, "--commands", "--json", *arguments).stdout)["streams"]
+        return cria_json("inspect", self.npu, "--commands", "--json", *arguments)["streams"]
 
     def test_every_method_has_its_stream(self):
         self.assertEqual([s["method"] for s in self.streams()], ["prefill", "decode", "verify"])
@@ -54,7 +54,7 @@ class Commands(Programs):
                 self.assertLessEqual(access["at"] + access["bytes"], stream["sram_bytes"])
         # Every weight byte is loaded exactly once in a step, but for the embedding, of which a row is.
         loaded = sum(c["reads"][0]["bytes"] for c in commands if c["command"] == "load_weight")
-        data = json.loads(cria("inspect", self.npu, "--json").stdout)["named_data"]
+        data = cria_json("inspect", self.npu, "--json")["named_data"]
         self.assertEqual(loaded, sum(d["bytes"] for d in data if d["encoding"]))
 
     def test_people_see_a_line_a_command(self):
@@ -94,12 +94,12 @@ class Refusals(Programs):
 
     def test_the_right_device_runs(self):
         for program, device in ((self.cpu, "cpu"), (self.npu, "sim:hexagon-v79")):
-            run = json.loads(cria("run", program, "-p", "Once", "-n", 1, "--json", "--device", device).stdout)
+            run = cria_json("run", program, "-p", "Once", "-n", 1, "--json", "--device", device)
             self.assertEqual(run["model"]["device"], device)
 
     def test_a_checkpoint_is_compiled_for_the_device(self):
-        run = json.loads(cria("run", TINY, "-p", "Once", "-n", 1, "--json", "--quant", "q4", "--device", "sim:ane-m4",
-                              cache=self.root / "cache").stdout)
+        run = cria_json("run", TINY, "-p", "Once", "-n", 1, "--json", "--quant", "q4", "--device", "sim:ane-m4",
+                        cache=self.root / "cache")
         self.assertEqual(run["model"]["device"], "sim:ane-m4")
 
     def test_a_longer_context(self):
@@ -142,11 +142,11 @@ PROMPTS = ("Once upon a time there was a", "The little dog ran to the park becau
 
 
 def tokens(program, prompt):
-    return json.loads(cria("run", program, "-p", prompt, "-n", 24, "--temp", 0, "--json").stdout)["ids"]
+    return cria_json("run", program, "-p", prompt, "-n", 24, "--temp", 0, "--json")["ids"]
 
 
 def encodings(program):
-    return {d["key"]: d["encoding"] for d in json.loads(cria("inspect", program, "--json").stdout)["named_data"]}
+    return {d["key"]: d["encoding"] for d in cria_json("inspect", program, "--json")["named_data"]}
 
 
 class Mixed(Programs):
@@ -174,24 +174,24 @@ class Mixed(Programs):
     def test_both_delegates_are_in_the_program(self):
         mixed = self.compile("parts.pte", "--device", "sim:hexagon-v79", "--place", self.PLACE)
         methods = {m["name"]: [d["id"] for d in m["delegates"]]
-                   for m in json.loads(cria("inspect", mixed, "--json").stdout)["methods"]}
+                   for m in cria_json("inspect", mixed, "--json")["methods"]}
         cpu, npu = "CriaCpuBackend", "CriaSimNpuBackend"
         self.assertEqual(methods["decode"], [npu, cpu] * 4 + [npu])  # one softmax a layer
         # Two groups of heads a layer: while the NPU has the scores of the second, the CPU makes weights of the first.
         self.assertEqual(methods["prefill"], [npu, npu, cpu, npu, cpu] * 4 + [npu])
-        kinds = {c["command"] for s in json.loads(cria("inspect", mixed, "--commands", "--json").stdout)["streams"]
+        kinds = {c["command"] for s in cria_json("inspect", mixed, "--commands", "--json")["streams"]
                  for c in s["commands"]}
         self.assertIn("scores", kinds)
         self.assertNotIn("softmax", kinds)
 
     def test_the_plan_is_the_same(self):
-        plan = json.loads(cria("plan", TINY, "--quant", "q4", "--place", self.PLACE, "--json").stdout)
+        plan = cria_json("plan", TINY, "--quant", "q4", "--place", self.PLACE, "--json")
         places = {(op["kind"], op["device"]) for op in plan["ops"] if op["kind"] in ("scores", "softmax", "mix", "kv_append")}
         self.assertEqual(places, {("scores", "npu"), ("softmax", "cpu"), ("mix", "npu"), ("kv_append", "npu")})
         self.assertGreater(plan["decode"]["n_copies"], 0)
-        whole = json.loads(cria("plan", TINY, "--quant", "q4", "--json",
-                                "--place", ",".join(f"{kind}=npu" for kind in {op["kind"] for op in plan["ops"]}
-                                                    - {"scores", "softmax", "mix"} | {"attention"})).stdout)
+        whole = cria_json("plan", TINY, "--quant", "q4", "--json",
+                          "--place", ",".join(f"{kind}=npu" for kind in {op["kind"] for op in plan["ops"]}
+                                              - {"scores", "softmax", "mix"} | {"attention"}))
         self.assertEqual((whole["n_copies"], whole["handoffs_per_call"]), (0, 2))
 
     def test_what_cannot_be_placed_is_named(self):
@@ -225,7 +225,7 @@ class Timeline(Programs):
         super().setUpClass()
         mixed = cls.compile("mixed.pte", "--device", "sim:hexagon-v79", "--place", "softmax=cpu")
         trace = cls.root / "trace.json"
-        cls.profile = json.loads(cria("profile", mixed, "-p", 32, "-n", 3, "-d", 7, "--trace", trace, "--json").stdout)
+        cls.profile = cria_json("profile", mixed, "-p", 32, "-n", 3, "-d", 7, "--trace", trace, "--json")
         cls.table = cria("profile", mixed, "-p", 32, "-n", 3).stdout.decode()
         cls.trace = json.loads(trace.read_text())
         tracks = {(e["pid"], e["tid"]): e["args"]["name"] for e in cls.trace["traceEvents"] if e["name"] == "thread_name"}
@@ -322,9 +322,9 @@ class Alignment(Programs):
             recipe.write_text(f'base = "q8"\n[[rule]]\ntensors = "*"\nencoding = "{encoding}"\n')
             program = self.root / f"{path.stem}.pte"
             cria("compile", TINY, "-o", program, "--quant", recipe, "--prefill-chunk", 16, "--device", f"sim:{path.stem}")
-            for weight in json.loads(cria("inspect", program, "--json").stdout)["named_data"]:
+            for weight in cria_json("inspect", program, "--json")["named_data"]:
                 self.assertEqual(weight["offset"] % align, 0, weight)
-            for stream in json.loads(cria("inspect", program, "--commands", "--json").stdout)["streams"]:
+            for stream in cria_json("inspect", program, "--commands", "--json")["streams"]:
                 self.check_stream(stream, align)
 
     def check_stream(self, stream, align):

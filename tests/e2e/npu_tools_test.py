@@ -5,7 +5,7 @@ import pathlib
 import tempfile
 import unittest
 
-from support import REPOSITORY, TINY, cria
+from support import REPOSITORY, TINY, cria, cria_json
 
 KINDS = ("embed", "rms_norm", "linear", "rope", "kv_append", "attention", "swiglu", "last_row", "output")
 NPU = ",".join(kind + "=npu" for kind in KINDS)
@@ -14,7 +14,7 @@ PROFILES = {path.stem for path in (REPOSITORY / "profiles/npu").glob("*.toml")}
 
 class Devices(unittest.TestCase):
     def test_json_lists_the_cpu_and_every_profile(self):
-        devices = json.loads(cria("devices", "--json").stdout)
+        devices = cria_json("devices", "--json")
         self.assertGreaterEqual(devices["cpu"]["n_cores"], 1)
         self.assertEqual({profile["name"] for profile in devices["profiles"]}, PROFILES)
         self.assertEqual(devices["problems"], [])
@@ -37,25 +37,25 @@ class Devices(unittest.TestCase):
 
 class Plan(unittest.TestCase):
     def test_a_plan_of_a_shape(self):
-        plan = json.loads(cria("plan", "1b", "--device", "sim:hexagon-v79", "--place", "linear=npu", "--json").stdout)
+        plan = cria_json("plan", "1b", "--device", "sim:hexagon-v79", "--place", "linear=npu", "--json")
         self.assertEqual({op["device"] for op in plan["ops"] if op["kind"] == "linear"}, {"npu"})
         self.assertGreater(plan["handoffs_per_call"], 0)
-        free = json.loads(cria("plan", "1b", "--device", "sim:hexagon-v79", "--json").stdout)
+        free = cria_json("plan", "1b", "--device", "sim:hexagon-v79", "--json")
         self.assertGreaterEqual(free["decode_tokens_per_second"], plan["decode_tokens_per_second"])
         # 4 bits with a scale a row: the published run of this model reads 621.9 MB a token.
         self.assertAlmostEqual(plan["dram_bytes_per_token"] / 1e6, 622, delta=20)
 
     def test_a_plan_is_no_slower_than_all_on_the_npu(self):
         for model in ("1b", "3b"):
-            free, npu = (json.loads(cria("plan", model, "-n", 128, *place, "--json").stdout) for place in ((), ("--place", NPU)))
+            free, npu = (cria_json("plan", model, "-n", 128, *place, "--json") for place in ((), ("--place", NPU)))
             free_ms, npu_ms = (plan["first_token_ms"] + 128 * plan["decode"]["ms"] for plan in (free, npu))
             self.assertLessEqual(free_ms, npu_ms * (1 + 1e-9))
 
     def test_plan_and_simulation_agree(self):
         for device, quant in (("hexagon-v79", "q4c"), ("xdna2", "q4"), ("ane-m4", "q4")):
             options = ("small", "--device", "sim:" + device, "--quant", quant, "--json")
-            run = json.loads(cria("simulate", *options, "--minutes", 0.02).stdout)
-            plan = json.loads(cria("plan", *options, "--place", NPU).stdout)
+            run = cria_json("simulate", *options, "--minutes", 0.02)
+            plan = cria_json("plan", *options, "--place", NPU)
             self.assertAlmostEqual(plan["decode_tokens_per_second"], run["first_tokens_per_second"], places=6)
             self.assertAlmostEqual(plan["first_token_ms"], run["first_token_ms"], places=6)
             # What ops cost one by one, and what the host does, is the whole.
@@ -67,12 +67,12 @@ class Plan(unittest.TestCase):
             self.assertGreater(plan["decode"]["sram_bytes"], 0)
 
     def test_one_op_at_a_time_is_slower(self):
-        fast, slow = (json.loads(cria("simulate", "small", "--minutes", 0.02, "--json", *flags).stdout)
+        fast, slow = (cria_json("simulate", "small", "--minutes", 0.02, "--json", *flags)
                       for flags in ((), ("--one-op-at-a-time",)))
         self.assertGreater(fast["first_tokens_per_second"], slow["first_tokens_per_second"])
 
     def test_submissions_that_are_waited_for_cost_time(self):
-        at_once, waited = (json.loads(cria("plan", "small", "--device", "sim:xdna2", "--quant", "q4", "--place", NPU, "--json", *flags).stdout)["decode"]
+        at_once, waited = (cria_json("plan", "small", "--device", "sim:xdna2", "--quant", "q4", "--place", NPU, "--json", *flags)["decode"]
                            for flags in ((), ("--ops-per-submission", 10, "--queue-depth", 1)))
         self.assertEqual(at_once["n_submissions"], 1)
         self.assertGreater(waited["n_submissions"], 1)
@@ -81,7 +81,7 @@ class Plan(unittest.TestCase):
         self.assertGreater(waited["ms"], at_once["ms"] + 0.99 * trips)
 
     def test_weights_of_a_shape_may_differ(self):
-        same, mixed = (json.loads(cria("plan", "small", "--quant", quant, "--json").stdout)["dram_bytes_per_token"]
+        same, mixed = (cria_json("plan", "small", "--quant", quant, "--json")["dram_bytes_per_token"]
                        for quant in ("q4c", "q4c,ffn=q8c"))
         self.assertGreater(mixed, 1.2 * same)
         for wrong in ("q4c,", "ffn=q8c", "q4c,q8c", "q4c,ffn=q99"):
@@ -90,7 +90,7 @@ class Plan(unittest.TestCase):
             self.assertIn("expected an encoding", done.stderr.decode())
 
     def test_a_plan_tells_the_whole(self):
-        plan = json.loads(cria("plan", "1b", "-c", 512, "--place", NPU, "--json").stdout)
+        plan = cria_json("plan", "1b", "-c", 512, "--place", NPU, "--json")
         self.assertEqual(plan["n_copies"], 0)
         self.assertEqual(plan["kv_bytes"], 16 * 512 * 2 * 8 * 64 * 2)
         self.assertEqual(plan["sram_peak_bytes"], max(plan[call]["sram_bytes"] for call in ("prefill", "decode")))
@@ -108,7 +108,7 @@ class Plan(unittest.TestCase):
         self.assertIn("softmax", done.stderr.decode())
 
     def test_power_profiles_trade_speed_for_power(self):
-        runs = [json.loads(cria("simulate", "1b", "--minutes", 0.02, "--power-profile", name, "--json").stdout)
+        runs = [cria_json("simulate", "1b", "--minutes", 0.02, "--power-profile", name, "--json")
                 for name in ("high_performance", "balanced", "low_power")]
         for field in ("first_tokens_per_second", "prefill_tokens_per_second", "npu_watts", "npu_joules_per_token"):
             self.assertEqual([run[field] for run in runs], sorted((run[field] for run in runs), reverse=True), field)
@@ -116,7 +116,7 @@ class Plan(unittest.TestCase):
     def test_simulate_heats_up(self):
         with tempfile.TemporaryDirectory() as folder:
             svg = pathlib.Path(folder, "run.svg")
-            run = json.loads(cria("simulate", "1b", "--minutes", 1, "--json", "--svg", svg).stdout)
+            run = cria_json("simulate", "1b", "--minutes", 1, "--json", "--svg", svg)
             self.assertEqual(len(run["points"]), 60)
             self.assertGreater(run["points"][-1]["die_c"], run["points"][0]["die_c"])
             self.assertEqual({point["clock_state"] for point in run["points"]}, {"turbo"})
@@ -140,9 +140,9 @@ class Profile(unittest.TestCase):
             self.assertEqual(sum(part["n_ops"] for part in phase["by_op"]), len(phase["ops"]))
 
     def test_a_shape_in_simulated_time(self):
-        profile = json.loads(cria("profile", "1b", "-p", 128, "-n", 8, "--device", "sim:hexagon-v79", "--json").stdout)
+        profile = cria_json("profile", "1b", "-p", 128, "-n", 8, "--device", "sim:hexagon-v79", "--json")
         self.check_phases(profile)
-        plan = json.loads(cria("plan", "1b", "-c", 128, "-p", 128, "-n", 8, "--place", NPU, "--json").stdout)
+        plan = cria_json("plan", "1b", "-c", 128, "-p", 128, "-n", 8, "--place", NPU, "--json")
         for phase in profile["phases"]:
             self.assertAlmostEqual(phase["us"] / 1e3, plan[phase["phase"]]["ms"], places=6)
         decode = {part["name"]: part["bound"] for part in profile["phases"][1]["by_op"]}
@@ -168,7 +168,7 @@ class Profile(unittest.TestCase):
                 self.assertAlmostEqual(changes[name][field] / plan[field], 1, places=9, msg=f"{name} {field}")
 
     def test_what_a_device_cannot_is_told(self):
-        profile = json.loads(cria("profile", "small", "--quant", "q8c", "-p", 16, "--device", "sim:rk3588", "--json").stdout)
+        profile = cria_json("profile", "small", "--quant", "q8c", "-p", 16, "--device", "sim:rk3588", "--json")
         refused = {change["change"]: change["refused"] for change in profile["changes"]}
         self.assertIn("groups of 32", refused["--quant q8"])
         self.assertEqual(refused["--quant q8g128"], "")
@@ -178,7 +178,7 @@ class Profile(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             program, trace = pathlib.Path(folder, "tiny.pte"), pathlib.Path(folder, "trace.json")
             cria("compile", TINY, "--quant", "q4", "--device", "sim:hexagon-v79", "-o", program)
-            profile = json.loads(cria("profile", program, "-p", 16, "-n", 2, "--json", "--trace", trace).stdout)
+            profile = cria_json("profile", program, "-p", 16, "-n", 2, "--json", "--trace", trace)
             self.check_phases(profile)
             self.assertEqual(profile["device"], "sim:hexagon-v79")
             self.assertEqual(profile["changes"], [])

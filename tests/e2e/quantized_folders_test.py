@@ -1,14 +1,12 @@
 """cria-tiny as AutoAWQ, GPTQ and EXL2 would store it, read without a detour over floats."""
 
 import json
-import pathlib
 import shutil
 import struct
-import tempfile
 import unittest
 
 from quantized_layouts import Checkpoint, Exl2, Grouped, float_tensor, with_linears, write_folder
-from support import TINY, cria, kl_divergence, read_npy
+from support import TINY, FolderCase, cria, cria_json, kl_divergence, linears, read_npy
 
 IDS = "2032,72,101,108,108,111,44,32,256,257,119,111,114,108,100,33"
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": False}
@@ -16,18 +14,13 @@ AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, 
 EXL2 = {"quant_method": "exl2", "version": "0.2.4", "bits": 4.0, "head_bits": 6}
 
 
-class QuantizedFolders(unittest.TestCase):
+class QuantizedFolders(FolderCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.root = pathlib.Path(cls.folder.name)
+        super().setUpClass()
         cls.tiny = Checkpoint(TINY)
         cls.weights = {module: cls.tiny.rows(f"{module}.weight") for module in cls.tiny.linears()}
         cls.original = cls.logits(TINY, "f32")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.cleanup()
 
     @classmethod
     def logits(cls, folder, recipe="source"):
@@ -36,7 +29,7 @@ class QuantizedFolders(unittest.TestCase):
         return read_npy(out)
 
     def report(self, folder, *arguments):
-        return json.loads(cria("compile", folder, "-o", self.root / "out.pte", "--json", *arguments).stdout)
+        return cria_json("compile", folder, "-o", self.root / "out.pte", "--json", *arguments)
 
     def write(self, name, tensors_of, config=None):
         return write_folder(TINY, self.root / name, with_linears(self.tiny, tensors_of), config)
@@ -81,10 +74,9 @@ class QuantizedFolders(unittest.TestCase):
         made = {module: Grouped(rows, 4, 128) for module, rows in self.weights.items()}
         folder = self.write("device", lambda module: made[module].awq(module), AWQ)
         for device, encoding in (("cpu", "q5g128"), ("sim:rk3588", "q5g128"), ("sim:ane-m4", "q5")):
-            report = json.loads(cria("compile", folder, "-o", self.root / "device.pte", "--device", device, "--json").stdout)
-            linears = [t for t in report["tensors"] if t["name"].startswith("blk.") and t["shape"][0] > 1]
-            self.assertEqual({t["encoding"] for t in linears}, {encoding}, device)
-            self.assertEqual({t["relative_mse"] for t in linears}, {0}, device)
+            tensors = linears(self.report(folder, "--device", device))
+            self.assertEqual({t["encoding"] for t in tensors}, {encoding}, device)
+            self.assertEqual({t["relative_mse"] for t in tensors}, {0}, device)
 
     def assert_little_lost(self, folder, made, n_packed):
         """Where columns of several groups share a block: beside what the quantizer lost, what is lost is nothing."""
@@ -117,7 +109,7 @@ class QuantizedFolders(unittest.TestCase):
     def test_inspect_says_what_it_is(self):
         made = {module: Grouped(rows, 4, 128, symmetric=True) for module, rows in self.weights.items()}
         folder = self.write("inspected", lambda module: made[module].gptq(module, 1), GPTQ)
-        llama = json.loads(cria("inspect", folder, "--json").stdout)["llama"]
+        llama = cria_json("inspect", folder, "--json")["llama"]
         self.assertIn("GPTQ v1, 4 bits, groups of 128", llama["description"])
         self.assertEqual(llama["quantization"], {"method": "gptq", "version": 1, "bits": 4, "group_size": 128, "act_order": False})
         self.assertIn("GPTQ v1, 4 bits, groups of 128", cria("inspect", folder).stdout.decode())

@@ -1,37 +1,21 @@
 """Recipes with methods, from the model that ships to its divergence from itself."""
 
 import json
-import pathlib
 import shutil
 import struct
-import tempfile
 import unittest
 
-from support import DRAFT, REPOSITORY, TINY, cria
-
-TEXT = REPOSITORY / "models" / "heldout" / "heldout.txt"
-CALIBRATION = REPOSITORY / "models" / "calibration" / "calibration.txt"
+from support import CALIBRATION, DRAFT, HELDOUT, REPOSITORY, TINY, FolderCase, cria, cria_json, linears
 
 
-class Recipes(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.root = pathlib.Path(cls.folder.name)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.cleanup()
-
+class Recipes(FolderCase):
     def compile(self, recipe, *arguments, name=None):
         out = self.root / f"{name or recipe}.pte"
-        report = cria("compile", TINY, "-o", out, "--quant", recipe, "--json", *arguments).stdout
-        return out, json.loads(report)
+        return out, cria_json("compile", TINY, "-o", out, "--quant", recipe, "--json", *arguments)
 
     def divergence(self, pte, reference, *arguments):
-        report = cria("eval", pte, "--reference", reference, "--text", TEXT, "-c", 128, "--chunks", 4, "--json",
-                      *arguments).stdout
-        return json.loads(report)["kl_mean"]
+        return cria_json("eval", pte, "--reference", reference, "--text", HELDOUT, "-c", 128, "--chunks", 4, "--json",
+                         *arguments)["kl_mean"]
 
     def test_transformations_are_exact(self):
         plain, _ = self.compile("f32")
@@ -101,9 +85,9 @@ class Recipes(unittest.TestCase):
         for profile in profiles:
             for recipe in ("q4", "q5"):
                 _, report = self.compile(recipe, "--device", f"sim:{profile}", name="device")
-                linears = {t["encoding"] for t in report["tensors"] if t["name"].startswith("blk.") and t["shape"][0] > 1}
-                self.assertEqual(len(linears), 1, profile)
-                self.assertIn(next(iter(linears)), {"q4": ("q4nlk", "q4nlg64", "q4nlg128"), "q5": ("q5", "q5g64", "q5g128")}[recipe], profile)
+                encodings = {t["encoding"] for t in linears(report)}
+                self.assertEqual(len(encodings), 1, profile)
+                self.assertIn(next(iter(encodings)), {"q4": ("q4nlk", "q4nlg64", "q4nlg128"), "q5": ("q5", "q5g64", "q5g128")}[recipe], profile)
 
     def test_two_bits_come_with_a_warning(self):
         for recipe, n_matrices in [("e8p2", 28), ("q2_k", 28), ("e8p3", 0)]:
@@ -146,13 +130,13 @@ class Recipes(unittest.TestCase):
             self.assertFalse((self.root / "x.pte").exists())
 
     def test_a_compile_can_be_measured_and_held_to_limits(self):
-        gate = ["--eval", TEXT, "--eval-ctx", 128, "--eval-chunks", 4]
+        gate = ["--eval", HELDOUT, "--eval-ctx", 128, "--eval-chunks", 4]
         pte, report = self.compile("q4_0", *gate, "--max-kl", 0.5, "--max-ppl-loss", 50)
         quality = report["quality"]
         # What `cria eval` says of the same pair.
-        separate = cria("eval", pte, "--reference", TINY, "--text", TEXT, "-c", 128, "--chunks", 4, "--json",
-                        cache=self.root / "cache").stdout
-        self.assertEqual(quality, json.loads(separate))
+        separate = cria_json("eval", pte, "--reference", TINY, "--text", HELDOUT, "-c", 128, "--chunks", 4, "--json",
+                             cache=self.root / "cache")
+        self.assertEqual(quality, separate)
         self.assertGreater(quality["kl_mean"], 0)
         plain, _ = self.compile("q4_0", name="plain")
         self.assertEqual(pte.read_bytes(), plain.read_bytes())

@@ -6,10 +6,9 @@ import json
 import os
 import pathlib
 import subprocess
-import tempfile
 import unittest
 
-from support import CRIA, TINY, cria
+from support import CRIA, TINY, FolderCase, cria, cria_json
 
 MAKE_RANDOM_MODEL = os.environ.get("MAKE_RANDOM_MODEL", str(pathlib.Path(CRIA).parent / "make_random_model"))
 
@@ -20,17 +19,12 @@ def make_random_model(*arguments, code=0):
     return done
 
 
-class SpeedTools(unittest.TestCase):
+class SpeedTools(FolderCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.root = pathlib.Path(cls.folder.name)
+        super().setUpClass()
         cls.pte = cls.root / "tiny.pte"
         cria("compile", TINY, "-o", cls.pte, "--quant", "q4")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.cleanup()
 
     def assert_usage_error(self, *arguments):
         done = cria(*arguments, check=False)
@@ -39,7 +33,7 @@ class SpeedTools(unittest.TestCase):
         self.assertNotEqual(done.stderr, b"")
 
     def test_machine(self):
-        report = json.loads(cria("bench", "--machine", "-o", "json").stdout)
+        report = cria_json("bench", "--machine", "-o", "json")
         self.assertGreater(report["n_cores"], 0)
         rates = {}
         for row in report["measurements"]:
@@ -55,13 +49,13 @@ class SpeedTools(unittest.TestCase):
         self.assertIn("| read", cria("bench", "--machine", "--machine-seconds", 0.1).stdout.decode())
 
     def test_shares_of_the_peaks(self):
-        rows = json.loads(cria("bench", self.pte, "-p", 16, "-n", 4, "-pg", "8,2", "-r", 1, "-o", "json").stdout)
+        rows = cria_json("bench", self.pte, "-p", 16, "-n", 4, "-pg", "8,2", "-r", 1, "-o", "json")
         self.assertEqual([row["peak"] for row in rows], ["int8", "read", ""])
         for row in rows[:2]:
             self.assertGreater(row["peak_share"], 0)
-        float_row = json.loads(cria("bench", self.pte, "-p", 16, "-n", 0, "-r", 1, "--act", "a16", "-o", "json").stdout)[0]
+        float_row = cria_json("bench", self.pte, "-p", 16, "-n", 0, "-r", 1, "--act", "a16", "-o", "json")[0]
         self.assertEqual(float_row["peak"], "f32")
-        unmeasured = json.loads(cria("bench", self.pte, "-p", 16, "-n", 0, "-r", 1, "--no-machine", "-o", "json").stdout)[0]
+        unmeasured = cria_json("bench", self.pte, "-p", 16, "-n", 0, "-r", 1, "--no-machine", "-o", "json")[0]
         self.assertEqual((unmeasured["peak_rate"], unmeasured["peak_share"]), (0, 0))
         self.assertGreater(unmeasured["gmac_per_second"], 0)
         table = cria("bench", self.pte, "-p", 8, "-n", 2, "-r", 1).stdout.decode()
@@ -78,8 +72,8 @@ class SpeedTools(unittest.TestCase):
                 self.assertEqual(cria("logits", self.pte, "--ids", ids, *flags).stdout, whole)
         text = ("run", self.pte, "-p", "Once upon a time there was a little dog", "-n", 8, "--temp", 0)
         self.assertEqual(cria(*text, "-b", 5, "-ub", 3).stdout, cria(*text).stdout)
-        rows = json.loads(cria("bench", self.pte, "-p", 50, "-n", 0, "-b", "1,40,2048", "-ub", "16,2048", "-r", 1, "--no-machine",
-                               "-o", "json").stdout)
+        rows = cria_json("bench", self.pte, "-p", 50, "-n", 0, "-b", "1,40,2048", "-ub", "16,2048", "-r", 1, "--no-machine",
+                         "-o", "json")
         self.assertEqual([(row["n_batch"], row["n_ubatch"]) for row in rows],
                          [(1, 1), (1, 1), (40, 16), (40, 40), (2048, 16), (2048, 256)])
         # One step reads the weights once; steps of one token, fifty times.
@@ -92,8 +86,8 @@ class SpeedTools(unittest.TestCase):
         self.assert_usage_error("run", self.pte, "-p", "x", "-ub", 0)
 
     def test_verify_steps(self):
-        rows = json.loads(cria("bench", self.pte, "-p", 0, "-n", 1, "--verify", "1,4,32", "-d", 9, "-r", 2, "--no-machine",
-                               "-o", "json").stdout)
+        rows = cria_json("bench", self.pte, "-p", 0, "-n", 1, "--verify", "1,4,32", "-d", 9, "-r", 2, "--no-machine",
+                         "-o", "json")
         self.assertEqual([row["n_verify"] for row in rows], [0, 1, 4, 32])
         self.assertEqual(rows[0]["verify_ratio"], 0)
         for row in rows[1:]:
@@ -179,12 +173,12 @@ class SpeedTools(unittest.TestCase):
 
     def test_bytes_of_a_decode_step(self):
         """All weights but the embedding's other rows; and the cache up to the token."""
-        pte = json.loads(cria("inspect", self.pte, "--json").stdout)
+        pte = cria_json("inspect", self.pte, "--json")
         weights = {d["key"]: d for d in pte["named_data"] if d["shape"]}
         total = sum(d["bytes"] for d in weights.values())
         embedding = weights["token_embd.weight"]
         per_position = next(m for m in pte["methods"] if m["name"] == "decode")["delegates"][0]["plan"]["kv_bytes_per_position"]
-        row = json.loads(cria("bench", self.pte, "-p", 0, "-n", 3, "-d", 5, "-r", 1, "--no-machine", "-o", "json").stdout)[0]
+        row = cria_json("bench", self.pte, "-p", 0, "-n", 3, "-d", 5, "-r", 1, "--no-machine", "-o", "json")[0]
         # The table is read whole as the head (it is tied) and by one row as the embedding; the frequencies of the
         # rotation are read in every layer.
         n_layers = pte["metadata"]["config"]["n_layers"]
@@ -195,7 +189,7 @@ class SpeedTools(unittest.TestCase):
         self.assertEqual(row["touched_kv_bytes"], (6 + 7 + 8 + 3) * per_position)
 
     def test_profile(self):
-        done = json.loads(cria("profile", self.pte, "-p", 32, "-n", 4, "-d", 3, "--json").stdout)
+        done = cria_json("profile", self.pte, "-p", 32, "-n", 4, "-d", 3, "--json")
         prefill, decode = done["phases"]
         self.assertEqual((prefill["phase"], prefill["n_depth"], prefill["n_tokens"]), ("prefill", 3, 32))
         self.assertEqual((decode["phase"], decode["n_forwards"], decode["n_tokens"]), ("decode", 4, 4))
@@ -207,7 +201,7 @@ class SpeedTools(unittest.TestCase):
                 self.assertEqual(sum(row["macs"] for row in rows), phase["total"]["macs"])
             self.assertEqual({row["delegate"] for row in phase["by_op"]}, {"CriaCpuBackend"})
             self.assertIn("attention", {row["op"] for row in phase["by_op"]})
-        bench = json.loads(cria("bench", self.pte, "-p", 32, "-n", 0, "-d", 3, "-r", 1, "--no-machine", "-o", "json").stdout)[0]
+        bench = cria_json("bench", self.pte, "-p", 32, "-n", 0, "-d", 3, "-r", 1, "--no-machine", "-o", "json")[0]
         self.assertEqual(prefill["total"]["macs"], bench["macs"])
         self.assertEqual(prefill["total"]["weight_bytes"], bench["touched_weight_bytes"])
         self.assertEqual(prefill["total"]["kv_bytes"], bench["touched_kv_bytes"])
@@ -262,7 +256,7 @@ class SpeedTools(unittest.TestCase):
                 with self.subTest(flag=flag, name=name):
                     out = self.root / f"{name}.pte"
                     make_random_model("small", out, flag, name)
-                    rows = json.loads(cria("bench", out, "-p", 8, "-n", 1, "-r", 1, "--no-machine", "-o", "json").stdout)
+                    rows = cria_json("bench", out, "-p", 8, "-n", 1, "-r", 1, "--no-machine", "-o", "json")
                     self.assertEqual(len(rows), 2)
                     logits = cria("logits", out, "--ids", "1,2,3").stdout.decode()
                     self.assertNotIn("nan", logits.lower())

@@ -1,7 +1,6 @@
 """A trained llama2.c model generates what its reference program prints."""
 
 import json
-import pathlib
 import tempfile
 import unittest
 

@@ -1,6 +1,7 @@
 """What the end-to-end tests share: running `cria`, reading .npy files, finding test data."""
 
 import ast
+import json
 import math
 import os
 import pathlib
@@ -9,12 +10,16 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
+import unittest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 CRIA = os.environ.get("CRIA", str(REPOSITORY / "build/release/bin/cria"))
 SHARED = pathlib.Path(os.environ.get("CRIA_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
 TINY = REPOSITORY / "models" / "cria-tiny"
 DRAFT = REPOSITORY / "models" / "cria-draft"
+HELDOUT = REPOSITORY / "models" / "heldout" / "heldout.txt"
+CALIBRATION = REPOSITORY / "models" / "calibration" / "calibration.txt"
 
 # ctest reports a test program that exits with this as skipped.
 SKIPPED = 77
@@ -37,6 +42,26 @@ def cria(*arguments, cache=None, check=True, env=None, **options):
     if check and done.returncode != 0:
         raise AssertionError(f"cria {' '.join(map(str, arguments))}: exit {done.returncode}: {done.stderr.decode()}")
     return done
+
+
+def cria_json(*arguments, **options):
+    """What the command answers on stdout, as JSON: --json or -o json must be among the arguments."""
+    return json.loads(cria(*arguments, **options).stdout)
+
+
+class FolderCase(unittest.TestCase):
+    """Tests of one class share the folder `root`, which is gone afterwards."""
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.root = pathlib.Path(folder.name)
+
+
+def linears(report):
+    """The tensors of the layers' linears in the report of `cria compile --json`."""
+    return [t for t in report["tensors"] if t["name"].startswith("blk.") and t["shape"][0] > 1]
 
 
 def file_size_limit(n_bytes):

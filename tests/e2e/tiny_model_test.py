@@ -1,30 +1,22 @@
 """The model that ships, from its Hugging Face folder to text."""
 
 import json
-import pathlib
-import tempfile
 import unittest
 
-from support import REPOSITORY, TINY, DRAFT, cria, kl_divergence, read_npy
+from support import DRAFT, HELDOUT, REPOSITORY, TINY, FolderCase, cria, cria_json, kl_divergence, read_npy
 
 GOLDEN = REPOSITORY / "models" / "golden"
 
 
-class TinyModel(unittest.TestCase):
+class TinyModel(FolderCase):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.root = pathlib.Path(cls.folder.name)
+        super().setUpClass()
         cls.pte = cls.root / "tiny.pte"
         cria("compile", TINY, "-o", cls.pte, "--quant", "q4")
 
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.cleanup()
-
     def generate(self, model, *arguments):
-        return json.loads(cria("run", model, "-p", "Once upon a time", "--temp", 0, "--json", *arguments,
-                               cache=self.root / "cache").stdout)
+        return cria_json("run", model, "-p", "Once upon a time", "--temp", 0, "--json", *arguments, cache=self.root / "cache")
 
     def test_goldens_of_the_training_framework(self):
         cases = sorted(GOLDEN.glob("*.json"))
@@ -54,8 +46,8 @@ class TinyModel(unittest.TestCase):
         self.assertEqual(before, [f.stat().st_mtime_ns for f in files], "compiled again though nothing changed")
 
     def test_tasks_are_scored(self):
-        notes = REPOSITORY / "models" / "heldout" / "notes.jsonl"
-        report = json.loads(cria("eval", self.pte, "--task", notes, "--limit", 5, "--json").stdout)["tasks"][0]
+        notes = HELDOUT.with_name("notes.jsonl")
+        report = cria_json("eval", self.pte, "--task", notes, "--limit", 5, "--json")["tasks"][0]
         self.assertEqual(report["n_examples"], 5)
         # 97 % of the notes are right, so all of five being wrong is a broken score.
         self.assertGreater(report["exact"], 0.5)
@@ -63,8 +55,8 @@ class TinyModel(unittest.TestCase):
         examples[1]["expected"] += "\nPlan: something else"
         wrong = self.root / "wrong.jsonl"
         wrong.write_text("\n".join(map(json.dumps, examples)) + "\n")
-        changed = json.loads(cria("eval", self.pte, "--task", wrong, "--json").stdout)["tasks"][0]
-        right = json.loads(cria("eval", self.pte, "--task", notes, "--limit", 3, "--json").stdout)["tasks"][0]
+        changed = cria_json("eval", self.pte, "--task", wrong, "--json")["tasks"][0]
+        right = cria_json("eval", self.pte, "--task", notes, "--limit", 3, "--json")["tasks"][0]
         self.assertAlmostEqual(changed["exact"], right["exact"] - 1 / 3)
         self.assertLess(changed["lines"], right["lines"])
 
@@ -112,7 +104,7 @@ class TinyModel(unittest.TestCase):
     def test_kv_cache_in_8_bits(self):
         eight = self.root / "kv8.pte"
         cria("compile", TINY, "-o", eight, "-ctk", "q8_0", "-ctv", "q8_0", "--ctx", 100)
-        program = json.loads(cria("inspect", eight, "--json").stdout)
+        program = cria_json("inspect", eight, "--json")
         plan = program["methods"][0]["delegates"][0]["plan"]
         self.assertEqual((plan["cache_type_k"], plan["cache_type_v"]), ("q8_0", "q8_0"))
         # 4 layers, K and V, 2 heads of 64: 16 positions in a panel of 1024 codes and 32 half floats.
@@ -122,23 +114,22 @@ class TinyModel(unittest.TestCase):
         full = self.generate(eight, "-c", 20, "--ignore-eos")  # 20 positions are held as 32
         self.assertEqual(full["stop_reason"], "context")
         self.assertLessEqual(full["stats"]["n_prompt"] + full["stats"]["n_generated"], 33)
-        row = json.loads(cria("bench", eight, "-p", 8, "-n", 0, "-r", 1, "--no-machine", "-o", "json").stdout)[0]
+        row = cria_json("bench", eight, "-p", 8, "-n", 0, "-r", 1, "--no-machine", "-o", "json")[0]
         self.assertEqual((row["type_k"], row["type_v"]), ("q8_0", "q8_0"))
         refused = cria("run", eight, "-p", "x", "-ctk", "f16", check=False)
         self.assertEqual(refused.returncode, 1)
         self.assertIn(b"compiled with -ctk q8_0, -ctk f16 needs the checkpoint", refused.stderr)
 
     def test_eval(self):
-        text = REPOSITORY / "models" / "heldout" / "heldout.txt"
-        report = json.loads(cria("eval", TINY, "--quant", "q4", "--reference", TINY, "--text", text, "-c", 256,
-                                 "--chunks", 8, "--json", cache=self.root / "cache").stdout)
+        report = cria_json("eval", TINY, "--quant", "q4", "--reference", TINY, "--text", HELDOUT, "-c", 256,
+                           "--chunks", 8, "--json", cache=self.root / "cache")
         self.assertGreater(report["perplexity"], 1)
         self.assertGreater(report["kl_mean"], 0)
         self.assertLess(report["kl_mean"], 0.5)
         self.assertGreater(report["top1_agreement"], 0.8)
 
     def test_bench(self):
-        rows = json.loads(cria("bench", self.pte, "-p", 32, "-n", 4, "-pg", "16,2", "-r", 2, "-o", "json").stdout)
+        rows = cria_json("bench", self.pte, "-p", 32, "-n", 4, "-pg", "16,2", "-r", 2, "-o", "json")
         self.assertEqual([(r["n_prompt"], r["n_gen"]) for r in rows], [(32, 0), (0, 4), (16, 2)])
         for row in rows:
             self.assertGreater(row["avg_ts"], 0)
@@ -148,10 +139,10 @@ class TinyModel(unittest.TestCase):
         self.assertIn("tg2", table)
 
     def test_inspect(self):
-        pte = json.loads(cria("inspect", self.pte, "--json").stdout)
+        pte = cria_json("inspect", self.pte, "--json")
         self.assertEqual(pte["kind"], "pte")
         self.assertLessEqual({"prefill", "decode", "verify"}, {method["name"] for method in pte["methods"]})
-        folder = json.loads(cria("inspect", TINY, "--json").stdout)
+        folder = cria_json("inspect", TINY, "--json")
         self.assertTrue(folder["llama"]["importable"])
         self.assertIn("attn", cria("inspect", self.pte).stdout.decode())
 
