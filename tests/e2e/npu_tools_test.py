@@ -104,14 +104,13 @@ class Plan(unittest.TestCase):
         done = cria("plan", "1b", "--device", "sim:rk3588", "--quant", "q4", "--place", "linear=npu", check=False)
         self.assertEqual(done.returncode, 1)
         self.assertIn("linear blk.0.qkv cannot be placed: npu: weight blk.0.attn_q.weight: q4 has groups of 32", done.stderr.decode())
-        done = cria("plan", "1b", "--place", "softmax=npu", check=False)
-        self.assertIn("softmax", done.stderr.decode())
 
     def test_power_profiles_trade_speed_for_power(self):
         runs = [cria_json("simulate", "1b", "--minutes", 0.02, "--power-profile", name, "--json")
                 for name in ("high_performance", "balanced", "low_power")]
         for field in ("first_tokens_per_second", "prefill_tokens_per_second", "npu_watts", "npu_joules_per_token"):
-            self.assertEqual([run[field] for run in runs], sorted((run[field] for run in runs), reverse=True), field)
+            for faster, slower in zip(runs, runs[1:]):
+                self.assertGreater(faster[field], slower[field], field)
 
     def test_simulate_heats_up(self):
         with tempfile.TemporaryDirectory() as folder:
