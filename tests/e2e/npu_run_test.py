@@ -12,24 +12,21 @@ from support import REPOSITORY, TINY, cria, cria_json
 
 
 class Programs(unittest.TestCase):
-    """One program for the CPU and one for an NPU, of the same model."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.root = pathlib.Path(cls.folder.name)
-        cls.cpu = cls.compile("cpu.pte", "--device", "cpu")
-        cls.npu = cls.compile("npu.pte", "--device", "sim:hexagon-v79")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.folder.cleanup()
+    """One program for the CPU and one for an NPU, of the same model, and a folder for more; all tests share them."""
 
     @classmethod
     def compile(cls, name, *arguments):
         path = cls.root / name
         cria("compile", TINY, "-o", path, "--quant", "q4", "--prefill-chunk", 16, *arguments)
         return path
+
+
+def setUpModule():
+    folder = tempfile.TemporaryDirectory()
+    unittest.addModuleCleanup(folder.cleanup)
+    Programs.root = pathlib.Path(folder.name)
+    Programs.cpu = Programs.compile("cpu.pte", "--device", "cpu")
+    Programs.npu = Programs.compile("npu.pte", "--device", "sim:hexagon-v79")
 
 
 class Commands(Programs):
@@ -159,12 +156,9 @@ class Mixed(Programs):
             for act in ("a8", "a16"):
                 options = ("--act", act, "-ctk", kv, "-ctv", kv)
                 cpu = self.compile(f"cpu-{kv}-{act}.pte", *options)
-                npu = self.compile(f"npu-{kv}-{act}.pte", *options, "--device", "sim:hexagon-v79")
                 mixed = self.compile(f"mixed-{kv}-{act}.pte", *options, "--device", "sim:hexagon-v79", "--place", self.PLACE)
                 for prompt in PROMPTS:
-                    expected = tokens(cpu, prompt)
-                    self.assertEqual(tokens(npu, prompt), expected, npu.name)
-                    self.assertEqual(tokens(mixed, prompt), expected, mixed.name)
+                    self.assertEqual(tokens(mixed, prompt), tokens(cpu, prompt), mixed.name)
 
     def test_other_ops_can_be_the_cpus_too(self):
         expected = tokens(self.cpu, PROMPTS[0])
@@ -222,7 +216,6 @@ class Timeline(Programs):
 
     @classmethod
     def setUpClass(cls):
-        super().setUpClass()
         mixed = cls.compile("mixed.pte", "--device", "sim:hexagon-v79", "--place", "softmax=cpu")
         trace = cls.root / "trace.json"
         cls.profile = cria_json("profile", mixed, "-p", 32, "-n", 3, "-d", 7, "--trace", trace, "--json")
@@ -280,19 +273,25 @@ class Timeline(Programs):
 class SameTokens(Programs):
 
     def test_greedy_tokens_are_the_cpus(self):
-        # The device with the least SRAM is among them; two take other groups of weights.
+        # Two take other groups of weights.
         wide = self.root / "wide.toml"
         wide.write_text('base = "q8"\n[[rule]]\ntensors = "*"\nencoding = "q8g128"\n')
-        recipes = {"hexagon-v79": "q4", "ane-m4": "q4", "edge-small": "q4", "intel-npu-4000": wide, "rk3588": wide}
+        recipes = {"hexagon-v79": "q4", "ane-m4": "q4", "edge-small": "q4", "intel-npu-4000": wide, "rk3588": wide,
+                   "ane-a19-pro": "q4", "hexagon-v75": "q4", "xdna2": "q4"}
         sram = {path.stem: tomllib.loads(path.read_text())["sram"]["bytes"]["value"]
                 for path in (REPOSITORY / "profiles/npu").glob("*.toml")}
-        self.assertIn(min(sram, key=sram.get), recipes)
+        self.assertEqual(set(recipes), set(sram))
+        # These are like one of the others; the device with the least SRAM is none of them.
+        once = ("ane-a19-pro", "hexagon-v75", "xdna2")
+        self.assertNotIn(min(sram, key=sram.get), once)
         expected = {}
         for profile, recipe in recipes.items():
-            for act, kv in (("a8", "f16"), ("a16", "f16"), ("a8", "q8_0"), ("a16", "q8_0")):
+            for act, kv in (("a8", "f16"), ("a16", "f16"), ("a8", "q8_0"), ("a16", "q8_0"))[: 1 if profile in once else 4]:
                 options = ("--quant", recipe, "--act", act, "-ctk", kv, "-ctv", kv)
                 npu = self.root / f"{profile}-{act}-{kv}.pte"
-                cria("compile", TINY, "-o", npu, *options, "--device", f"sim:{profile}")
+                # On one of them the longer prompt takes several calls.
+                chunk = ("--prefill-chunk", 16) if profile == "hexagon-v79" else ()
+                cria("compile", TINY, "-o", npu, *options, *chunk, "--device", f"sim:{profile}")
                 if options not in expected:
                     cpu = self.root / f"cpu-{pathlib.Path(recipe).stem}-{act}-{kv}.pte"
                     cria("compile", TINY, "-o", cpu, *options)
