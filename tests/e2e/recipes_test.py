@@ -3,6 +3,7 @@
 import json
 import shutil
 import struct
+import tomllib
 import unittest
 
 from support import CALIBRATION, DRAFT, HELDOUT, REPOSITORY, TINY, FolderCase, cria, cria_json, linears
@@ -80,14 +81,16 @@ class Recipes(FolderCase):
         self.assertLess(kl["e8p2+quip"], kl["e8p2+rotate"])
 
     def test_every_device_takes_the_defaults(self):
-        profiles = sorted(p.stem for p in (REPOSITORY / "profiles" / "npu").glob("*.toml"))
-        self.assertGreater(len(profiles), 0)
-        for profile in profiles:
-            for recipe in ("q4", "q5"):
-                _, report = self.compile(recipe, "--device", f"sim:{profile}", name="device")
-                encodings = {t["encoding"] for t in linears(report)}
-                self.assertEqual(len(encodings), 1, profile)
-                self.assertIn(next(iter(encodings)), {"q4": ("q4nlk", "q4nlg64", "q4nlg128"), "q5": ("q5", "q5g64", "q5g128")}[recipe], profile)
+        expected = {32: {"q4": "q4nlk", "q5": "q5"}, 64: {"q4": "q4nlg64", "q5": "q5g64"}, 128: {"q4": "q4nlg128", "q5": "q5g128"}}
+        narrowest = {}
+        for path in sorted((REPOSITORY / "profiles" / "npu").glob("*.toml")):
+            sizes = tomllib.loads(path.read_text())["limits"]["group_sizes"]["value"]
+            narrowest[path.stem] = min(n for n in sizes if n >= 32)  # 0: a scale a row
+        self.assertEqual(set(narrowest.values()), set(expected))
+        for profile, n_columns in narrowest.items():
+            for recipe, encoding in expected[n_columns].items():
+                _, report = self.compile(recipe, "--device", f"sim:{profile}", "--prefill-chunk", 16, name="device")
+                self.assertEqual({t["encoding"] for t in linears(report)}, {encoding}, profile)
 
     def test_two_bits_come_with_a_warning(self):
         for recipe, n_matrices in [("e8p2", 28), ("q2_k", 28), ("e8p3", 0)]:
