@@ -10,28 +10,33 @@ from support import CALIBRATION, DRAFT, HELDOUT, REPOSITORY, TINY, FolderCase, c
 
 
 class Recipes(FolderCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.plain = cls.root / "plain.pte"
+        cria("compile", TINY, "-o", cls.plain, "--quant", "f32")
+
     def compile(self, recipe, *arguments, name=None):
         out = self.root / f"{name or recipe}.pte"
         return out, cria_json("compile", TINY, "-o", out, "--quant", recipe, "--json", *arguments)
 
-    def divergence(self, pte, reference, *arguments):
-        return cria_json("eval", pte, "--reference", reference, "--text", HELDOUT, "-c", 128, "--chunks", 4, "--json",
+    def divergence(self, pte, *arguments):
+        """From the model in floats."""
+        return cria_json("eval", pte, "--reference", self.plain, "--text", HELDOUT, "-c", 128, "--chunks", 4, "--json",
                          *arguments)["kl_mean"]
 
     def test_transformations_are_exact(self):
-        plain, _ = self.compile("f32")
         for recipe in ["f32+fold", "f32+rotate"]:
             with self.subTest(recipe=recipe):
                 changed, report = self.compile(recipe)
                 # Float rounding only: of weights that were edited in float, and of other sums.
-                self.assertLess(self.divergence(changed, plain, "--act", "a16"), 1e-5)
+                self.assertLess(self.divergence(changed, "--act", "a16"), 1e-5)
                 self.assertEqual({t["method"] for t in report["tensors"]}, {"floats", ""})
 
     def test_a_rotated_model_in_four_bits_still_is_the_model(self):
-        plain, _ = self.compile("f32")
         for act in ["a8", "a16"]:
             rotated, report = self.compile("q4_0+rotate", "--act", act, name=f"rotated_{act}")
-            self.assertLess(self.divergence(rotated, plain), 0.1)
+            self.assertLess(self.divergence(rotated), 0.1)
             names = {t["name"] for t in report["tensors"]}
             self.assertIn("rotation.residual.signs", names)
             self.assertEqual("rotation.ffn_input.signs" in names, act == "a8")
@@ -64,16 +69,16 @@ class Recipes(FolderCase):
         statistics = self.root / "stats"
         cria("calibrate", TINY, "--text", CALIBRATION, "--chunks", 12,
              "-o", statistics, cache=self.root / "cache")
-        plain, _ = self.compile("f32")
         kl = {}
         for recipe in ["q3", "q3+awq", "q3+gptq", "q3+rotate", "q3+rotate+gptq", "e8p2+rotate", "e8p2+quip"]:
             feedback = "gptq" in recipe or "quip" in recipe
             calibration = ["--calibration", statistics] if feedback or "awq" in recipe else []
             pte, report = self.compile(recipe, *calibration)
-            kl[recipe] = self.divergence(pte, plain)
+            kl[recipe] = self.divergence(pte)
             self.assertEqual("gptq" in {t["method"] for t in report["tensors"]}, feedback)
-            again, _ = self.compile(recipe, *calibration, "-t", 1, name="again")
-            self.assertEqual(pte.read_bytes(), again.read_bytes(), recipe)
+            if recipe in ("q3+awq", "q3+rotate+gptq", "e8p2+quip"):  # each method is in one of them
+                again, _ = self.compile(recipe, *calibration, "-t", 1, name="again")
+                self.assertEqual(pte.read_bytes(), again.read_bytes(), recipe)
         # On the whole held-out text GPTQ more than halves it (docs/quality.md); four windows are noisier.
         self.assertLess(kl["q3+gptq"], kl["q3"])
         self.assertLess(kl["q3+awq"], kl["q3"])
@@ -141,8 +146,8 @@ class Recipes(FolderCase):
                              cache=self.root / "cache")
         self.assertEqual(quality, separate)
         self.assertGreater(quality["kl_mean"], 0)
-        plain, _ = self.compile("q4_0", name="plain")
-        self.assertEqual(pte.read_bytes(), plain.read_bytes())
+        unmeasured, _ = self.compile("q4_0", name="unmeasured")
+        self.assertEqual(pte.read_bytes(), unmeasured.read_bytes())
         # People see it, too, and the error of each layer.
         done = cria("compile", TINY, "-o", self.root / "measured.pte", "--quant", "q4_0", *gate)
         self.assertIn(f"{quality['kl_mean']:.6f}".encode(), done.stdout)
