@@ -14,6 +14,7 @@
 #include "model/resolve.h"
 #include "quantize/allocate.h"
 #include "quantize/recipe_file.h"
+#include "tokenizer/tokenizer.h"
 
 namespace cria {
 namespace {
@@ -78,7 +79,8 @@ class Fitting {
 
   Status open_source() {
     CRIA_ASSIGN_OR_RETURN(path_, resolve_model(options_.source));
-    CRIA_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, open_checkpoint(path_));
+    CRIA_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
+                          open_checkpoint(path_, {.tokenizer_path = options_.tokenizer_path}));
     Encoding dense = Encoding::kF16;  // or the widest floats that a matrix has
     for (const StoredWeight& weight : checkpoint->weights()) {
       if (weight.n_rows == 1) continue;
@@ -99,6 +101,18 @@ class Fitting {
           wider_encoding(choice, [&](Encoding e) { return device.target().supports(e).supported; });
       if (std::ranges::find(encodings_, taken) == encodings_.end()) encodings_.push_back(taken);
     }
+    return cut_text(*checkpoint);
+  }
+
+  // Before seven conversions: whether the text has a window.
+  Status cut_text(const Checkpoint& checkpoint) {
+    if (checkpoint.vocabulary() == nullptr) {
+      return not_found("{}: has no tokenizer; name one with --tokenizer", path_);
+    }
+    Result<Tokenizer> tokenizer = Tokenizer::build(*checkpoint.vocabulary());
+    if (!tokenizer.ok()) return std::move(tokenizer).status().with_context(path_ + ": tokenizer");
+    CRIA_ASSIGN_OR_RETURN(
+        windows_, sensitivity_windows(*tokenizer, budget_.text, budget_.n_ctx, budget_.n_windows));
     return {};
   }
 
@@ -196,9 +210,7 @@ class Fitting {
   // KL of the probe, made by the recipe's own methods, times the ratio of the errors.
   Status measure_costs() {
     SensitivityRequest request;
-    request.text = budget_.text;
-    request.n_ctx = budget_.n_ctx;
-    request.n_windows = budget_.n_windows;
+    request.windows = windows_;
     request.n_threads = options_.n_threads;
     request.progress = options_.progress;
     for (const BudgetMatrix& matrix : matrices_) request.matrices.push_back(matrix.probed);
@@ -273,6 +285,7 @@ class Fitting {
   std::string path_;
   std::int64_t n_weights_ = 0;
   std::uint64_t least_bytes_ = 0;  // of the matrices, all in the smallest encoding
+  std::vector<std::vector<std::int32_t>> windows_;
   std::vector<Encoding> encodings_;
   std::vector<BudgetMatrix> matrices_;
   BudgetReport report_;

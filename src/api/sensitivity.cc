@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "api/delegates.h"
-#include "api/open_tokenizer.h"
 #include "base/thread_pool.h"
 #include "cria/evaluate.h"
 #include "llm/program_model.h"
@@ -23,9 +22,7 @@ class Measurement {
     options.n_threads = pool_.n_threads();
     CRIA_ASSIGN_OR_RETURN(model_,
                           ProgramModel::create(request_.program, builtin_delegates(), options));
-    CRIA_RETURN_IF_ERROR(cut_windows());
-    CRIA_ASSIGN_OR_RETURN(const std::uint64_t cache_bytes,
-                          kv_cache_bytes(model_->info(), request_.n_ctx));
+    CRIA_ASSIGN_OR_RETURN(const std::uint64_t cache_bytes, kv_cache_bytes(model_->info(), n_ctx()));
     CRIA_ASSIGN_OR_RETURN(cache_, KvCache::allocate(cache_bytes));
     CRIA_RETURN_IF_ERROR(run_text(reference_));
     std::vector<double> divergences;
@@ -48,33 +45,15 @@ class Measurement {
                      request_.matrices.size());
   }
 
-  Status cut_windows() {
-    CRIA_ASSIGN_OR_RETURN(const std::shared_ptr<const Tokenizer> tokenizer,
-                          program_tokenizer(request_.program));
-    CRIA_ASSIGN_OR_RETURN(const std::vector<std::int32_t> ids, tokenizer->encode(request_.text));
-    const auto n_ctx = static_cast<std::size_t>(request_.n_ctx);
-    const std::size_t n =
-        std::min(ids.size() / n_ctx, static_cast<std::size_t>(request_.n_windows));
-    if (n == 0) {
-      return bad_input("the text to measure matrices on has {} tokens, one window needs {}",
-                       ids.size(), n_ctx);
-    }
-    for (std::size_t w = 0; w < n; ++w) {
-      // Spread over the text, which may go from one subject to the next.
-      const std::size_t first = ids.size() / n * w;
-      windows_.emplace_back(ids.begin() + first, ids.begin() + first + n_ctx);
-      if (model_->info().bos_id >= 0) windows_.back()[0] = model_->info().bos_id;
-    }
-    return {};
-  }
+  std::int64_t n_ctx() const { return std::ssize(request_.windows[0]); }
 
   // Logits of all positions of all windows.
   Status run_text(std::vector<float>& logits) {
-    const std::size_t n_window = request_.n_ctx * model_->info().n_vocab;
-    logits.resize(windows_.size() * n_window);
-    for (std::size_t w = 0; w < windows_.size(); ++w) {
+    const std::size_t n_window = n_ctx() * model_->info().n_vocab;
+    logits.resize(request_.windows.size() * n_window);
+    for (std::size_t w = 0; w < request_.windows.size(); ++w) {
       cache_->reset();
-      CRIA_RETURN_IF_ERROR(model_->forward(windows_[w], *cache_, LogitRows::kAll,
+      CRIA_RETURN_IF_ERROR(model_->forward(request_.windows[w], *cache_, LogitRows::kAll,
                                            std::span(logits).subspan(w * n_window, n_window)));
     }
     return {};
@@ -110,7 +89,7 @@ class Measurement {
 
   double mean_divergence() {
     const std::int64_t n_vocab = model_->info().n_vocab;
-    const auto n = static_cast<std::int64_t>(windows_.size()) * request_.n_ctx;
+    const auto n = static_cast<std::int64_t>(request_.windows.size()) * n_ctx();
     std::vector<double> kl(static_cast<std::size_t>(n));
     pool_.parallel_for(n, [&](std::int64_t i, int) {
       kl[i] = kl_divergence(reference_.data() + i * n_vocab, logits_.data() + i * n_vocab, n_vocab);
@@ -124,11 +103,29 @@ class Measurement {
   ThreadPool pool_;
   std::unique_ptr<ProgramModel> model_;
   std::optional<KvCache> cache_;
-  std::vector<std::vector<std::int32_t>> windows_;
   std::vector<float> reference_, logits_;
 };
 
 }  // namespace
+
+Result<std::vector<std::vector<std::int32_t>>> sensitivity_windows(const Tokenizer& tokenizer,
+                                                                   std::string_view text,
+                                                                   std::int64_t n_ctx,
+                                                                   std::int64_t n_windows) {
+  CRIA_ASSIGN_OR_RETURN(const std::vector<std::int32_t> ids, tokenizer.encode(text));
+  const std::int64_t n = std::min(std::ssize(ids) / n_ctx, n_windows);
+  if (n == 0) {
+    return bad_input("the text to measure matrices on has {} tokens, one window needs {}",
+                     ids.size(), n_ctx);
+  }
+  std::vector<std::vector<std::int32_t>> windows;
+  for (std::int64_t w = 0; w < n; ++w) {
+    const auto first = ids.begin() + std::ssize(ids) / n * w;
+    windows.emplace_back(first, first + n_ctx);
+    if (tokenizer.bos_id() >= 0) windows.back()[0] = tokenizer.bos_id();
+  }
+  return windows;
+}
 
 Result<std::vector<double>> measure_sensitivities(const SensitivityRequest& request) {
   return Measurement(request).run();

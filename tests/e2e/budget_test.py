@@ -11,8 +11,8 @@ GATE = ["--eval", HELDOUT, "--eval-ctx", 256, "--eval-chunks", 16]
 
 
 class Budget(FolderCase):
-    def compile(self, name, *arguments):
-        return cria_json("compile", TINY, "-o", self.root / name, "--json", *arguments)
+    def compile(self, name, *arguments, **options):
+        return cria_json("compile", TINY, "-o", self.root / name, "--json", *arguments, **options)
 
     def test_loses_less_than_the_same_bytes_spread_evenly(self):
         uniform = self.compile("uniform.pte", "--quant", "iq4_xs", *GATE)
@@ -71,6 +71,12 @@ class Budget(FolderCase):
         for words in [b"token_embd.weight", b"blk.3.ffn_down.weight", b"saved per MB", b"one step more: ", b"one step less: ", b"all in q5"]:
             self.assertIn(words, done.stdout)
 
+    def test_standard_input_is_one_text_for_both(self):
+        report = self.compile("x.pte", "--budget", "2MB", "--budget-chunks", 1, "--eval", "-", "--eval-ctx", 128, "--eval-chunks", 1,
+                              input=CALIBRATION.read_bytes()[:5000])
+        self.assertGreater(report["budget"]["kl"], 0)
+        self.assertGreater(report["quality"]["kl_mean"], 0)
+
     def test_bad_requests(self):
         command = ["compile", TINY, "-o", self.root / "none.pte"]
         text = ["--budget-text", CALIBRATION]
@@ -82,8 +88,10 @@ class Budget(FolderCase):
         short.write_text("too short")
         recipe = self.root / "own.toml"
         recipe.write_text('base = "q4_0"\n')
-        for wrong, says in ((["--budget", "2MB", "--budget-text", short], b"one window needs"),
-                            (["--budget", "2MB", "--budget-text", self.root / "absent"], b"absent"),
+        # Texts are looked at before anything is rounded, which would find that 100 KB are too small.
+        for wrong, says in ((["--budget", "100KB", "--budget-text", short], b"one window needs"),
+                            (["--budget", "100KB", "--budget-text", self.root / "absent"], b"absent"),
+                            (["--budget", "100KB", *text, "--eval", self.root / "absent"], b"absent"),
                             (["--budget", "2MB", *text, "--quant", recipe], b"a budget chooses the encodings"),
                             (["--budget", "2MB", *text, "--quant", "q4_0+gptq"], b"--calibration"),
                             (["--budget", "2MB", *text, "--device", "sim:hexagon-v79", "--place", "softmax=cpu"], b"two devices share")):

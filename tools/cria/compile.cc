@@ -166,15 +166,28 @@ void print_summary(const CompileArguments& arguments, const CompileReport& repor
   }
 }
 
-// The encodings that the budget buys become the recipe.
-Status spend_budget(CompileArguments& arguments, Findings& findings) {
-  const std::string& text_path =
-      arguments.budget_path.empty() ? arguments.eval_path : arguments.budget_path;
-  CompileOptions& options = arguments.options;
-  if (options.recipe == "default") options.recipe = "q4";
-  Result<std::string> text = read_text(text_path);
+// --eval and --budget-text. Each once: standard input can be read no second time.
+Status read_texts(CompileArguments& arguments) {
+  if (!arguments.eval_path.empty()) {
+    Result<std::string> text = read_text(arguments.eval_path);
+    if (!text.ok()) return text.status();
+    arguments.gate.text = *std::move(text);
+  }
+  if (arguments.budget.empty()) return {};
+  if (arguments.budget_path.empty() || arguments.budget_path == arguments.eval_path) {
+    arguments.budget_options.text = arguments.gate.text;
+    return {};
+  }
+  Result<std::string> text = read_text(arguments.budget_path);
   if (!text.ok()) return text.status();
   arguments.budget_options.text = *std::move(text);
+  return {};
+}
+
+// The encodings that the budget buys become the recipe.
+Status spend_budget(CompileArguments& arguments, Findings& findings) {
+  CompileOptions& options = arguments.options;
+  if (options.recipe == "default") options.recipe = "q4";
   Result<BudgetReport> report = fit_budget(options, arguments.budget_options, arguments.out_path);
   if (!report.ok()) return report.status();
   options.recipe_text = report->recipe_text;
@@ -186,9 +199,6 @@ Status spend_budget(CompileArguments& arguments, Findings& findings) {
 
 Result<CompileReport> compile_measured(CompileArguments& arguments, Findings& findings) {
   if (arguments.eval_path.empty()) return compile(arguments.options, arguments.out_path);
-  Result<std::string> text = read_text(arguments.eval_path);
-  if (!text.ok()) return text.status();
-  arguments.gate.text = *std::move(text);
   Result<GatedReport> gated = compile_gated(arguments.options, arguments.gate, arguments.out_path);
   if (!gated.ok()) return gated.status();
   findings.quality = gated->quality;
@@ -201,6 +211,7 @@ Status compile_and_print(CompileArguments& arguments) {
   Result<Pins> pins = read_pins(arguments.place);
   if (!pins.ok()) return pins.status();
   arguments.options.pins = std::move(*pins);
+  CRIA_CLI_RETURN_IF_ERROR(read_texts(arguments));
   Findings findings;
   if (!arguments.budget.empty()) {
     CRIA_CLI_RETURN_IF_ERROR(spend_budget(arguments, findings));
