@@ -76,7 +76,8 @@ std::string parse_budget(const std::string& text, BudgetOptions& budget) {
   char* end = nullptr;
   const double number = std::strtod(text.c_str(), &end);
   const std::string unit = end;
-  budget = {};
+  budget.file_bytes = 0;
+  budget.bits_per_weight = 0;
   for (const Unit& known : kUnits) {
     if (unit != known.name || end == text.c_str() || !(number > 0)) continue;
     if (known.bytes == 0 && number <= kMostBits) {

@@ -8,8 +8,8 @@
 
 namespace cria::cli {
 
-// "1.8GB", "1800MB", "1.7GiB", "1700MiB", "4.25bpw" (bits a weight). Empty: it is set; else what is
-// wrong with the text.
+// "1.8GB", "1800MB", "1.7GiB", "1700MiB", "4.25bpw" (bits a weight). Empty: it is set,
+// and nothing else of `budget`; else what is wrong with the text.
 std::string parse_budget(const std::string& text, BudgetOptions& budget);
 
 nlohmann::ordered_json budget_json(const BudgetReport& report);

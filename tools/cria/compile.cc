@@ -330,9 +330,7 @@ void add_compile(CLI::App& app, Command& selected) {
       if (arguments->budget_path.empty() && arguments->eval_path.empty()) {
         throw CLI::RequiredError("--budget: --budget-text or --eval");
       }
-      const std::int64_t n_windows = arguments->budget_options.n_windows;
       parse_budget(arguments->budget, arguments->budget_options);
-      arguments->budget_options.n_windows = n_windows;
     }
     selected = [arguments] { return run(*arguments); };
   });

@@ -73,8 +73,6 @@ std::string cost_text(const NpuOpCost& cost) {
   return cost.possible ? fmt::format("{:.1f}", cost.decode_us) : std::string("-");
 }
 
-std::string bytes_text(double bytes) { return format_bytes(static_cast<std::uint64_t>(bytes)); }
-
 std::string call_text(const char* name, const NpuCallReport& call) {
   return fmt::format(
       "{:<7} call {:.2f} ms, {:.2f} of it the host; commands {}, submissions {}; SRAM {}; DRAM {} "

@@ -1,9 +1,6 @@
 // `cria profile MODEL`: where the time of a prompt and of generation goes, op by op.
-#include <fmt/format.h>
-
+#include <algorithm>
 #include <chrono>
-#include <cstdio>
-#include <fstream>
 #include <random>
 
 #include "commands.h"
@@ -111,14 +108,6 @@ class Profiler {
   std::mt19937 random_{1};
 };
 
-Status write_file(const std::string& path, const std::string& text) {
-  std::ofstream file(path, std::ios::binary);
-  file << text;
-  file.close();
-  if (file) return {};
-  return Status(ErrorCode::kIo, fmt::format("{}: cannot write the trace", path));
-}
-
 bool is_simulated(std::string_view device) { return device.starts_with("sim:"); }
 
 // Nothing runs: commands are timed.
@@ -142,7 +131,7 @@ Status profile_simulated(const ProfileArguments& arguments) {
   const Result<NpuProfileReport> report = profile_on_npu(options);
   if (!report.ok()) return report.status();
   if (!arguments.trace_path.empty()) {
-    CRIA_CLI_RETURN_IF_ERROR(write_file(arguments.trace_path, npu_profile_trace(*report)));
+    CRIA_CLI_RETURN_IF_ERROR(write_text(arguments.trace_path, npu_profile_trace(*report)));
   }
   return write_stdout(arguments.json ? npu_profile_json(*report) : npu_profile_text(*report));
 }
@@ -152,25 +141,24 @@ Status report_shared(const ProfileArguments& arguments, const Profile& profile) 
   const Result<Timeline> timeline = timeline_of(profile);
   if (!timeline.ok()) return timeline.status();
   if (!arguments.trace_path.empty())
-    CRIA_CLI_RETURN_IF_ERROR(write_file(arguments.trace_path, timeline->trace));
+    CRIA_CLI_RETURN_IF_ERROR(write_text(arguments.trace_path, timeline->trace));
   return write_stdout(arguments.json ? shared_profile_json(profile, *timeline)
                                      : shared_profile_text(profile, *timeline));
 }
 
 Status profile(const ProfileArguments& arguments) {
-  if (is_simulated(arguments.model.device) && !is_shared_with_npu(arguments.model.model))
-    return profile_simulated(arguments);
+  const bool shared = is_shared_with_npu(arguments.model.model);
+  if (is_simulated(arguments.model.device) && !shared) return profile_simulated(arguments);
   Profiler profiler(arguments);
   ModelArguments model = arguments.model;
   model.on_op = [&profiler](const OpRecord& record) { profiler.hear(record); };
   Result<Engine> engine = open_engine(model);
   if (!engine.ok()) return engine.status();
-  const bool shared = is_shared_with_npu(arguments.model.model);
   if (is_simulated(engine->info().device) && !shared) return profile_simulated(arguments);
   CRIA_CLI_RETURN_IF_ERROR(profiler.run(*engine));
   if (shared) return report_shared(arguments, profiler.profile());
   if (!arguments.trace_path.empty()) {
-    CRIA_CLI_RETURN_IF_ERROR(write_file(arguments.trace_path, profile_trace(profiler.profile())));
+    CRIA_CLI_RETURN_IF_ERROR(write_text(arguments.trace_path, profile_trace(profiler.profile())));
   }
   return write_stdout(arguments.json ? profile_json(profiler.profile())
                                      : profile_text(profiler.profile(), arguments.layers));

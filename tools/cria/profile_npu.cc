@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 
@@ -11,8 +12,6 @@ namespace cria::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string bytes_text(double bytes) { return format_bytes(static_cast<std::uint64_t>(bytes)); }
 
 std::string part_line(const std::string& title, const NpuProfilePart& part, double whole_us) {
   const auto share = [&](double us) { return 100 * us / whole_us; };

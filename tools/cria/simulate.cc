@@ -1,11 +1,11 @@
 // `cria simulate MODEL --device sim:X`: minutes of decoding on an NPU, its speed, heat and energy.
 #include <fmt/format.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "commands.h"
 #include "cria/npu.h"
+#include "model_arguments.h"
 #include "npu_arguments.h"
 #include "simulate_svg.h"
 #include "terminal.h"
@@ -83,10 +83,8 @@ int run(const Arguments& arguments) {
   const Result<NpuSimulateReport> report = simulate_on_npu(arguments.options, arguments.minutes);
   if (!report.ok()) return fail(report.status());
   if (!arguments.svg_path.empty()) {
-    std::ofstream file(arguments.svg_path, std::ios::binary);
-    file << simulate_svg(*report);
-    if (!file.flush())
-      return fail(Status(ErrorCode::kIo, arguments.svg_path + ": cannot write the file"));
+    const Status written = write_text(arguments.svg_path, simulate_svg(*report));
+    if (!written.ok()) return fail(written);
   }
   const Status status = write_stdout(arguments.json ? json_text(*report) : people_text(*report));
   return status.ok() ? 0 : fail(status);

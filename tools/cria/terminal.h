@@ -23,6 +23,7 @@ int fail(const Status& status);
 
 // "1.50 GB", "640 KB" (powers of ten, as file sizes are told).
 std::string format_bytes(std::uint64_t bytes);
+std::string bytes_text(double bytes);  // the same of a number that need not be whole
 std::string format_seconds(double seconds);
 
 bool stderr_is_terminal();
