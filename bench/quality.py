@@ -76,6 +76,15 @@ class Table:
                 f"| {100 * text['top1_agreement']:.2f} % | {text['perplexity']:.4f} |{notes}")
 
 
+def chosen(only):
+    """Titles and their recipes: the table's, or those asked for; what the table has not is asked for by name."""
+    if not only:
+        return RECIPES
+    known = {name for title, recipes in RECIPES for name in (title, *recipes)}
+    rows = [(title, recipes if title in only else [r for r in recipes if r in only]) for title, recipes in RECIPES]
+    return rows + [("others", [recipe for recipe in only if recipe not in known])]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cria", default=str(ROOT / "build/release/bin/cria"))
@@ -84,13 +93,11 @@ def main():
     parser.add_argument("--text", default=ROOT / "models/heldout/heldout.txt", help="text that is scored")
     parser.add_argument("--chunks", type=int, default=0, help="windows of the text (0: all)")
     parser.add_argument("--limit", type=int, default=100, help="examples of the notes (0: none)")
-    parser.add_argument("--only", action="append", help="rows of this title, or this recipe, alone (may be repeated)")
+    parser.add_argument("--only", action="append", help="rows of this title, or this recipe, also one that is not in the table, alone (may be repeated)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         table = Table(arguments, pathlib.Path(folder))
-        wanted = [(title, [r for r in recipes if not arguments.only or title in arguments.only or r in arguments.only])
-                  for title, recipes in RECIPES]
-        rows = [(title, [pool.submit(table.row, recipe) for recipe in recipes]) for title, recipes in wanted if recipes]
+        rows = [(title, [pool.submit(table.row, recipe) for recipe in recipes]) for title, recipes in chosen(arguments.only) if recipes]
         columns = ["recipe", "bits a weight", "of linears", "file bytes", "KL mean", "KL 99.9 %", "same top 1", "perplexity"]
         columns += ["notes right"] if arguments.limit > 0 else []
         print("| " + " | ".join(columns) + " |")
