@@ -49,6 +49,7 @@ def cpu_name():
 
 
 def row_of(bench, isa, encoding):
+    """A row of the table, and the read, GB/s, that it was measured beside."""
     few, many, floats = (f"linear_{a}/{isa}/{encoding}/{SHAPE}/tokens:{n}" for a, n in (("a8", 1), ("a8", 128), ("a16", 1)))
     read, peak = f"read/{isa}", f"int8_peak/{isa}"
     rates = best_rates(bench, [read, peak, few, many, floats])
@@ -59,23 +60,24 @@ def row_of(bench, isa, encoding):
     else:
         cells += ["", "", "", ""]
     cells += [f"{rates[floats][0]:.1f}", f"{100 * rates[floats][0] / rates[read][0]:.0f} %"]
-    return "| " + " | ".join(cells) + " |"
+    return "| " + " | ".join(cells) + " |", rates[read][0]
 
 
 def main():
     bench = sys.argv[1] if len(sys.argv) > 1 else str(ROOT / "build/release/bin/kernels_bench")
     isa = best_isa(bench)
+    rows = [row_of(bench, isa, encoding) for encoding in ENCODINGS]
+    reads = [read for _, read in rows]
     head = f"""# Speed of the linear kernels, by encoding
 
 Written by `tools/kernel_table.py` on {datetime.date.today()}: one core of {cpu_name()}, `{isa}`, the matrix `{SHAPE}` of [bench/shapes](../bench/shapes), weights from
 memory (512 MB, a matrix after the other). "Read" is a plain loop over the same memory in the same minute; shares are of it, or of the int8 peak of vector registers
-(not of tiles). Best of three runs each; with neighbours, reads of the same memory move by a half from one run to the next, and so do the shares.
+(not of tiles). Best of three runs each. From one row to the next the read itself was {min(reads):.1f} to {max(reads):.1f} GB/s, and shares move with it.
 
 | encoding | read, GB/s | decode a8, GB/s | of read | 128 tokens a8, GMAC/s | of the int8 peak | decode a16, GB/s | of read |
 |---|---|---|---|---|---|---|---|
 """
-    rows = [row_of(bench, isa, encoding) for encoding in ENCODINGS]
-    PAGE.write_text(head + "\n".join(rows) + "\n")
+    PAGE.write_text(head + "\n".join(row for row, _ in rows) + "\n")
 
 
 if __name__ == "__main__":
