@@ -58,8 +58,7 @@ struct NpuPlannedOp {
   std::string name;  // "blk.3.qkv"
   int layer = -1;
   std::string device;
-  std::string
-      reason;  // "pinned", "only there", "cheapest", "cheaper there, but not with the handoffs"
+  std::string reason;            // "pinned", "only there: ...", "cheapest", ...
   std::vector<NpuOpCost> costs;  // of both devices
 };
 

@@ -22,7 +22,8 @@ NpuOpCost op_cost(const PlaceCost& cost, PlaceDevice device) {
   return told;
 }
 
-std::string reason_of(const PlaceProblem& problem, std::size_t i, PlaceDevice device, bool pinned) {
+std::string reason_of(const Plan& plan, const PlaceProblem& problem, std::size_t i,
+                      PlaceDevice device, bool pinned) {
   const PlaceCost& here = problem.costs[static_cast<int>(device)][i];
   const PlaceCost& there = problem.costs[1 - static_cast<int>(device)][i];
   if (pinned) return "pinned";
@@ -31,9 +32,9 @@ std::string reason_of(const PlaceProblem& problem, std::size_t i, PlaceDevice de
     return problem.n_prefill_calls * *cost.prefill_seconds +
            problem.n_decode_steps * *cost.decode_seconds;
   };
-  return weighed(here) <= weighed(there)
-             ? "cheapest"
-             : "stays with its neighbours: a handoff costs more than it saves";
+  if (weighed(here) <= weighed(there)) return "cheapest";
+  if (plan_op_uses_cache(plan.ops[i])) return "where its layer's cache is";
+  return "stays with its neighbours: a handoff costs more than it saves";
 }
 
 std::vector<NpuPlannedOp> planned_ops(const Plan& plan, const PlaceProblem& problem,
@@ -45,7 +46,7 @@ std::vector<NpuPlannedOp> planned_ops(const Plan& plan, const PlaceProblem& prob
     op.name = plan_op_label(plan, plan.ops[i]);
     op.layer = plan_op_layer(plan, plan.ops[i]);
     op.device = place_device_name(placed.device[i]);
-    op.reason = reason_of(problem, i, placed.device[i], placed.pinned[i]);
+    op.reason = reason_of(plan, problem, i, placed.device[i], placed.pinned[i]);
     for (const PlaceDevice device : {PlaceDevice::kNpu, PlaceDevice::kCpu})
       op.costs.push_back(op_cost(problem.costs[static_cast<int>(device)][i], device));
     ops.push_back(std::move(op));

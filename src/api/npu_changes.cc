@@ -37,9 +37,7 @@ class Changes {
       : model_(model), options_(options) {}
 
   std::vector<NpuChange> all() {
-    add("", "", [&](NpuChange& change) {
-      return add_figures(model_, options_.n_prompt, change);
-    });
+    add("", "", [&](NpuChange& change) { return add_figures(model_, options_.n_prompt, change); });
     add_encodings();
     add_activations();
     add_caches();
@@ -110,13 +108,10 @@ class Changes {
     const Result<PlaceProblem> problem = pose_npu_placement(model_, options_);
     if (!problem.ok()) return;
     add_placement("as cria plan finds best", *problem);
-    PlaceProblem all_npu = *problem;
-    all_npu.pins = with_all_on_npu(model_.plans.decode, problem->pins);
     for (const char* name : {"attention", "rms_norm", "logits"}) {
-      PlaceProblem pinned = all_npu;
+      PlaceProblem pinned = *problem;
       pinned.pins.emplace_back(name, PlaceDevice::kCpu);
-      if (name == std::string_view("attention"))  // which has the cache
-        pinned.pins.emplace_back("kv_append", PlaceDevice::kCpu);
+      pinned.rest_on_npu = true;
       add_placement(fmt::format("{} on the CPU", name), pinned);
     }
   }

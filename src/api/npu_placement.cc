@@ -96,25 +96,17 @@ double weighed_seconds(const PlaceProblem& problem, const PlacedModel& placed) {
 
 }  // namespace
 
-PlacePins with_all_on_npu(const Plan& plan, const PlacePins& pins) {
-  PlacePins all;  // later ones win
-  for (const PlanOp& op : plan.ops) all.emplace_back(plan_op_name(op.kind), PlaceDevice::kNpu);
-  all.insert(all.end(), pins.begin(), pins.end());
-  return all;
-}
-
 Result<PlacedModel> place_npu_model(const NpuModel& model, const PlaceProblem& problem) {
   const Plan& plan = model.plans.decode;
   CRIA_ASSIGN_OR_RETURN(const PlacedOps found, place_ops(plan, problem));
   CRIA_ASSIGN_OR_RETURN(PlacedModel searched, compile_placed(model, found));
   PlaceProblem on_npu = problem;
-  on_npu.pins = with_all_on_npu(plan, problem.pins);
+  on_npu.rest_on_npu = true;
   Result<PlacedOps> all = place_ops(plan, on_npu);
   if (!all.ok() || all->device == found.device) return searched;
   Result<PlacedModel> npu = compile_placed(model, *std::move(all));
   if (!npu.ok() || weighed_seconds(problem, *npu) >= weighed_seconds(problem, searched))
     return searched;
-  npu->placed.pinned = searched.placed.pinned;
   return npu;
 }
 

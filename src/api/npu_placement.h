@@ -14,12 +14,10 @@ struct PlacedModel {
   NpuCallTimes prefill, decode;
 };
 
-// `pins`, and everything that they do not name on the NPU.
-PlacePins with_all_on_npu(const Plan& plan, const PlacePins& pins);
-
 // The better, compiled, of what the search finds and of everything on the NPU that no pin holds on
-// the processor: ops cost in the search what they cost in one stream, and where it is cut, weights
-// are no longer loaded across the cut. Errors: those of place_ops() and time_npu_call().
+// the processor (rest_on_npu): ops cost in the search what they cost in one stream, and where it is
+// cut, weights are no longer loaded across the cut. Errors: those of place_ops() and
+// time_npu_call().
 Result<PlacedModel> place_npu_model(const NpuModel& model, const PlaceProblem& problem);
 
 }  // namespace cria

@@ -33,6 +33,26 @@ struct Way {
   PlaceDevice device = PlaceDevice::kCpu;
 };
 
+// What uses a layer's cache goes where pins want one of it.
+Status keep_caches_whole(const Plan& plan, std::vector<std::optional<PlaceDevice>>& devices) {
+  std::map<std::int32_t, std::size_t> pinned;  // by layer, an op
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    const PlanOp& op = plan.ops[i];
+    if (!devices[i] || !plan_op_uses_cache(op)) continue;
+    const std::size_t first = pinned.emplace(op.layer, i).first->second;
+    if (devices[first] == devices[i]) continue;
+    return invalid_argument(
+        "--place: {} and {} of layer {} are on different devices; a layer's cache lies with one",
+        plan_op_name(plan.ops[first].kind), plan_op_name(op.kind), op.layer);
+  }
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    if (!plan_op_uses_cache(plan.ops[i])) continue;
+    const auto found = pinned.find(plan.ops[i].layer);
+    if (found != pinned.end()) devices[i] = devices[found->second];
+  }
+  return {};
+}
+
 class Search {
  public:
   Search(const Plan& plan, const PlaceProblem& problem) : plan_(plan), problem_(problem) {}
@@ -53,11 +73,18 @@ class Search {
   Status apply_pins() {
     allowed_.assign(plan_.ops.size(), kOnCpu | kOnNpu);
     pinned_.assign(plan_.ops.size(), false);
-    CRIA_ASSIGN_OR_RETURN(const auto devices, pinned_devices(plan_, problem_.pins));
+    CRIA_ASSIGN_OR_RETURN(auto devices, pinned_devices(plan_, problem_.pins));
+    for (std::size_t i = 0; i < devices.size(); ++i) pinned_[i] = devices[i].has_value();
+    if (problem_.rest_on_npu) {
+      CRIA_RETURN_IF_ERROR(keep_caches_whole(plan_, devices));
+      for (std::size_t i = 0; i < devices.size(); ++i) {
+        const PlaceCost& cost = problem_.costs[static_cast<int>(PlaceDevice::kNpu)][i];
+        if (!devices[i] && cost.decode_seconds && cost.prefill_seconds)
+          devices[i] = PlaceDevice::kNpu;
+      }
+    }
     for (std::size_t i = 0; i < devices.size(); ++i) {
-      if (!devices[i]) continue;
-      pinned_[i] = true;
-      allowed_[i] = bit_of(static_cast<int>(*devices[i]));
+      if (devices[i]) allowed_[i] = bit_of(static_cast<int>(*devices[i]));
     }
     return {};
   }
@@ -247,30 +274,6 @@ bool pins_split_attention(const PlacePins& pins) {
     return pin.first == "scores" || pin.first == "softmax" || pin.first == "mix";
   });
 }
-
-namespace {
-
-// What uses a layer's cache goes where pins want one of it.
-Status keep_caches_whole(const Plan& plan, std::vector<std::optional<PlaceDevice>>& devices) {
-  std::map<std::int32_t, std::size_t> pinned;  // by layer, an op
-  for (std::size_t i = 0; i < devices.size(); ++i) {
-    const PlanOp& op = plan.ops[i];
-    if (!devices[i] || !plan_op_uses_cache(op)) continue;
-    const std::size_t first = pinned.emplace(op.layer, i).first->second;
-    if (devices[first] == devices[i]) continue;
-    return invalid_argument(
-        "--place: {} and {} of layer {} are on different devices; a layer's cache lies with one",
-        plan_op_name(plan.ops[first].kind), plan_op_name(op.kind), op.layer);
-  }
-  for (std::size_t i = 0; i < devices.size(); ++i) {
-    if (!plan_op_uses_cache(plan.ops[i])) continue;
-    const auto found = pinned.find(plan.ops[i].layer);
-    if (found != pinned.end()) devices[i] = devices[found->second];
-  }
-  return {};
-}
-
-}  // namespace
 
 Result<std::vector<bool>> place_by_pins(const Plan& plan, const PlacePins& pins) {
   CRIA_ASSIGN_OR_RETURN(auto devices, pinned_devices(plan, pins));

@@ -28,6 +28,9 @@ struct PlaceCost {
   std::string reason;  // that it cannot
 };
 
+// Ops by name or kind that must run on a device: {"attention", kNpu}, {"blk.3.qkv", kCpu}.
+using PlacePins = std::vector<std::pair<std::string, PlaceDevice>>;
+
 struct PlaceProblem {
   double n_prefill_calls = 1;
   double n_decode_steps = 1;
@@ -35,8 +38,10 @@ struct PlaceProblem {
   double bytes_per_second = 1e9;       // of buffers that pass from one to the other
   double prefill_tokens = 1;           // of one call
   std::vector<PlaceCost> costs[2];     // by device, then op
-  // Ops by name or kind that must run on a device: {"attention", kNpu}, {"blk.3.qkv", kCpu}.
-  std::vector<std::pair<std::string, PlaceDevice>> pins;  // pinned_devices()
+  PlacePins pins;
+  // What no pin names runs on the NPU where it can; what uses a layer's cache where pins want one
+  // of it (place_by_pins).
+  bool rest_on_npu = false;
 };
 
 struct PlacedOps {
@@ -49,12 +54,10 @@ struct PlacedOps {
 };
 
 // {"softmax", "cpu"}, ... kInvalidArgument: another device than npu or cpu.
-Result<std::vector<std::pair<std::string, PlaceDevice>>> parse_pins(
-    const std::vector<std::pair<std::string, std::string>>& pins);
+Result<PlacePins> parse_pins(const std::vector<std::pair<std::string, std::string>>& pins);
 
 // By op, where pins want it: "attention" is also scores and mix, where attention is in three ops. A
 // later pin wins. kInvalidArgument: a pin that names no op.
-using PlacePins = std::vector<std::pair<std::string, PlaceDevice>>;
 Result<std::vector<std::optional<PlaceDevice>>> pinned_devices(const Plan& plan,
                                                                const PlacePins& pins);
 // Whether pins need attention in three ops.
@@ -65,8 +68,8 @@ bool pins_split_attention(const PlacePins& pins);
 // layer's cache. kUnsupported: a softmax by itself on the NPU.
 Result<std::vector<bool>> place_by_pins(const Plan& plan, const PlacePins& pins);
 
-// kInvalidArgument: a pin that names no op, or what it names twice. kUnsupported: an op that
-// neither device takes, or a pin to a device that cannot, naming op and reason.
+// kInvalidArgument: a pin that names no op; with rest_on_npu, those of place_by_pins. kUnsupported:
+// an op that neither device takes, or a pin to a device that cannot, naming op and reason.
 Result<PlacedOps> place_ops(const Plan& plan, const PlaceProblem& problem);
 
 }  // namespace cria

@@ -112,6 +112,33 @@ TEST(PlaceOps, PinsHold) {
   EXPECT_THAT(unknown.status().message(), HasSubstr("softmax"));
 }
 
+// What no pin names goes to the NPU, however cheap it were elsewhere; only pins are told as such.
+TEST(PlaceOps, TheRestRunsOnTheNpuWhereItCan) {
+  const Plan plan = example_plan();
+  for (int seed = 0; seed < 8; ++seed) {
+    PlaceProblem problem = random_problem(plan, seed);
+    problem.rest_on_npu = true;
+    problem.pins = {{"attention", PlaceDevice::kCpu}};
+    problem.costs[1][0] = {std::nullopt, std::nullopt, EstimateBound::kCpu, EstimateBound::kCpu,
+                           "no such engine"};
+    const auto placed = place_ops(plan, problem);
+    ASSERT_TRUE(placed.ok()) << placed.status().message();
+    for (std::size_t i = 0; i < plan.ops.size(); ++i) {
+      const bool on_npu = i > 0 && !plan_op_uses_cache(plan.ops[i]);  // kv_append follows
+      EXPECT_EQ(placed->device[i], on_npu ? PlaceDevice::kNpu : PlaceDevice::kCpu) << i;
+      EXPECT_EQ(placed->pinned[i], plan.ops[i].kind == PlanOpKind::kAttention) << i;
+    }
+    unsigned map = 0;
+    for (std::size_t i = 0; i < plan.ops.size(); ++i)
+      map |= static_cast<unsigned>(placed->device[i]) << i;
+    const double cost = problem.n_prefill_calls * placed->prefill_seconds +
+                        problem.n_decode_steps * placed->decode_seconds;
+    PlaceProblem known = problem;
+    known.costs[1][0] = problem.costs[0][0];
+    EXPECT_NEAR(*cost_of(plan, known, map), cost, cost * 1e-12) << seed;
+  }
+}
+
 using Places = Result<std::vector<bool>>;
 
 TEST(PlaceByPins, OnePinOfALayersCacheIsEnough) {

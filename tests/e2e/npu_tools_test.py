@@ -51,6 +51,18 @@ class Plan(unittest.TestCase):
             free_ms, npu_ms = (plan["first_token_ms"] + 128 * plan["decode"]["ms"] for plan in (free, npu))
             self.assertLessEqual(free_ms, npu_ms * (1 + 1e-9))
 
+    def test_pins_leave_the_rest_to_the_npu_where_that_is_best(self):
+        rest = ",".join(kind + "=npu" for kind in KINDS if kind not in ("attention", "kv_append"))
+        for device, quant, n in (("ane-m4", "q4c", 1), ("edge-small", "q8", 16)):
+            attention, all_else = (json.loads(cria("plan", "small", "--device", "sim:" + device, "--quant", quant, "-n", n, "--place", pins, "--json").stdout)
+                                   for pins in ("attention=cpu", "attention=cpu,kv_append=cpu," + rest))
+            ms, ms_rest = (plan["first_token_ms"] + n * plan["decode"]["ms"] for plan in (attention, all_else))
+            self.assertLessEqual(ms, ms_rest * (1 + 1e-9))
+            for op in attention["ops"]:
+                if op["kind"] in ("attention", "kv_append"):
+                    self.assertEqual(op["device"], "cpu")
+                    self.assertEqual(op["reason"] == "pinned", op["kind"] == "attention")
+
     def test_plan_and_simulation_agree(self):
         for device, quant in (("hexagon-v79", "q4c"), ("xdna2", "q4"), ("ane-m4", "q4")):
             options = ("small", "--device", "sim:" + device, "--quant", quant, "--json")
