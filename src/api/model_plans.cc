@@ -110,9 +110,8 @@ Result<ModelPlans> plans_of_checkpoint(const ModelPlansRequest& request) {
   const auto encoding_of = [&](const ir::Weight& weight) {
     if (weight.n_rows == 1) return Encoding::kF32;
     const Result<const StoredWeight*> stored = checkpoint->weight(weight.name);
-    return stored.ok()
-               ? recipe.encoding_for(weight.name, kept_encoding(**stored, request.takes))
-               : Encoding::kF32;
+    return stored.ok() ? recipe.encoding_for(weight.name, kept_encoding(**stored, request.takes))
+                       : Encoding::kF32;
   };
   CRIA_ASSIGN_OR_RETURN(ModelPlans plans, plans_of(checkpoint->config(), request, encoding_of));
   plans.origin = ModelPlans::Origin::kCheckpoint;

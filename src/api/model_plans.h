@@ -23,8 +23,8 @@ struct ModelPlansRequest {
   std::int64_t prefill_chunk = 1;  // tokens of a prefill call; a program brings its own
   KvType k_type = KvType::kF16;    // likewise
   KvType v_type = KvType::kF16;
-  std::int64_t max_context = 0;  // positions; 0: not known
-  int split_attention = 0;       // MethodRequest::split_attention
+  std::int64_t max_context = 0;         // positions; 0: not known
+  int split_attention = 0;              // MethodRequest::split_attention
   std::function<bool(Encoding)> takes;  // whether the device does: as when a checkpoint is compiled
 };
 

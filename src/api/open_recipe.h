@@ -25,8 +25,8 @@ inline constexpr std::string_view kDefaultRecipe = "default";
 std::string default_recipe(std::int64_t n_weights, bool floats);
 std::string default_recipe(const Checkpoint& checkpoint);
 
-// `name`: a recipe (quantize/recipe.h), "default" or the path of a recipe file (quantize/recipe_file.h), whose
-// rules are applied to the matrices of the checkpoint.
+// `name`: a recipe (quantize/recipe.h), "default" or the path of a recipe file
+// (quantize/recipe_file.h), whose rules are applied to the matrices of the checkpoint.
 Result<Recipe> open_recipe(const std::string& name, const Checkpoint& checkpoint,
                            const RecipeConditions& conditions = {});
 

@@ -65,8 +65,8 @@ Status check_stored(const StoredWeight& stored);
 // Whether WeightConverter carries codes over as they are.
 bool carries_codes(const StoredWeight& stored, Encoding encoding);
 
-// What a weight whose codes are kept is stored as: its native encoding, in narrower blocks that hold
-// the same codes where the device takes only those.
+// What a weight whose codes are kept is stored as: its native encoding, in narrower blocks that
+// hold the same codes where the device takes only those.
 Encoding kept_encoding(const StoredWeight& stored, const std::function<bool(Encoding)>& takes);
 
 // One row as floats. kBadInput, with tensor, row and column: not a number, infinity.

@@ -269,7 +269,8 @@ constexpr AttentionCase kAttentionCases[] = {
 [[maybe_unused]] void compare(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa) {
   std::vector<AttentionCase> cases(std::begin(kAttentionCases), std::end(kAttentionCases));
   for (std::int64_t head_dim : {6, 8, 24, 32, 64, 80, 96, 128, 256}) {
-    for (std::int64_t n_heads : {1, 3, 4}) {  // 4: with 9 tokens, more than a kernel takes at a time
+    for (std::int64_t n_heads :
+         {1, 3, 4}) {  // 4: with 9 tokens, more than a kernel takes at a time
       for (std::int64_t first : {0, 3, 62, 200}) cases.push_back({9, n_heads, head_dim, first});
     }
   }

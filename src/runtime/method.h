@@ -59,8 +59,9 @@ struct MethodCall {
 
 // Calls follow each other. Only where a delegate's device has a queue of its own, every call says
 // in its compile spec `after` which earlier ones it waits for ("0,3"; "": none), some call does not
-// wait for the one before it, and nobody listens to ops, that device and the host work at once. A program that says too little computes garbage,
-// as one with wrong weights does: each call stays within its own memory.
+// wait for the one before it, and nobody listens to ops, that device and the host work at once. A
+// program that says too little computes garbage, as one with wrong weights does: each call stays
+// within its own memory.
 //
 // Memory: arena 1 holds activations and is lent for a run; inputs and outputs are the caller's
 // memory, wherever the program planned them; arena 2 holds at most one tensor, the state (a KV

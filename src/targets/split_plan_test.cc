@@ -209,7 +209,8 @@ TEST(SplitPlanTest, WhatAPartComesAfterIsNeeded) {
         before.insert(all_before[other].begin(), all_before[other].end());
       }
       for (const std::size_t other : part.after) {
-        EXPECT_FALSE(before.contains(other)) << "round " << round << ": others come after " << other;
+        EXPECT_FALSE(before.contains(other))
+            << "round " << round << ": others come after " << other;
       }
       before.insert(part.after.begin(), part.after.end());
       all_before.push_back(std::move(before));

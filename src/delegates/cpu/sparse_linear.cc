@@ -51,8 +51,8 @@ void write_zeros(const Args& part) {
   }
 }
 
-// The codes and blocks of the groups that a panel keeps, side by side. Of one token, which is most of what decode
-// does here beside multiplying, a group is one register.
+// The codes and blocks of the groups that a panel keeps, side by side. Of one token, which is most
+// of what decode does here beside multiplying, a group is one register.
 void gather_groups(std::span<const std::uint16_t> groups, std::int64_t n_tokens,
                    const LinearA8Args& tile, std::int8_t* codes, A8Block* blocks) {
   const auto n_groups = static_cast<std::int64_t>(groups.size());

@@ -84,8 +84,8 @@ inline void quantize_row(const float* weights, const float* scales, int n, float
 
 // --- values as int8 ------------------------------------------------------------------------------
 
-// acc[r][d .. d + 32) += scale[r] * sum over positions of codes[r] * the tile's. 4 rows x 2 planes x
-// 32 columns are 16 registers of sums.
+// acc[r][d .. d + 32) += scale[r] * sum over positions of codes[r] * the tile's. 4 rows x 2 planes
+// x 32 columns are 16 registers of sums.
 template <int kRows>
 inline void add_codes(const ValuePanels& panels, const WeightPlanes* weights, std::int64_t d,
                       Row* rows) {

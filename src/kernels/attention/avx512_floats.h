@@ -118,8 +118,8 @@ struct FloatValues {
   int n;      // positions
 };
 
-// acc[r .. r + kRows)[d .. d + 16 * kVectors) += weights of positions [begin, end) of the part times
-// their values.
+// acc[r .. r + kRows)[d .. d + 16 * kVectors) += weights of positions [begin, end) of the part
+// times their values.
 template <int kRows, int kVectors>
 inline void add_floats(const FloatValues& part, int begin, int end, std::int64_t d, int r,
                        attention_block::Block& block) {

@@ -263,7 +263,8 @@ inline void attend(Block& block) {
 //   score_tile_f16(block, p0, n), add_values_f16(block, p0, n)
 //                                                if there are such: both for all rows of a tile;
 //                                                false leaves it to the two above
-//   add_values_q8(block, p0, n)                  if there is such: acc of the rows from first_row on
+//   add_values_q8(block, p0, n)                  if there is such: acc of the rows from first_row
+//   on
 //                                                += weights times int8 values, of the n positions
 //                                                that any row sees. Else these four:
 //   WeightPlanes                                 weights of a row for 32 columns as integers
