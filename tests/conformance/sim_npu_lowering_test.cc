@@ -98,10 +98,11 @@ TEST(SimNpuLowering, TilesArriveWhileOthersAreMultiplied) {
   }
   int n_large = 0;
   for (const auto& [op, bytes] : loaded) {
-    if (bytes <= ring_bytes) continue;
+    const auto first = first_product.find(op);
+    // Attention loads as much, of the cache, and is no matrix command.
+    if (bytes <= ring_bytes || first == first_product.end()) continue;
     ++n_large;
-    ASSERT_TRUE(first_product.contains(op)) << commands.ops[op].name;
-    EXPECT_LT(first_product[op], last_load[op]) << commands.ops[op].name;
+    EXPECT_LT(first->second, last_load[op]) << commands.ops[op].name;
   }
   EXPECT_GT(n_large, 2);
 }
