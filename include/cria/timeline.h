@@ -32,11 +32,13 @@ struct Timeline {
 
 // Steps one after the other. Work of the NPU is simulated, as are submissions and their ends;
 // nothing of it is measured. Ops of the processor take `cpu_op_seconds`, in their order, as
-// measured; without any, what the profile of the device estimates. kUnsupported: a program without
-// commands of an NPU, or with delegates of others. kInvalidArgument: steps that no method takes;
-// more or fewer measured ops than the processor runs.
+// measured; without any, what the profile of the device estimates. `power_profile`: of the NPU.
+// kUnsupported: a program without commands of an NPU, or with delegates of others.
+// kInvalidArgument: steps that no method takes; more or fewer measured ops than the processor runs;
+// no such power profile.
 Result<Timeline> npu_timeline(const std::string& pte_path, std::span<const TimelineStep> steps,
-                              std::span<const double> cpu_op_seconds = {});
+                              std::span<const double> cpu_op_seconds = {},
+                              const std::string& power_profile = "high_performance");
 
 // Whether both run ops of a program. False also where the file cannot be read.
 bool is_shared_with_npu(const std::string& pte_path);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "api/call_clock.h"
 #include "api/npu_model.h"
 #include "format/plan/plan_cost.h"
 #include "targets/split_plan.h"
@@ -25,6 +26,8 @@ EstimateBound bound_of(NpuBound bound) {
   return EstimateBound::kLatency;
 }
 
+double to_seconds(Picoseconds ps) { return static_cast<double>(ps) * 1e-12; }
+
 std::size_t count_copies(const NpuCommands& commands) {
   return static_cast<std::size_t>(
       std::ranges::count_if(commands.commands, [](const NpuCommand& command) {
@@ -47,12 +50,25 @@ class CallTimer {
   // `first`: the part's first op in the whole plan.
   Status add(const PlanPart& part, std::size_t first) {
     const std::size_t end = first + part.plan.ops.size();
-    if (part.on_npu) return add_npu(part, first, end);
-    for (std::size_t i = first; i < end; ++i) add_cpu(i);
+    if (part.on_npu) {
+      CRIA_RETURN_IF_ERROR(add_npu(part, first, end));
+    } else {
+      add_cpu(part, first);
+    }
+    parts_.back().queued.after = part.after;
     return {};
   }
 
-  NpuCallTimes take() { return std::move(times_); }
+  // REQUIRES: all that the parts come after was added.
+  NpuCallTimes take() {
+    const CallTimes all = time_parts(parts_, model_.profile, model_.sim);
+    times_.seconds = to_seconds(all.elapsed_ps);
+    times_.submit_seconds = to_seconds(all.queue.submit_ps);
+    times_.complete_seconds = to_seconds(all.queue.complete_ps);
+    times_.choose_seconds = to_seconds(all.choose_ps);
+    add_idle_joules(all.elapsed_ps);
+    return std::move(times_);
+  }
 
  private:
   Status add_npu(const PlanPart& part, std::size_t first, std::size_t end) {
@@ -61,29 +77,31 @@ class CallTimer {
     options.exported = part.exports;
     CRIA_ASSIGN_OR_RETURN(const NpuCommands commands,
                           lower_to_npu(part.plan, model_.profile, options));
-    CRIA_ASSIGN_OR_RETURN(const NpuTiming timing,
-                          simulate_npu(commands, model_.profile, call_, model_.sim));
-    add_work(commands, timing);
-    share_out(commands, timing, first, end);
+    CRIA_ASSIGN_OR_RETURN(TimedPart timed,
+                          time_npu_part(commands, model_.profile, call_, model_.sim));
+    add_work(commands, timed.npu);
+    share_out(commands, timed.npu, first, end);
+    parts_.push_back(std::move(timed));
     return {};
   }
 
-  void add_cpu(std::size_t i) {
-    const OpEstimate estimate =
-        estimate_cpu_op(model_.profile, plan_, plan_.ops[i], {call_.n_tokens, call_.position});
-    times_.seconds += estimate.seconds;
-    times_.op_seconds[i] = estimate.seconds;
-    times_.op_bound[i] = estimate.bound;
-    times_.cpu_joules += estimate.device_joules;
-    times_.dram_joules += estimate.dram_joules;
-    times_.dram_bytes += estimate.dram_bytes;
+  void add_cpu(const PlanPart& part, std::size_t first) {
+    std::vector<double> seconds;
+    for (const PlanOp& op : part.plan.ops) {
+      const OpEstimate estimate =
+          estimate_cpu_op(model_.profile, part.plan, op, {call_.n_tokens, call_.position});
+      times_.op_bound[first + seconds.size()] = estimate.bound;
+      times_.op_seconds[first + seconds.size()] = estimate.seconds;
+      times_.cpu_joules += estimate.device_joules;
+      times_.dram_joules += estimate.dram_joules;
+      times_.dram_bytes += estimate.dram_bytes;
+      seconds.push_back(estimate.seconds);
+    }
+    parts_.push_back(time_cpu_part(part.plan, model_.profile, call_, seconds));
+    times_.cpu_joules += model_.profile.host.active_mw * 1e-3 * to_seconds(parts_.back().choose_ps);
   }
 
   void add_work(const NpuCommands& commands, const NpuTiming& timing) {
-    times_.seconds += timing.seconds();
-    times_.submit_seconds += static_cast<double>(timing.submit_ps) * 1e-12;
-    times_.complete_seconds += static_cast<double>(timing.complete_ps) * 1e-12;
-    times_.choose_seconds += static_cast<double>(timing.choose_ps) * 1e-12;
     times_.work.add(timing.work);
     times_.cpu_joules += timing.work.joules.host;
     times_.dram_joules += timing.work.joules.dram;
@@ -93,6 +111,15 @@ class CallTimer {
     times_.n_contexts += commands.contexts.size();
     times_.n_submissions += timing.n_submissions;
     times_.n_copies += count_copies(commands);
+  }
+
+  // Each of its parts knows of what the NPU draws from its submission to its end alone.
+  void add_idle_joules(Picoseconds elapsed_ps) {
+    Picoseconds known_ps = 0;
+    for (const TimedPart& part : parts_) known_ps += part.npu.elapsed_ps;
+    if (known_ps == 0) return;
+    times_.work.joules.fixed +=
+        model_.profile.energy.idle_mw * 1e-3 * to_seconds(elapsed_ps - known_ps);
   }
 
   // Ops of the commands are those of the plan, in its order; one that was compiled into the one
@@ -114,6 +141,7 @@ class CallTimer {
   const NpuModel& model_;
   const Plan& plan_;
   const NpuCall& call_;
+  std::vector<TimedPart> parts_;
   NpuCallTimes times_;
 };
 
@@ -138,8 +166,9 @@ std::vector<Result<NpuCallTimes>> time_npu_ops(const NpuModel& model, const Plan
   for (std::size_t i = 0; i < plan.ops.size(); ++i) {
     std::vector<bool> on_npu(plan.ops.size(), false);
     on_npu[i] = true;
-    const std::vector<PlanPart> parts = split_plan(plan, on_npu);
+    std::vector<PlanPart> parts = split_plan(plan, on_npu);
     const auto part = std::ranges::find(parts, true, &PlanPart::on_npu);
+    part->after.clear();  // here it is alone
     CallTimer timer(model, plan, call);
     const Status status = timer.add(*part, i);
     if (status.ok()) {

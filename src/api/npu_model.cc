@@ -1,19 +1,14 @@
 #include "api/npu_model.h"
 
+#include <algorithm>
+
 #include "base/quote.h"
+#include "format/plan/plan_cost.h"
 
 namespace cria {
 namespace {
 
 constexpr std::int64_t kPrefillChunk = 64;  // as of programs compiled for an NPU
-
-Result<NpuPowerProfile> power_profile_of(const NpuProfile& profile, const std::string& power) {
-  if (power == "high_performance") return profile.high_performance;
-  if (power == "balanced") return profile.balanced;
-  if (power == "low_power") return profile.low_power;
-  return invalid_argument("power profile {}, expected high_performance, balanced or low_power",
-                          quote(power));
-}
 
 Status check_options(const NpuModelOptions& options) {
   for (const auto& [what, n] : {std::pair{"context", options.n_context},
@@ -40,12 +35,44 @@ Status check_options(const NpuModelOptions& options) {
   return {};
 }
 
+// NpuModel::decode_op_of_prefill. Thirds of attention belong together by kind and layer, all others
+// by their order.
+Result<std::vector<std::size_t>> match_ops(const Plan& prefill, const Plan& decode) {
+  std::vector<std::size_t> matched;
+  std::vector<bool> used(decode.ops.size(), false);
+  for (const PlanOp& op : prefill.ops) {
+    const bool third = plan_op_has_score_rows(op);
+    const auto same = [&](const PlanOp& other) {
+      if (third) return other.kind == op.kind && other.layer == op.layer;
+      return !plan_op_has_score_rows(other) &&
+             !used[static_cast<std::size_t>(&other - decode.ops.data())];
+    };
+    const auto found = std::ranges::find_if(decode.ops, same);
+    if (found == decode.ops.end() || found->kind != op.kind)
+      return unsupported("prefill has {} of {} where decode has other ops", plan_op_name(op.kind),
+                         plan_op_label(prefill, op));
+    matched.push_back(static_cast<std::size_t>(found - decode.ops.begin()));
+    used[matched.back()] = true;
+  }
+  if (std::ranges::find(used, false) != used.end())
+    return unsupported("decode has ops that prefill has not");
+  return matched;
+}
+
 }  // namespace
+
+Result<NpuPowerProfile> npu_power_profile(const NpuProfile& profile, const std::string& name) {
+  if (name == "high_performance") return profile.high_performance;
+  if (name == "balanced") return profile.balanced;
+  if (name == "low_power") return profile.low_power;
+  return invalid_argument("power profile {}, expected high_performance, balanced or low_power",
+                          quote(name));
+}
 
 Result<NpuSimOptions> npu_sim_options(const NpuProfile& profile, const NpuModelOptions& options) {
   CRIA_RETURN_IF_ERROR(check_options(options));
   CRIA_ASSIGN_OR_RETURN(const NpuPowerProfile power,
-                        power_profile_of(profile, options.power_profile));
+                        npu_power_profile(profile, options.power_profile));
   NpuSimOptions sim;
   sim.clock_state = power.clock_state;
   sim.batch = options.ops_per_submission > 0
@@ -83,9 +110,10 @@ Result<NpuModel> open_npu_model(const NpuModelOptions& options) {
                            kv_type(options.cache_type_k), kv_type(options.cache_type_v)};
   wanted.max_context = model.lowering.max_context;
   wanted.takes = [&](Encoding encoding) { return check_groups(model.profile, encoding).ok(); };
-  // Ops of both methods are the same, which halves of heads would not be.
-  wanted.split_attention = pins_split_attention(model.pins) ? 1 : 0;
+  wanted.split_attention = pins_split_attention(model.pins) ? 2 : 0;  // as compiled
   CRIA_ASSIGN_OR_RETURN(model.plans, open_model_plans(wanted));
+  CRIA_ASSIGN_OR_RETURN(model.decode_op_of_prefill,
+                        match_ops(model.plans.prefill, model.plans.decode));
   model.calls = npu_calls(options, model.plans.prefill.max_tokens);
   return model;
 }

@@ -23,27 +23,34 @@ struct NpuCalls {
 struct NpuModel {
   NpuProfile profile;
   ModelPlans plans;
+  // By op of plans.prefill, the op of plans.decode that does the same. Heads that go in two groups
+  // where a call brings several tokens go in one where it brings one.
+  std::vector<std::size_t> decode_op_of_prefill;
   PlacePins pins;
   NpuLoweringOptions lowering;
   NpuSimOptions sim;
   NpuCalls calls;
 };
 
+// `name`: "high_performance", "balanced", "low_power"; kInvalidArgument: another.
+Result<NpuPowerProfile> npu_power_profile(const NpuProfile& profile, const std::string& name);
 // kInvalidArgument: numbers out of range; names that there are not.
 Result<NpuSimOptions> npu_sim_options(const NpuProfile& profile, const NpuModelOptions& options);
 // `most_rows`: of one prefill call. REQUIRES: options that npu_sim_options() takes.
 NpuCalls npu_calls(const NpuModelOptions& options, std::int64_t most_rows);
 
-// kInvalidArgument, kNotFound: options.
+// kInvalidArgument, kNotFound: options. kUnsupported: a program whose methods differ in their ops.
 Result<NpuModel> open_npu_model(const NpuModelOptions& options);
 
 // One call of a method whose ops run where `device` says (empty: all on the NPU). Runs of ops on
 // the NPU are compiled together, imports and exports in the memory that both share; each is one
-// submission. Ops of the processor take what estimate_cpu_op() says.
+// submission. Ops of the processor take what estimate_cpu_op() says. Parts that do not wait for
+// each other are at work at once (call_clock.h).
 struct NpuCallTimes {
   double seconds = 0;
-  double submit_seconds = 0, complete_seconds = 0, choose_seconds = 0;  // of it, the host's
-  std::vector<double> op_seconds;  // by op of the plan: by how much it put off the end of the call
+  double submit_seconds = 0, complete_seconds = 0;  // of it, handing over, while no part runs
+  double choose_seconds = 0;                        // of it, the host's choice of a token
+  std::vector<double> op_seconds;  // by op of the plan: by how much it put off the end of its part
   std::vector<EstimateBound> op_bound;
   NpuWork work;                  // of the NPU
   double cpu_joules = 0;         // of ops on the processor, and of its waking for submissions

@@ -3,36 +3,74 @@
 namespace cria {
 namespace {
 
-// Costs of all ops on the NPU: those of the whole plan, compiled, where the device takes it; else
-// of each op by itself, or why it cannot.
-struct NpuSide {
+// What ops cost on a device: by op, or why it cannot.
+struct CallCosts {
   std::vector<Result<double>> seconds;
   std::vector<EstimateBound> bound;
 };
 
-NpuSide npu_side(const NpuModel& model, const Plan& plan, const NpuCall& call) {
-  NpuSide side;
+// Of the whole plan, compiled, where the device takes it; else of each op by itself.
+CallCosts npu_call_costs(const NpuModel& model, const Plan& plan, const NpuCall& call) {
+  CallCosts costs;
   const Result<NpuCallTimes> whole = time_npu_call(model, plan, call);
   if (whole.ok()) {
-    for (const double seconds : whole->op_seconds) side.seconds.emplace_back(seconds);
-    side.bound = whole->op_bound;
-    return side;
+    for (const double seconds : whole->op_seconds) costs.seconds.emplace_back(seconds);
+    costs.bound = whole->op_bound;
+    return costs;
   }
   const std::vector<Result<NpuCallTimes>> ops = time_npu_ops(model, plan, call);
   for (std::size_t i = 0; i < ops.size(); ++i) {
-    side.bound.push_back(ops[i].ok() ? ops[i]->op_bound[i] : EstimateBound::kLatency);
+    costs.bound.push_back(ops[i].ok() ? ops[i]->op_bound[i] : EstimateBound::kLatency);
     if (ops[i].ok()) {
-      side.seconds.emplace_back(ops[i]->op_seconds[i]);
+      costs.seconds.emplace_back(ops[i]->op_seconds[i]);
     } else {
-      side.seconds.emplace_back(ops[i].status());
+      costs.seconds.emplace_back(ops[i].status());
     }
   }
-  return side;
+  return costs;
 }
 
-std::vector<PlaceCost> npu_costs(const NpuModel& model) {
-  const NpuSide prefill = npu_side(model, model.plans.prefill, model.calls.prefill);
-  const NpuSide decode = npu_side(model, model.plans.decode, model.calls.decode);
+CallCosts cpu_call_costs(const NpuModel& model, const Plan& plan, const NpuCall& call) {
+  CallCosts costs;
+  for (const PlanOp& op : plan.ops) {
+    const OpEstimate estimate =
+        estimate_cpu_op(model.profile, plan, op, {call.n_tokens, call.position});
+    costs.seconds.emplace_back(estimate.seconds);
+    costs.bound.push_back(estimate.bound);
+  }
+  return costs;
+}
+
+// By op of a decode step, those of a prefill call that do the same added up. One that cannot run
+// leaves the sum unknown; the bound is that of the longest.
+CallCosts by_decode_op(const CallCosts& prefill, const std::vector<std::size_t>& decode_op,
+                       std::size_t n_ops) {
+  CallCosts costs;
+  costs.seconds.assign(n_ops, Result<double>(0.0));
+  costs.bound.assign(n_ops, EstimateBound::kLatency);
+  std::vector<double> longest(n_ops, -1);
+  for (std::size_t i = 0; i < decode_op.size(); ++i) {
+    Result<double>& sum = costs.seconds[decode_op[i]];
+    const Result<double>& seconds = prefill.seconds[i];
+    if (!sum.ok()) continue;
+    if (!seconds.ok()) {
+      sum = seconds.status();
+      continue;
+    }
+    sum = *sum + *seconds;
+    if (*seconds <= longest[decode_op[i]]) continue;
+    longest[decode_op[i]] = *seconds;
+    costs.bound[decode_op[i]] = prefill.bound[i];
+  }
+  return costs;
+}
+
+using CostsOfCall = CallCosts(const NpuModel&, const Plan&, const NpuCall&);
+
+std::vector<PlaceCost> place_costs(const NpuModel& model, CostsOfCall& of) {
+  const CallCosts decode = of(model, model.plans.decode, model.calls.decode);
+  const CallCosts prefill = by_decode_op(of(model, model.plans.prefill, model.calls.prefill),
+                                         model.decode_op_of_prefill, decode.seconds.size());
   std::vector<PlaceCost> costs(decode.seconds.size());
   for (std::size_t i = 0; i < costs.size(); ++i) {
     if (!decode.seconds[i].ok() || !prefill.seconds[i].ok()) {
@@ -48,19 +86,6 @@ std::vector<PlaceCost> npu_costs(const NpuModel& model) {
   return costs;
 }
 
-std::vector<PlaceCost> cpu_costs(const NpuModel& model) {
-  std::vector<PlaceCost> costs;
-  for (std::size_t i = 0; i < model.plans.decode.ops.size(); ++i) {
-    const auto of = [&](const Plan& plan, const NpuCall& call) {
-      return estimate_cpu_op(model.profile, plan, plan.ops[i], {call.n_tokens, call.position});
-    };
-    const OpEstimate prefill = of(model.plans.prefill, model.calls.prefill);
-    const OpEstimate decode = of(model.plans.decode, model.calls.decode);
-    costs.push_back({prefill.seconds, decode.seconds, prefill.bound, decode.bound, ""});
-  }
-  return costs;
-}
-
 }  // namespace
 
 Result<PlaceProblem> pose_npu_placement(const NpuModel& model, const NpuModelOptions& options) {
@@ -71,8 +96,8 @@ Result<PlaceProblem> pose_npu_placement(const NpuModel& model, const NpuModelOpt
   problem.handoff_seconds[1] = handoff_seconds(model.profile, true);
   problem.bytes_per_second = model.profile.dram_bytes_per_s(model.sim.clock_state);
   problem.prefill_tokens = static_cast<double>(model.calls.prefill.n_tokens);
-  problem.costs[static_cast<int>(PlaceDevice::kCpu)] = cpu_costs(model);
-  problem.costs[static_cast<int>(PlaceDevice::kNpu)] = npu_costs(model);
+  problem.costs[static_cast<int>(PlaceDevice::kCpu)] = place_costs(model, cpu_call_costs);
+  problem.costs[static_cast<int>(PlaceDevice::kNpu)] = place_costs(model, npu_call_costs);
   problem.pins = model.pins;
   return problem;
 }
@@ -82,8 +107,11 @@ namespace {
 Result<PlacedModel> compile_placed(const NpuModel& model, PlacedOps placed) {
   PlacedModel result;
   result.placed = std::move(placed);
-  CRIA_ASSIGN_OR_RETURN(result.prefill, time_npu_call(model, model.plans.prefill,
-                                                      model.calls.prefill, result.placed.device));
+  std::vector<PlaceDevice> prefill;
+  for (const std::size_t op : model.decode_op_of_prefill)
+    prefill.push_back(result.placed.device[op]);
+  CRIA_ASSIGN_OR_RETURN(result.prefill,
+                        time_npu_call(model, model.plans.prefill, model.calls.prefill, prefill));
   CRIA_ASSIGN_OR_RETURN(result.decode, time_npu_call(model, model.plans.decode, model.calls.decode,
                                                      result.placed.device));
   return result;

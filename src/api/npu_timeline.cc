@@ -3,14 +3,14 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "api/call_clock.h"
 #include "api/method_parts.h"
+#include "api/npu_model.h"
 #include "cria/timeline.h"
 #include "format/npu_profile/npu_profile.h"
 #include "format/plan/plan_cost.h"
 #include "model/resolve.h"
 #include "npu_plan/estimate.h"
-#include "npu_plan/queue.h"
-#include "npu_sim/npu_sim.h"
 #include "runtime/program.h"
 
 namespace cria {
@@ -18,7 +18,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Picoseconds to_ps(double seconds) { return static_cast<Picoseconds>(seconds * 1e12); }
 double to_seconds(Picoseconds ps) { return static_cast<double>(ps) * 1e-12; }
 
 // Where an event is drawn: a process of the trace and one of its threads.
@@ -77,19 +76,12 @@ class TraceWriter {
   std::int64_t n_arrows_ = 0;
 };
 
-// A part and what it takes.
-struct TimedPart {
-  QueuedPart queued;
-  NpuTiming npu;                     // of a part of the NPU
-  std::vector<Picoseconds> op_ends;  // of a part of the processor, from its start
-};
-
 class TimelineBuilder {
  public:
   TimelineBuilder(const Program& program, std::span<const double> measured)
       : program_(program), measured_(measured) {}
 
-  Status open() {
+  Status open(const std::string& power_profile) {
     for (const char* method : {"prefill", "decode"}) {
       if (!program_.has_method(method)) continue;
       CRIA_ASSIGN_OR_RETURN(methods_[method], read_method_parts(program_, method));
@@ -100,8 +92,10 @@ class TimelineBuilder {
       }
     }
     if (profile_.name.empty()) return unsupported("{}: compiled for no NPU", program_.path());
-    costs_ = {to_ps(profile_.host.submit_us * 1e-6), to_ps(profile_.host.complete_us * 1e-6),
-              std::max(1u, profile_.host.queue_depth)};
+    CRIA_ASSIGN_OR_RETURN(const NpuPowerProfile power, npu_power_profile(profile_, power_profile));
+    sim_.clock_state = power.clock_state;
+    sim_.batch = power.batch;
+    sim_.timeline = true;
     return {};
   }
 
@@ -116,15 +110,14 @@ class TimelineBuilder {
                               step.position, name, method.max_tokens);
     }
     std::vector<TimedPart> timed;
-    std::vector<QueuedPart> queued;
     for (const MethodPart& part : method.parts) {
       CRIA_ASSIGN_OR_RETURN(timed.emplace_back(),
                             part.on_npu ? time_npu(part, step) : time_cpu(part, step));
-      queued.push_back(timed.back().queued);
+      timed.back().queued.after = part.after;
     }
     TimelineStepTimes& told = timeline_.steps.emplace_back();
     told = {name, step.n_tokens, step.position};
-    draw(method, timed, run_queue(queued, costs_), told);
+    draw(method, timed, time_parts(timed, profile_, sim_), told);
     return {};
   }
 
@@ -157,38 +150,28 @@ class TimelineBuilder {
       return invalid_argument("{} tokens at position {}, compiled for a context of {}",
                               step.n_tokens, step.position, most);
     }
-    NpuSimOptions options;
-    options.timeline = true;
-    TimedPart timed;
-    CRIA_ASSIGN_OR_RETURN(
-        timed.npu, simulate_npu(part.commands, profile_, {step.n_tokens, step.position}, options));
-    const NpuTiming& t = timed.npu;
-    timed.queued = {true, t.elapsed_ps - t.submit_ps - t.complete_ps - t.choose_ps, part.after,
-                    static_cast<std::int64_t>(t.n_submissions)};
-    return timed;
+    return time_npu_part(part.commands, profile_, {step.n_tokens, step.position}, sim_);
   }
 
   Result<TimedPart> time_cpu(const MethodPart& part, const TimelineStep& step) {
-    TimedPart timed;
-    timed.queued.after = part.after;
+    std::vector<double> seconds;
     for (const PlanOp& op : part.plan.ops) {
-      double seconds = 0;
       if (measured_.empty()) {
-        seconds = estimate_cpu_op(profile_, part.plan, op, {step.n_tokens, step.position}).seconds;
+        seconds.push_back(
+            estimate_cpu_op(profile_, part.plan, op, {step.n_tokens, step.position}).seconds);
       } else if (n_measured_ < measured_.size()) {
-        seconds = measured_[n_measured_++];
+        seconds.push_back(measured_[n_measured_++]);
       } else {
         return invalid_argument("{} measured ops, the processor runs more", measured_.size());
       }
-      timed.queued.run_ps += to_ps(seconds);
-      timed.op_ends.push_back(timed.queued.run_ps);
     }
-    return timed;
+    return time_cpu_part(part.plan, profile_, {step.n_tokens, step.position}, seconds);
   }
 
-  void draw(const MethodParts& method, const std::vector<TimedPart>& timed, const QueueTimes& times,
+  void draw(const MethodParts& method, const std::vector<TimedPart>& timed, const CallTimes& all,
             TimelineStepTimes& told) {
-    Picoseconds end = now_ + times.end_ps;
+    const QueueTimes& times = all.queue;
+    const Picoseconds end = now_ + all.elapsed_ps;
     for (std::size_t i = 0; i < timed.size(); ++i) {
       const MethodPart& part = method.parts[i];
       part.on_npu ? draw_npu(part, timed[i], times.parts[i])
@@ -199,10 +182,10 @@ class TimelineBuilder {
                      part.on_npu ? kParts : kOps, now_ + times.parts[i].start_ps);
       }
       (part.on_npu ? told.npu_seconds : told.cpu_seconds) += to_seconds(timed[i].queued.run_ps);
-      if (timed[i].npu.choose_ps == 0) continue;
-      trace_.slice(kSubmissions, "choose a token", end, end + timed[i].npu.choose_ps,
+    }
+    if (all.choose_ps > 0) {
+      trace_.slice(kSubmissions, "choose a token", end - all.choose_ps, end,
                    {{"time", "simulated"}});
-      end += timed[i].npu.choose_ps;
     }
     trace_.slice(kCalls, fmt::format("{} of {}", told.method, told.n_tokens), now_, end,
                  {{"position", told.position}});
@@ -228,7 +211,7 @@ class TimelineBuilder {
     const NpuOp& first = all.ops.front();
     const NpuOp& last = all.ops.back();
     trace_.slice(kSubmissions, "submit", now_ + times.submit_ps,
-                 now_ + times.submit_ps + timed.queued.n_submissions * costs_.submit_ps,
+                 now_ + times.submit_ps + timed.queued.n_submissions * timed.npu.submit_ps,
                  {{"submissions", timed.queued.n_submissions}, {"time", "simulated"}});
     trace_.slice(kParts,
                  fmt::format("{} {} .. {} {}", first.kind, first.name, last.kind, last.name),
@@ -250,7 +233,7 @@ class TimelineBuilder {
   std::size_t n_measured_ = 0;
   std::map<std::string, MethodParts> methods_;
   NpuProfile profile_;
-  QueueCosts costs_;
+  NpuSimOptions sim_;
   TraceWriter trace_;
   Timeline timeline_;
   Picoseconds now_ = 0;
@@ -259,11 +242,12 @@ class TimelineBuilder {
 }  // namespace
 
 Result<Timeline> npu_timeline(const std::string& pte_path, std::span<const TimelineStep> steps,
-                              std::span<const double> cpu_op_seconds) {
+                              std::span<const double> cpu_op_seconds,
+                              const std::string& power_profile) {
   CRIA_ASSIGN_OR_RETURN(const std::string path, resolve_model(pte_path));
   CRIA_ASSIGN_OR_RETURN(const std::shared_ptr<const Program> program, Program::load(path));
   TimelineBuilder builder(*program, cpu_op_seconds);
-  CRIA_RETURN_IF_ERROR(builder.open());
+  CRIA_RETURN_IF_ERROR(builder.open(power_profile));
   for (const TimelineStep& step : steps) CRIA_RETURN_IF_ERROR(builder.add(step));
   return builder.finish();
 }

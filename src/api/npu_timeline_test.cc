@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "cria/npu.h"
 #include "cria/timeline.h"
 #include "cria/toolchain.h"
 
@@ -71,6 +72,51 @@ TEST_F(NpuTimelineTest, BothAreAtWorkAtOnce) {
   EXPECT_GT(prefill.both_seconds, 0);
   EXPECT_NEAR(prefill.cpu_seconds, 2 * kLayers * 2e-3, 1e-12);
   EXPECT_EQ(timeline->steps[2].both_seconds, 0);  // a token's heads go in one group
+}
+
+// What `cria plan` says of a placement before anything is compiled is what the program then does on
+// its clock: the same parts, the same overlaps.
+TEST_F(NpuTimelineTest, APlanTellsWhatTheProgramDoes) {
+  NpuModelOptions options;
+  options.model = CRIA_SOURCE_DIR "/models/cria-tiny";
+  options.quant = "q4_0";
+  options.n_prompt = options.prefill_chunk = 16;
+  options.n_context = 32;
+  options.n_generate = 2048 - 32;  // as long a context as the program has
+  for (const char* kind :
+       {"embed", "rms_norm", "linear", "rope", "attention", "swiglu", "last_row", "output"})
+    options.pins.emplace_back(kind, "npu");
+  for (const std::string power : {"high_performance", "low_power"}) {
+    options.power_profile = power;
+    for (const std::string& path : {npu(), shared()}) {
+      if (path == shared()) options.pins.emplace_back("softmax", "cpu");
+      const Result<NpuPlanReport> plan = plan_on_npu(options);
+      ASSERT_TRUE(plan.ok()) << plan.status().message();
+      const Result<Timeline> timeline = npu_timeline(path, kSteps, {}, power);
+      ASSERT_TRUE(timeline.ok()) << timeline.status().message();
+      EXPECT_DOUBLE_EQ(plan->prefill.ms, 1e3 * timeline->steps[0].seconds) << power << path;
+      EXPECT_DOUBLE_EQ(plan->decode.ms, 1e3 * timeline->steps[2].seconds) << power << path;
+      EXPECT_DOUBLE_EQ(plan->decode_tokens_per_second, 1 / timeline->steps[2].seconds);
+      EXPECT_DOUBLE_EQ(plan->prefill_tokens_per_second, 16 / timeline->steps[0].seconds);
+      if (path == shared()) {
+        EXPECT_GT(timeline->steps[0].both_seconds, 0) << power;
+        options.pins.pop_back();
+      }
+    }
+  }
+}
+
+TEST_F(NpuTimelineTest, APowerProfileIsOfTheNpu) {
+  std::vector<double> seconds;
+  for (const char* power : {"high_performance", "balanced", "low_power"}) {
+    const Result<Timeline> timeline = npu_timeline(shared(), kSteps, {}, power);
+    ASSERT_TRUE(timeline.ok()) << timeline.status().message();
+    seconds.push_back(timeline->steps[0].npu_seconds);
+    EXPECT_EQ(timeline->steps[0].cpu_seconds, npu_timeline(shared(), kSteps)->steps[0].cpu_seconds);
+  }
+  EXPECT_LT(seconds[0], seconds[1]);
+  EXPECT_LT(seconds[1], seconds[2]);
+  EXPECT_THAT(npu_timeline(shared(), kSteps, {}, "turbo").status().message(), HasSubstr("turbo"));
 }
 
 TEST_F(NpuTimelineTest, ANpuAloneHasNoOpsOfTheProcessor) {

@@ -18,6 +18,40 @@ std::int64_t both_at_work(std::span<const QueuedPart> parts, std::span<const Par
   return both_ps;
 }
 
+struct Span {
+  std::int64_t begin = 0, end = 0;
+};
+
+// What is left of the call where no part runs.
+std::vector<Span> gaps_between(std::span<const PartTimes> parts, std::int64_t end) {
+  std::vector<Span> runs;
+  for (const PartTimes& part : parts) runs.push_back({part.start_ps, part.end_ps});
+  runs.push_back({end, end});
+  std::ranges::sort(runs, {}, &Span::begin);
+  std::vector<Span> gaps;
+  std::int64_t done = 0;
+  for (const Span& run : runs) {
+    if (run.begin > done) gaps.push_back({done, run.begin});
+    done = std::max(done, run.end);
+  }
+  return gaps;
+}
+
+void add_handing_over(std::span<const QueuedPart> parts, const QueueCosts& costs,
+                      QueueTimes& times) {
+  for (const Span& gap : gaps_between(times.parts, times.end_ps)) {
+    std::int64_t submitting = 0;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      if (!parts[i].on_npu) continue;
+      const std::int64_t begin = times.parts[i].submit_ps,
+                         end = begin + parts[i].n_submissions * costs.submit_ps;
+      submitting += std::max<std::int64_t>(0, std::min(gap.end, end) - std::max(gap.begin, begin));
+    }
+    times.submit_ps += submitting;
+    times.complete_ps += gap.end - gap.begin - submitting;
+  }
+}
+
 }  // namespace
 
 QueueTimes run_queue(std::span<const QueuedPart> parts, const QueueCosts& costs) {
@@ -48,6 +82,7 @@ QueueTimes run_queue(std::span<const QueuedPart> parts, const QueueCosts& costs)
   }
   times.end_ps = submitted.empty() ? host : std::max(host, npu + costs.complete_ps);
   times.both_ps = both_at_work(parts, times.parts);
+  add_handing_over(parts, costs, times);
   return times;
 }
 

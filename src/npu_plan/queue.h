@@ -36,6 +36,9 @@ struct QueueTimes {
   std::vector<PartTimes> parts;
   std::int64_t end_ps = 0;   // all is done, and the host knows
   std::int64_t both_ps = 0;  // runs of both at once
+  // No part runs: while the host submits one, and while it is told of an end. With the runs these
+  // add up to the whole.
+  std::int64_t submit_ps = 0, complete_ps = 0;
 };
 
 // REQUIRES: `after` names earlier parts only; a queue depth of at least 1.

@@ -19,6 +19,8 @@ constexpr bool is_dma(std::size_t engine) {
   return engine == index_of(NpuEngine::kWeightDma) || engine == index_of(NpuEngine::kDataDma);
 }
 
+Picoseconds from_us(double us) { return static_cast<Picoseconds>(std::llround(us * 1e6)); }
+
 // A run at work on its engine.
 struct Active {
   std::uint32_t run = 0;
@@ -87,8 +89,7 @@ class Simulation {
     timing_.complete_ps = from_us(profile_.host.complete_us);
     if (all_.gives_result) {
       const std::int64_t n_rows = all_.single_row_result ? 1 : call_.n_tokens;
-      timing_.choose_ps =
-          from_us(profile_.host.ns_per_logit * 1e-3 * static_cast<double>(all_.n_vocab * n_rows));
+      timing_.choose_ps = npu_choose_ps(profile_, all_.n_vocab * n_rows);
     }
     timing_.n_submissions = (all_.ops.size() + batch_ - 1) / batch_;
     known_.assign(all_.ops.size(), kNever);
@@ -97,8 +98,6 @@ class Simulation {
       ++submitted_[command_of(i).op / batch_];
     submit_what_can();
   }
-
-  static Picoseconds from_us(double us) { return static_cast<Picoseconds>(std::llround(us * 1e6)); }
 
   // Submissions follow each other on the host, decoding of ops on the device. One that would be
   // more than `queue_depth` in flight waits until the host has heard of the end of an earlier one.
@@ -322,6 +321,10 @@ class Simulation {
 const char* npu_bound_name(NpuBound bound) {
   static constexpr const char* kNames[] = {"dma", "matrix", "vector", "host", "latency"};
   return kNames[static_cast<int>(bound)];
+}
+
+Picoseconds npu_choose_ps(const NpuProfile& profile, std::int64_t n_logits) {
+  return from_us(profile.host.ns_per_logit * 1e-3 * static_cast<double>(n_logits));
 }
 
 NpuBound npu_bound(const NpuWork& work, Picoseconds elapsed, Picoseconds on_host) {

@@ -119,6 +119,9 @@ struct NpuTiming {
   double seconds() const { return static_cast<double>(elapsed_ps) * 1e-12; }
 };
 
+// The host's choice of a token from logits.
+Picoseconds npu_choose_ps(const NpuProfile& profile, std::int64_t n_logits);
+
 // REQUIRES: verified commands (decode_npu_commands), a call within their max_tokens.
 // kInvalidArgument: a clock state that the profile lacks; ops out of their order where not all are
 // submitted at once. kUnsupported: a call of over kMostCallPicoseconds; products in a mode that the

@@ -218,6 +218,7 @@ class Timeline(Programs):
     def setUpClass(cls):
         mixed = cls.compile("mixed.pte", "--device", "sim:hexagon-v79", "--place", "softmax=cpu")
         trace = cls.root / "trace.json"
+        cls.mixed = mixed
         cls.profile = cria_json("profile", mixed, "-p", 32, "-n", 3, "-d", 7, "--trace", trace, "--json")
         cls.table = cria("profile", mixed, "-p", 32, "-n", 3).stdout.decode()
         cls.trace = json.loads(trace.read_text())
@@ -236,6 +237,19 @@ class Timeline(Programs):
                                                    "submissions": "simulated", "processor_ops": "measured"})
         self.assertEqual((self.profile["npu"], self.profile["processor"]), ("simulated", "measured"))
         self.assertIn("the NPU and the handing over simulated, ops of the processor as measured", self.table)
+
+    def test_an_estimate_is_what_the_plan_says(self):
+        place = ",".join(kind + "=npu" for kind in ("embed", "rms_norm", "linear", "rope", "attention", "swiglu", "last_row", "output"))
+        for power in ("high_performance", "low_power"):
+            told = cria_json("profile", self.mixed, "--estimate", "-p", 16, "-n", 1, "--power-profile", power, "--json")
+            self.assertEqual((told["processor"], told["phases"][0]["both_seconds"] > 0), ("estimated", True))
+            plan = cria_json("plan", TINY, "--quant", "q4", "--prefill-chunk", 16, "-p", 16, "-c", 16, "-n", 2048 - 16,
+                             "--place", place + ",softmax=cpu", "--power-profile", power, "--json")
+            for phase in told["phases"]:
+                self.assertAlmostEqual(phase["seconds"] * 1e3, plan[phase["phase"]]["ms"], places=9)
+        done = cria("profile", TINY, "--estimate", check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("is no program that an NPU and the processor share", done.stderr.decode())
 
     def test_every_engine_and_the_processor_do_one_thing_at_a_time(self):
         self.assertTrue({"calls", self.OPS, self.SUBMISSIONS, self.NPU, "weight_dma", "data_dma", "matrix", "vector"}

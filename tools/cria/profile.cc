@@ -1,4 +1,6 @@
 // `cria profile MODEL`: where the time of a prompt and of generation goes, op by op.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <random>
@@ -21,6 +23,7 @@ struct ProfileArguments {
   bool layers = false;
   bool json = false;
   bool no_changes = false;
+  bool estimate = false;
   std::string trace_path;
 };
 
@@ -63,6 +66,23 @@ class Profiler {
     if (a.n_gen > 0) CRIA_CLI_RETURN_IF_ERROR(run_phase(engine, "decode", a.n_gen, 1, *cache));
     listening_ = false;
     return {};
+  }
+
+  // The forward calls of run(), and nothing runs.
+  void lay_out(const Engine& engine) {
+    profile_.model = engine.info();
+    profile_.n_threads = engine.n_threads();
+    const ProfileArguments& a = arguments_;
+    const auto add = [&](const char* name, std::int64_t n_depth, std::int64_t n_forwards,
+                         std::int64_t n_tokens) {
+      ProfilePhase& phase = profile_.phases.emplace_back();
+      phase.name = name;
+      phase.n_depth = n_depth;
+      for (std::int64_t i = 0; i < n_forwards; ++i)
+        phase.forwards.push_back({.n_tokens = n_tokens});
+    };
+    if (a.n_prompt > 0) add("prefill", a.n_depth, 1, a.n_prompt);
+    if (a.n_gen > 0) add("decode", a.n_depth + a.n_prompt, a.n_gen, 1);
   }
 
   const Profile& profile() const { return profile_; }
@@ -136,9 +156,9 @@ Status profile_simulated(const ProfileArguments& arguments) {
   return write_stdout(arguments.json ? npu_profile_json(*report) : npu_profile_text(*report));
 }
 
-// The program ran, so that the processor's ops could be measured.
+// The program ran, so that the processor's ops could be measured; or not, and they are estimated.
 Status report_shared(const ProfileArguments& arguments, const Profile& profile) {
-  const Result<Timeline> timeline = timeline_of(profile);
+  const Result<Timeline> timeline = timeline_of(profile, arguments.model.power_profile);
   if (!timeline.ok()) return timeline.status();
   if (!arguments.trace_path.empty())
     CRIA_CLI_RETURN_IF_ERROR(write_text(arguments.trace_path, timeline->trace));
@@ -148,6 +168,11 @@ Status report_shared(const ProfileArguments& arguments, const Profile& profile) 
 
 Status profile(const ProfileArguments& arguments) {
   const bool shared = is_shared_with_npu(arguments.model.model);
+  if (arguments.estimate && !shared) {
+    return Status(ErrorCode::kInvalidArgument,
+                  fmt::format("--estimate: {} is no program that an NPU and the processor share",
+                              arguments.model.model));
+  }
   if (is_simulated(arguments.model.device) && !shared) return profile_simulated(arguments);
   Profiler profiler(arguments);
   ModelArguments model = arguments.model;
@@ -155,7 +180,11 @@ Status profile(const ProfileArguments& arguments) {
   Result<Engine> engine = open_engine(model);
   if (!engine.ok()) return engine.status();
   if (is_simulated(engine->info().device) && !shared) return profile_simulated(arguments);
-  CRIA_CLI_RETURN_IF_ERROR(profiler.run(*engine));
+  if (arguments.estimate) {
+    profiler.lay_out(*engine);
+  } else {
+    CRIA_CLI_RETURN_IF_ERROR(profiler.run(*engine));
+  }
   if (shared) return report_shared(arguments, profiler.profile());
   if (!arguments.trace_path.empty()) {
     CRIA_CLI_RETURN_IF_ERROR(write_text(arguments.trace_path, profile_trace(profiler.profile())));
@@ -185,6 +214,9 @@ void add_profile(CLI::App& app, Command& selected) {
       ->check(sizes);
   command->add_flag("--no-changes", arguments->no_changes,
                     "on a simulated NPU: do not try what changes would buy");
+  command->add_flag("--estimate", arguments->estimate,
+                    "of a program that an NPU and the processor share: nothing runs, the "
+                    "processor's ops take what the NPU's profile says");
   command->add_flag("--layers", arguments->layers, "also by layer");
   command->add_flag("--json", arguments->json, "as JSON, with every op of every layer");
   command->add_option("--trace", arguments->trace_path,

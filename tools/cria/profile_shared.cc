@@ -36,7 +36,7 @@ std::vector<Sum> sums_of(const Timeline& timeline) {
 
 }  // namespace
 
-Result<Timeline> timeline_of(const Profile& profile) {
+Result<Timeline> timeline_of(const Profile& profile, const std::string& power_profile) {
   std::vector<TimelineStep> steps;
   std::vector<double> cpu_op_seconds;
   for (const ProfilePhase& phase : profile.phases) {
@@ -58,15 +58,16 @@ Result<Timeline> timeline_of(const Profile& profile) {
       }
     }
   }
-  return npu_timeline(profile.model_path, steps, cpu_op_seconds);
+  return npu_timeline(profile.model_path, steps, cpu_op_seconds, power_profile);
 }
 
 std::string shared_profile_text(const Profile& profile, const Timeline& timeline) {
   std::string text = fmt::format(
       "{} on {} and the processor beside it, activations {}; one clock: the NPU and the handing "
-      "over simulated, ops of the processor as measured here with {} threads\n\n",
+      "over simulated, ops of the processor {}\n\n",
       profile.model.description, profile.model.device, profile.model.activations,
-      profile.n_threads);
+      profile.ops.empty() ? "as the profile of the device estimates them"
+                          : fmt::format("as measured here with {} threads", profile.n_threads));
   text +=
       fmt::format("| {:<8} | {:>5} | {:>12} | {:>12} | {:>12} | {:>12} | {:>10} |\n", "steps of",
                   "steps", "ms a step", "NPU ms", "processor ms", "both ms", "tokens/s");
@@ -94,9 +95,12 @@ std::string shared_profile_json(const Profile& profile, const Timeline& timeline
                       {"processor_seconds", sum.cpu},
                       {"both_seconds", sum.both}});
   }
-  const Json json = {{"model", profile.model_path}, {"device", profile.model.device},
-                     {"npu", "simulated"},          {"handing_over", "simulated"},
-                     {"processor", "measured"},     {"n_threads", profile.n_threads},
+  const Json json = {{"model", profile.model_path},
+                     {"device", profile.model.device},
+                     {"npu", "simulated"},
+                     {"handing_over", "simulated"},
+                     {"processor", profile.ops.empty() ? "estimated" : "measured"},
+                     {"n_threads", profile.n_threads},
                      {"phases", std::move(phases)}};
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

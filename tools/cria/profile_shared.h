@@ -8,9 +8,9 @@
 
 namespace cria::cli {
 
-// The steps of a profile on one clock: what the processor's ops took as measured, the NPU's work
-// simulated.
-Result<Timeline> timeline_of(const Profile& profile);
+// The steps of a profile on one clock: what the processor's ops took as measured (estimated, where
+// the profile has no ops), the NPU's work simulated.
+Result<Timeline> timeline_of(const Profile& profile, const std::string& power_profile);
 
 // A table of both phases for people; for programs.
 std::string shared_profile_text(const Profile& profile, const Timeline& timeline);
