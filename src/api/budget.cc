@@ -97,8 +97,8 @@ class Fitting {
     for (BudgetMatrix& matrix : matrices_) matrix.probed.dense = dense;
     CRIA_ASSIGN_OR_RETURN(const DeviceTarget device, device_target(options_.device));
     for (const Encoding choice : kChoices) {
-      const Encoding taken =
-          wider_encoding(choice, [&](Encoding e) { return device.target().supports(e).supported; });
+      const Encoding taken = fitting_encoding(
+          choice, [&](Encoding e) { return device.target().supports(e).supported; });
       if (std::ranges::find(encodings_, taken) == encodings_.end()) encodings_.push_back(taken);
     }
     return cut_text(*checkpoint);

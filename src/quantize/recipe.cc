@@ -9,7 +9,8 @@ namespace {
 struct RecipeRow {
   RecipeSummary summary;
   Encoding linear;
-  Encoding embedding;  // also of an untied head
+  Encoding embedding;                 // also of an untied head
+  std::optional<Encoding> keys = {};  // of attn_k, where not that of the linears
 };
 
 // "source" is not in the table: it depends on the tensor.
@@ -19,9 +20,11 @@ constexpr RecipeSummary kSource = {"source", "every tensor as the checkpoint sto
 // keep 8 bits, in small ones 6. docs/quality.md says why q4 and q5, the defaults, are what they
 // are.
 constexpr RecipeRow kRecipes[] = {
-    {{"q4", "default for 3B: 4-bit codebook (4.31), GPTQ with --calibration; rest 6 bits"},
+    {{"q4",
+      "default for 3B: 4-bit codebook (4.31), keys 5 bits, GPTQ with --calibration; rest 6 bits"},
      Encoding::kQ4NlK,
-     Encoding::kQ6},
+     Encoding::kQ6G64,
+     Encoding::kQ5},
     {{"q5", "default for 1B: 5 bits (5.5), GPTQ with --calibration; rest 6 bits"},
      Encoding::kQ5,
      Encoding::kQ6},
@@ -132,6 +135,7 @@ Result<Recipe> named_encodings(std::string_view name) {
     if (name != row.summary.name) continue;
     recipe.linear.encoding = row.linear;
     recipe.embedding.encoding = row.embedding;
+    recipe.keys = row.keys;
     recipe.adaptive = name == "q4" || name == "q5";
     return recipe;
   }
@@ -188,11 +192,16 @@ bool wants_statistics(const WeightRounding& rounding) {
 WeightRole weight_role(std::string_view canonical_name) {
   if (canonical_name == "token_embd.weight") return WeightRole::kEmbedding;
   if (canonical_name == "output.weight") return WeightRole::kHead;
+  if (canonical_name.ends_with(".attn_k.weight")) return WeightRole::kKeys;
   return WeightRole::kLinear;
 }
 
-Encoding wider_encoding(Encoding encoding, const std::function<bool(Encoding)>& takes) {
+Encoding fitting_encoding(Encoding encoding, const std::function<bool(Encoding)>& takes) {
   if (takes(encoding)) return encoding;
+  for (const int block : {64, 32}) {
+    const std::optional<Encoding> narrower = plain_encoding(encoding, block);
+    if (block < encoding_spec(encoding).block && narrower && takes(*narrower)) return *narrower;
+  }
   for (const int block : {32, 64, 128}) {
     const std::optional<Encoding> wider = plain_encoding(encoding, block);
     if (block > encoding_spec(encoding).block && wider && takes(*wider)) return *wider;
@@ -218,16 +227,21 @@ Result<Recipe> Recipe::from_name(std::string_view name) {
 WeightRounding Recipe::rounding_for(std::string_view canonical_name, Encoding native) const {
   if (const auto own = overrides.find(canonical_name); own != overrides.end()) return own->second;
   if (keep_source) return {.encoding = native};
-  return weight_role(canonical_name) == WeightRole::kLinear ? linear : embedding;
+  const WeightRole role = weight_role(canonical_name);
+  if (role == WeightRole::kEmbedding || role == WeightRole::kHead) return embedding;
+  WeightRounding rounding = linear;
+  if (role == WeightRole::kKeys) rounding.encoding = keys.value_or(linear.encoding);
+  return rounding;
 }
 
 void Recipe::adapt(bool has_statistics, const std::function<bool(Encoding)>& takes) {
   if (!adaptive) return;
   if (has_statistics && !uses_statistics()) linear.method = RoundingMethod::kGptq;
   if (!takes) return;
-  for (Encoding* encoding : {&linear.encoding, &embedding.encoding}) {
+  for (Encoding* encoding : {&linear.encoding, keys ? &*keys : nullptr, &embedding.encoding}) {
+    if (encoding == nullptr) continue;
     const Encoding before = *encoding;
-    *encoding = wider_encoding(before, takes);
+    *encoding = fitting_encoding(before, takes);
     if (*encoding == before) continue;
     adapted += std::string(adapted.empty() ? "" : ", ") + encoding_spec(*encoding).name +
                " in place of " + encoding_spec(before).name;

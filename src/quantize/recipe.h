@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,10 +15,10 @@
 namespace cria {
 
 // The part a weight plays. Vectors (norm gains, rope frequencies) are float32 in every recipe.
-enum class WeightRole { kEmbedding, kHead, kLinear };
+enum class WeightRole { kEmbedding, kHead, kKeys, kLinear };
 
 // The role of a matrix by its canonical name: token_embd.weight (also the head when tied),
-// output.weight, anything else.
+// output.weight, blk.N.attn_k.weight, anything else.
 WeightRole weight_role(std::string_view canonical_name);
 
 // What one matrix becomes.
@@ -40,12 +41,12 @@ struct ModelTransforms {
   bool operator==(const ModelTransforms&) const = default;
 };
 
-// `encoding` if the device takes it, else the same codes in the narrowest wider blocks (up to 128)
-// that it takes; `encoding` if there are none.
-Encoding wider_encoding(Encoding encoding, const std::function<bool(Encoding)>& takes);
+// `encoding` if the device takes it, else the same codes in the widest narrower blocks that it
+// takes, else in the narrowest wider ones (32 to 128); `encoding` if there are none.
+Encoding fitting_encoding(Encoding encoding, const std::function<bool(Encoding)>& takes);
 
 // Changes whenever a name of a recipe gets another meaning; what was compiled before is stale.
-inline constexpr int kRecipeVersion = 2;
+inline constexpr int kRecipeVersion = 3;
 
 // One recipe. Plain data: made by name, or member by member.
 struct Recipe {
@@ -60,7 +61,7 @@ struct Recipe {
   // as they are.
   //   has_statistics  linears are rounded by GPTQ, unless a method that uses statistics was named
   //   takes           whether the device takes an encoding; where it does not, the same codes in
-  //                   wider blocks, up to 128, take its place. Empty: it takes all.
+  //                   other blocks take its place (fitting_encoding). Empty: it takes all.
   // Matrices in `overrides` are left alone. What changed for the device is in `adapted`.
   void adapt(bool has_statistics, const std::function<bool(Encoding)>& takes);
 
@@ -69,7 +70,8 @@ struct Recipe {
   std::string adapted;       // "q4nlg64 in place of q4nlk"; empty: nothing
   bool keep_source = false;  // each tensor in the encoding that holds it without loss
   WeightRounding linear;
-  WeightRounding embedding;  // also of an untied head
+  std::optional<Encoding> keys;  // of attn_k, which is rounded like other linears
+  WeightRounding embedding;      // also of an untied head
   // Of single matrices, by canonical name; before `linear` and `embedding`, whatever keep_source.
   std::map<std::string, WeightRounding, std::less<>> overrides;
   ModelTransforms transforms;

@@ -57,27 +57,52 @@ TEST(Recipe, TheDefaultsUseGptqWhereThereAreStatistics) {
 TEST(Recipe, TheDefaultHasBlocksThatTheDeviceTakes) {
   struct Case {
     std::vector<int> blocks;
-    Encoding linear, embedding;
+    Encoding linear, keys, embedding;
     const char* adapted;
   };
-  for (const Case& c : {Case{{32, 64}, Encoding::kQ4NlK, Encoding::kQ6, ""},
-                        {{kPerChannel, 64, 128},
-                         Encoding::kQ4NlG64,
-                         Encoding::kQ6G64,
-                         "q4nlg64 in place of q4nlk, q6g64 in place of q6"},
-                        {{128},
-                         Encoding::kQ4NlG128,
-                         Encoding::kQ6G128,
-                         "q4nlg128 in place of q4nlk, q6g128 in place of q6"},
-                        {{kPerChannel}, Encoding::kQ4NlK, Encoding::kQ6, ""}}) {
+  const Case cases[] = {
+      {{32, 64}, Encoding::kQ4NlK, Encoding::kQ5, Encoding::kQ6G64, ""},
+      {{kPerChannel, 32, 128},
+       Encoding::kQ4NlK,
+       Encoding::kQ5,
+       Encoding::kQ6,
+       "q6 in place of q6g64"},
+      {{kPerChannel, 64, 128},
+       Encoding::kQ4NlG64,
+       Encoding::kQ5G64,
+       Encoding::kQ6G64,
+       "q4nlg64 in place of q4nlk, q5g64 in place of q5"},
+      {{128},
+       Encoding::kQ4NlG128,
+       Encoding::kQ5G128,
+       Encoding::kQ6G128,
+       "q4nlg128 in place of q4nlk, q5g128 in place of q5, q6g128 in place of q6g64"},
+      {{kPerChannel}, Encoding::kQ4NlK, Encoding::kQ5, Encoding::kQ6G64, ""},
+  };
+  for (const Case& c : cases) {
     Recipe recipe = *Recipe::from_name("q4");
     recipe.adapt(false, [&](Encoding encoding) {
       return std::ranges::find(c.blocks, encoding_spec(encoding).block) != c.blocks.end();
     });
     EXPECT_EQ(recipe.linear.encoding, c.linear) << c.adapted;
+    EXPECT_EQ(recipe.keys, c.keys) << c.adapted;
     EXPECT_EQ(recipe.embedding.encoding, c.embedding) << c.adapted;
     EXPECT_EQ(recipe.adapted, c.adapted);
   }
+}
+
+TEST(Recipe, TheDefaultOf4BitsGivesKeysMore) {
+  Recipe recipe = *Recipe::from_name("q4");
+  recipe.adapt(true, {});
+  for (const auto& [name, encoding] : {std::pair{"blk.7.attn_k.weight", Encoding::kQ5},
+                                       {"blk.7.attn_q.weight", Encoding::kQ4NlK},
+                                       {"blk.7.attn_v.weight", Encoding::kQ4NlK}}) {
+    const WeightRounding rounding = recipe.rounding_for(name, Encoding::kF16);
+    EXPECT_EQ(rounding, (WeightRounding{encoding, RoundingMethod::kGptq})) << name;
+  }
+  EXPECT_EQ(recipe.encoding_for("output.weight", Encoding::kF16), Encoding::kQ6G64);
+  EXPECT_EQ(Recipe::from_name("q4_0")->encoding_for("blk.0.attn_k.weight", Encoding::kF16),
+            Encoding::kQ4);
 }
 
 TEST(Recipe, EncodingsInWideBlocksAreRecipes) {

@@ -287,11 +287,11 @@ class Timeline(Programs):
 class SameTokens(Programs):
 
     def test_greedy_tokens_are_the_cpus(self):
-        # Two take other groups of weights.
+        # Two take other groups of weights, three not all that q4 has by default.
         wide = self.root / "wide.toml"
         wide.write_text('base = "q8"\n[[rule]]\ntensors = "*"\nencoding = "q8g128"\n')
-        recipes = {"hexagon-v79": "q4", "ane-m4": "q4", "edge-small": "q4", "intel-npu-4000": wide, "rk3588": wide,
-                   "ane-a19-pro": "q4", "hexagon-v75": "q4", "xdna2": "q4"}
+        recipes = {"hexagon-v79": "q4", "ane-m4": "iq4_nl", "edge-small": "q4", "intel-npu-4000": wide, "rk3588": wide,
+                   "ane-a19-pro": "iq4_nl", "hexagon-v75": "q4", "xdna2": "iq4_nl"}
         sram = {path.stem: tomllib.loads(path.read_text())["sram"]["bytes"]["value"]
                 for path in (REPOSITORY / "profiles/npu").glob("*.toml")}
         self.assertEqual(set(recipes), set(sram))
