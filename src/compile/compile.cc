@@ -17,6 +17,7 @@
 #include "compile/round_weight.h"
 #include "compile/scale_inputs.h"
 #include "compile/strip_writer.h"
+#include "format/pte/call_order.h"
 #include "format/pte/llm_method.h"
 #include "format/pte/program_builder.h"
 #include "model/graph.h"
@@ -307,8 +308,11 @@ class Compilation {
       return specs;
     };
     spec.compile_specs = texts(compiled.compile_specs);
-    for (const CompiledPart& part : compiled.then)
+    if (!compiled.then.empty()) spec.compile_specs.push_back(pte::call_order_spec({}));
+    for (const CompiledPart& part : compiled.then) {
       spec.then.push_back({part.delegate_id, part.blob, texts(part.compile_specs)});
+      spec.then.back().compile_specs.push_back(pte::call_order_spec(part.after));
+    }
     return spec;
   }
 

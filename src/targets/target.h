@@ -54,6 +54,7 @@ struct CompiledPart {
   std::string delegate_id;
   std::vector<std::byte> blob;
   std::vector<std::pair<std::string, std::string>> compile_specs;
+  std::vector<std::size_t> after;  // earlier parts that it waits for; the method's own blob is 0
 };
 
 struct CompiledMethod {

@@ -1,7 +1,5 @@
 #include "lowered_decoder.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <iterator>
 
@@ -167,8 +165,7 @@ Status write_shared(const std::string& path, const DecoderShape& shape, WeightBy
         made.id = sim_npu_delegate()->name;
         CRIA_ASSIGN_OR_RETURN(made.blob, lower_part(part, device, a8, weights));
       }
-      made.compile_specs = {pte::text_spec(std::string(pte::kCallOrderSpec),
-                                           fmt::format("{}", fmt::join(part.after, ",")))};
+      made.compile_specs = {pte::call_order_spec(part.after)};
       parts.push_back(std::move(made));
     }
     method.compile_specs = parts[0].compile_specs;

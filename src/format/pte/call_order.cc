@@ -1,11 +1,18 @@
 #include "format/pte/call_order.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <charconv>
 
 #include "base/quote.h"
+#include "format/pte/program_builder.h"
 
 namespace cria::pte {
+
+CompileSpec call_order_spec(std::span<const std::size_t> after) {
+  return text_spec(std::string(kCallOrderSpec), fmt::format("{}", fmt::join(after, ",")));
+}
 
 Result<std::optional<std::vector<std::size_t>>> read_call_order(const BackendDelegate& delegate,
                                                                 std::size_t n_earlier) {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -13,6 +14,9 @@ namespace cria::pte {
 
 // The key of a compile spec: the indices of earlier calls of the method, "0,2"; "": of none.
 inline constexpr std::string_view kCallOrderSpec = "after";
+
+// What says so of a call.
+CompileSpec call_order_spec(std::span<const std::size_t> after);
 
 // Of a call that `n_earlier` come before; nullopt: it does not say, and comes after all of them.
 // kBadInput: a text of another form, or calls that are not earlier.

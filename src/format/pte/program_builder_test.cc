@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "base/mapped_file.h"
+#include "format/pte/call_order.h"
 #include "format/pte/llm_method.h"
 #include "format/pte/pte_reader.h"
 #include "format/pte/pte_verify.h"
@@ -56,6 +57,17 @@ TEST(ProgramBuilder, MethodsAreOneCallOfTheirDelegate) {
   ASSERT_EQ(plan.delegates.size(), 1u);
   EXPECT_EQ(plan.delegates[0].id, "CriaCpuBackend");
   EXPECT_EQ(plan.delegates[0].compile_specs[0], text_spec("act", "a16"));
+}
+
+TEST(ProgramBuilder, WhatACallWaitsForIsReadAsWritten) {
+  for (const std::vector<std::size_t>& after :
+       {std::vector<std::size_t>{}, {0}, {4}, {0, 2, 3}, {3, 0}}) {
+    BackendDelegate delegate;
+    delegate.compile_specs = {text_spec("act", "a8"), call_order_spec(after)};
+    EXPECT_EQ(read_call_order(delegate, 5).value(), after);
+    delegate.compile_specs.pop_back();
+    EXPECT_EQ(read_call_order(delegate, 5).value(), std::nullopt);
+  }
 }
 
 // Every argument has memory of its own, aligned for vectors; the cache has an arena for itself.

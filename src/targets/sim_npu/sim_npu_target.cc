@@ -1,7 +1,5 @@
 #include "targets/sim_npu/sim_npu_target.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <iterator>
 #include <set>
@@ -61,7 +59,7 @@ class SimNpuTarget final : public Target {
             fmt::format("{}: method {}", file_.profile.name, graph.name));
       }
       parts.push_back(std::move(*compiled));
-      if (plans.size() > 1) parts.back().compile_specs.emplace_back("after", after_text(part));
+      parts.back().after = part.after;
     }
     method.delegate_id = parts[0].delegate_id;
     method.blob = std::move(parts[0].blob);
@@ -72,11 +70,6 @@ class SimNpuTarget final : public Target {
   }
 
  private:
-  // As the runtime reads it (format/pte/call_order.h).
-  static std::string after_text(const PlanPart& part) {
-    return fmt::format("{}", fmt::join(part.after, ","));
-  }
-
   static constexpr std::string_view kOwn = ".npu";  // of the keys of the device's own copies
 
   // What both multiply with is under another name in the device's order.
@@ -116,7 +109,8 @@ class SimNpuTarget final : public Target {
       add_weight({w.key, w.key, w.encoding, w.packed, w.n_rows, w.n_cols, w.tiles}, method);
     return CompiledPart{kSimNpuDelegateId,
                         encode_npu_commands(commands),
-                        {{"act", request.activations}, {"device", file_.profile.name}}};
+                        {{"act", request.activations}, {"device", file_.profile.name}},
+                        {}};
   }
 
   Result<CompiledPart> cpu_part(const PlanPart& part, const MethodRequest& request,
@@ -127,7 +121,7 @@ class SimNpuTarget final : public Target {
     for (const PlanWeight& w : part.plan.weights)
       add_weight({w.key, w.key, w.encoding, w.packed, w.n_rows, w.n_cols, {}}, method);
     return CompiledPart{
-        sharing_.cpu_delegate_id, encode_plan(part.plan), {{"act", request.activations}}};
+        sharing_.cpu_delegate_id, encode_plan(part.plan), {{"act", request.activations}}, {}};
   }
 
   NpuProfileFile file_;
