@@ -94,13 +94,17 @@ Status Method::bind(const MethodCall& call) {
   return {};
 }
 
+void Method::bind_arguments(Call& call) const {
+  call.arguments.clear();
+  for (const std::size_t slot : call.slots) call.arguments.push_back(tensors_[slot]);
+}
+
 // Delegates are plug-ins: what they say they wrote is checked, not believed.
 Status Method::execute(Call& call) {
-  std::vector<cria_tensor> before = call.arguments;
   DelegateInstance& delegate = *delegates_[call.delegate];
   CRIA_RETURN_IF_ERROR(delegate.execute(call.arguments));
-  for (std::size_t i = 0; i < before.size(); ++i) {
-    const cria_tensor& was = before[i];
+  for (std::size_t i = 0; i < call.slots.size(); ++i) {
+    const cria_tensor& was = tensors_[call.slots[i]];
     const cria_tensor& is = call.arguments[i];
     bool lowered = is.data == was.data && is.rank == was.rank && is.dtype == was.dtype &&
                    is.size_bytes <= was.size_bytes;
@@ -115,8 +119,7 @@ Status Method::execute(Call& call) {
 }
 
 Status Method::run_call(Call& call) {
-  call.arguments.clear();
-  for (const std::size_t slot : call.slots) call.arguments.push_back(tensors_[slot]);
+  bind_arguments(call);
   CRIA_RETURN_IF_ERROR(execute(call));
   for (std::size_t i = 0; i < call.slots.size(); ++i) tensors_[call.slots[i]] = call.arguments[i];
   return {};
@@ -124,10 +127,7 @@ Status Method::run_call(Call& call) {
 
 // Calls see all arguments as they were bound; sizes that one has lowered stay lowered.
 Status Method::run_queued() {
-  for (Call& call : calls_) {
-    call.arguments.clear();
-    for (const std::size_t slot : call.slots) call.arguments.push_back(tensors_[slot]);
-  }
+  for (Call& call : calls_) bind_arguments(call);
   CRIA_RETURN_IF_ERROR(queue_->run(order_, [this](std::size_t i) { return execute(calls_[i]); }));
   for (const Call& call : calls_) {
     for (std::size_t i = 0; i < call.slots.size(); ++i) {

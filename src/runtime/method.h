@@ -102,7 +102,9 @@ class Method {
   Method() = default;
   Status bind_state(std::span<std::byte> memory, cria_tensor& tensor) const;
   Status bind(const MethodCall& call);
+  void bind_arguments(Call& call) const;
   Status run_call(Call& call);
+  // REQUIRES: bound arguments, and tensors_ as then.
   Status execute(Call& call);
   Status run_queued();
 

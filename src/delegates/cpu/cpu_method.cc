@@ -79,6 +79,7 @@ Result<std::unique_ptr<CpuMethod>> CpuMethod::create(const cria_host& host,
   CRIA_RETURN_IF_ERROR(method->bind_weights());
   CRIA_RETURN_IF_ERROR(method->allocate_scratch());
   if (host.observe_input != nullptr) method->listen_to_inputs();
+  method->n_score_positions_ = method->plan_.score_positions();
   const PlanOp& output = method->plan_.ops.back();
   method->gives_output_ = output.kind == PlanOpKind::kOutput;
   if (method->gives_output_)
@@ -186,10 +187,9 @@ Status CpuMethod::check_positions(const cria_tensor& kv_cache, CpuCall& call) co
     return out_of_resources("{} tokens at position {}, the cache of {} bytes has {} positions",
                             call.n_tokens(), call.position, kv_cache.size_bytes, call.n_ctx);
   }
-  const std::int64_t most = plan_.score_positions();
-  if (most > 0 && call.position + call.n_tokens() > most) {
+  if (n_score_positions_ > 0 && call.position + call.n_tokens() > n_score_positions_) {
     return out_of_resources("{} tokens at position {}, compiled for {} positions", call.n_tokens(),
-                            call.position, most);
+                            call.position, n_score_positions_);
   }
   return {};
 }

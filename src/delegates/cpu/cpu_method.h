@@ -118,9 +118,10 @@ class CpuMethod {
   Plan plan_;
   CpuOptions options_;
   const Kernels& kernels_;
-  std::vector<CpuWeight> weights_;  // as Plan::weights
-  std::int64_t n_output_rows_ = 0;  // 1, or 0: as many as tokens
-  bool gives_output_ = true;        // else a part of a method, whose output is another's
+  std::vector<CpuWeight> weights_;      // as Plan::weights
+  std::int64_t n_score_positions_ = 0;  // that score rows have room for; 0: there are none
+  std::int64_t n_output_rows_ = 0;      // 1, or 0: as many as tokens
+  bool gives_output_ = true;            // else a part of a method, whose output is another's
 
   // For each op, the keys of the linears whose rows it shows; empty when nobody listens.
   std::vector<std::vector<const char*>> shown_weights_;
