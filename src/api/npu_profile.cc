@@ -3,13 +3,11 @@
 #include <algorithm>
 
 #include "api/inspect.h"
+#include "api/method_parts.h"
 #include "api/npu_changes.h"
 #include "api/program_device.h"
-#include "format/pte/pte_program.h"
-#include "format/pte/pte_reader.h"
 #include "model/resolve.h"
 #include "runtime/program.h"
-#include "targets/sim_npu/sim_npu_target.h"
 
 namespace cria {
 namespace {
@@ -25,23 +23,23 @@ struct Subject {
   NpuCommands prefill, decode;
 };
 
-Result<NpuCommands> commands_of_method(const Program& program, const char* method) {
-  CRIA_ASSIGN_OR_RETURN(const pte::ExecutionPlan* plan, program.plan(method));
-  if (plan->delegates.size() != 1) {
+Result<NpuCommands> commands_of_method(const Program& program, const char* name) {
+  CRIA_ASSIGN_OR_RETURN(MethodParts method, read_method_parts(program, name));
+  if (method.parts.size() != 1 || !method.parts[0].on_npu) {
     return unsupported("{}: method {} has {} delegates; what runs on one NPU alone is profiled",
-                       program.path(), method, plan->delegates.size());
+                       program.path(), name, method.parts.size());
   }
-  return decode_npu_commands(program.pte().delegate_blob(plan->delegates[0]), method);
+  return std::move(method.parts[0].commands);
 }
 
-Result<Subject> subject_of_program(const std::string& path, const NpuModelOptions& options) {
-  CRIA_ASSIGN_OR_RETURN(const std::shared_ptr<const Program> program, Program::load(path));
-  CRIA_RETURN_IF_ERROR(check_device(*program, options.device));
+Result<Subject> subject_of_program(const Program& program, const NpuModelOptions& options) {
+  CRIA_RETURN_IF_ERROR(check_device(program, options.device));
   Subject subject;
-  subject.description = path;
-  CRIA_ASSIGN_OR_RETURN(subject.prefill, commands_of_method(*program, "prefill"));
-  CRIA_ASSIGN_OR_RETURN(subject.decode, commands_of_method(*program, "decode"));
-  CRIA_ASSIGN_OR_RETURN(subject.profile, parse_npu_profile(subject.decode.profile_text, path));
+  subject.description = program.path();
+  CRIA_ASSIGN_OR_RETURN(subject.prefill, commands_of_method(program, "prefill"));
+  CRIA_ASSIGN_OR_RETURN(subject.decode, commands_of_method(program, "decode"));
+  CRIA_ASSIGN_OR_RETURN(subject.profile,
+                        parse_npu_profile(subject.decode.profile_text, program.path()));
   CRIA_ASSIGN_OR_RETURN(subject.sim, npu_sim_options(subject.profile, options));
   subject.calls = npu_calls(options, subject.prefill.max_tokens);
   return subject;
@@ -178,23 +176,16 @@ Result<NpuProfileReport> profile_subject(Subject subject, bool events) {
   return report;
 }
 
-bool is_npu_program(const std::string& path) {
-  if (!is_program_file(path)) return false;
-  const Result<std::shared_ptr<const Program>> program = Program::load(path);
-  if (!program.ok()) return false;
-  const Result<const pte::ExecutionPlan*> plan = (*program)->plan("decode");
-  return plan.ok() && std::ranges::any_of((*plan)->delegates, [](const auto& delegate) {
-           return delegate.id == kSimNpuDelegateId;
-         });
-}
-
 }  // namespace
 
 Result<NpuProfileReport> profile_on_npu(const NpuProfileOptions& options) {
   const Result<std::string> path = resolve_model(options.model.model);
-  if (path.ok() && is_npu_program(*path)) {
-    CRIA_ASSIGN_OR_RETURN(Subject subject, subject_of_program(*path, options.model));
-    return profile_subject(std::move(subject), options.events);
+  if (path.ok() && is_program_file(*path)) {
+    CRIA_ASSIGN_OR_RETURN(const std::shared_ptr<const Program> program, Program::load(*path));
+    if (program_device(*program).starts_with("sim:")) {
+      CRIA_ASSIGN_OR_RETURN(Subject subject, subject_of_program(*program, options.model));
+      return profile_subject(std::move(subject), options.events);
+    }
   }
   CRIA_ASSIGN_OR_RETURN(const NpuModel model, open_npu_model(options.model));
   CRIA_ASSIGN_OR_RETURN(Subject subject, subject_of_model(model));

@@ -7,8 +7,11 @@
 #include "api/method_parts.h"
 #include "api/npu_model.h"
 #include "cria/timeline.h"
+#include "delegates/cpu/cpu_delegate.h"
+#include "delegates/sim_npu/sim_npu_delegate.h"
 #include "format/npu_profile/npu_profile.h"
 #include "format/plan/plan_cost.h"
+#include "format/pte/pte_program.h"
 #include "model/resolve.h"
 #include "npu_plan/estimate.h"
 #include "runtime/program.h"
@@ -257,10 +260,14 @@ bool is_shared_with_npu(const std::string& pte_path) {
   if (!path.ok()) return false;
   const Result<std::shared_ptr<const Program>> program = Program::load(*path);
   if (!program.ok()) return false;
-  const Result<MethodParts> method = read_method_parts(**program, "decode");
-  if (!method.ok()) return false;
-  const auto n_npu = std::ranges::count(method->parts, true, &MethodPart::on_npu);
-  return n_npu > 0 && n_npu < std::ssize(method->parts);
+  const Result<const pte::ExecutionPlan*> plan = (*program)->plan("decode");
+  if (!plan.ok()) return false;
+  bool npu = false, cpu = false;
+  for (const pte::BackendDelegate& delegate : (*plan)->delegates) {
+    npu = npu || delegate.id == sim_npu_delegate()->name;
+    cpu = cpu || delegate.id == cpu_delegate()->name;
+  }
+  return npu && cpu;  // further ones are an error where it is read
 }
 
 }  // namespace cria
