@@ -25,17 +25,19 @@ Result<MethodParts> read_method_parts(const Program& program, const std::string&
       CRIA_ASSIGN_OR_RETURN(const auto after, pte::read_call_order(delegate, index));
       if (after) part.after = *after;
       if (!after && index > 0) part.after = {index - 1};
+      std::int64_t max_tokens = 0;
       if (delegate.id == sim_npu_delegate()->name) {
         part.on_npu = true;
         CRIA_ASSIGN_OR_RETURN(part.commands, decode_npu_commands(blob, "method " + method));
-        made.max_tokens = part.commands.max_tokens;
+        max_tokens = part.commands.max_tokens;
       } else if (delegate.id == cpu_delegate()->name) {
         CRIA_ASSIGN_OR_RETURN(part.plan, decode_plan(blob, "method " + method));
-        made.max_tokens = part.plan.max_tokens;
+        max_tokens = part.plan.max_tokens;
       } else {
         return unsupported("method {} calls {}, expected {} or {}", method, delegate.id,
                            cpu_delegate()->name, sim_npu_delegate()->name);
       }
+      made.max_tokens = index == 0 ? max_tokens : std::min(made.max_tokens, max_tokens);
     }
   }
   return made;

@@ -20,7 +20,7 @@ struct MethodPart {
 };
 
 struct MethodParts {
-  std::int64_t max_tokens = 0;
+  std::int64_t max_tokens = 0;    // that every part takes
   std::vector<MethodPart> parts;  // in the order of their calls
 };
 

@@ -138,10 +138,8 @@ class Simulation {
   Picoseconds can_start(std::uint32_t run) const {
     if (options_.one_op_at_a_time && command_of(run).op > open_op_) return kNever;
     Picoseconds at = known_[command_of(run).op];
-    if (at == kNever) return kNever;
     for (const std::uint32_t before : schedule_.after_of(schedule_.runs[run])) {
-      if (done_[before] == kNever) return kNever;
-      at = std::max(at, done_[before]);
+      at = std::max(at, done_[before]);  // kNever, where that is not done
     }
     return at;
   }

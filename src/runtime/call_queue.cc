@@ -17,10 +17,9 @@ CallQueue::~CallQueue() {
 
 bool CallQueue::wait_for(std::unique_lock<std::mutex>& lock, const Call& call) {
   changed_.wait(lock, [&] {
-    return failed_ || stop_ ||
-           std::ranges::all_of(call.after, [this](std::size_t i) { return done_[i]; });
+    return failed_ || std::ranges::all_of(call.after, [this](std::size_t i) { return done_[i]; });
   });
-  return !failed_ && !stop_;
+  return !failed_;
 }
 
 void CallQueue::end(std::size_t index, Status status) {

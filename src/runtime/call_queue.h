@@ -37,7 +37,7 @@ class CallQueue {
 
  private:
   void work();
-  // Waits for what a call needs; false: another one has failed, or there is nothing more to do.
+  // Waits for what a call needs; false: another one has failed.
   bool wait_for(std::unique_lock<std::mutex>& lock, const Call& call);
   void end(std::size_t index, Status status);
 
