@@ -35,19 +35,21 @@ Status check_form(std::span<const cria_tensor> args) {
 
 }  // namespace
 
-SimNpuMethod::SimNpuMethod(const cria_host& host, NpuCommands commands, NpuProfile profile,
-                           const SimNpuOptions& options)
+SimNpuMethod::SimNpuMethod(const cria_host& host, NpuCommands commands,
+                           std::shared_ptr<SimNpuDevice> device, const SimNpuOptions& options)
     : host_(host),
       commands_(std::move(commands)),
-      profile_(std::move(profile)),
+      device_(std::move(device)),
       kernels_(kernels_for(options.isa)) {}
 
 Result<std::unique_ptr<SimNpuMethod>> SimNpuMethod::create(const cria_host& host,
                                                            std::span<const std::byte> blob,
                                                            const SimNpuOptions& options) {
   CRIA_ASSIGN_OR_RETURN(NpuCommands commands, decode_npu_commands(blob, "NPU commands"));
-  CRIA_ASSIGN_OR_RETURN(NpuProfile profile, parse_npu_profile(commands.profile_text,
-                                                              "profile " + commands.profile_name));
+  CRIA_ASSIGN_OR_RETURN(
+      std::shared_ptr<SimNpuDevice> device,
+      SimNpuDevice::of_profile(commands.profile_text, "profile " + commands.profile_name));
+  const NpuProfile& profile = device->profile();
   if (!options.device.empty() && options.device != commands.profile_name) {
     return unsupported("compiled for {}, not for {}; compile the model again",
                        commands.profile_name, options.device);
@@ -60,13 +62,13 @@ Result<std::unique_ptr<SimNpuMethod>> SimNpuMethod::create(const cria_host& host
         profile.sram.bytes, profile.limits.align_bytes);
   }
   std::unique_ptr<SimNpuMethod> method(
-      new SimNpuMethod(host, std::move(commands), std::move(profile), options));
+      new SimNpuMethod(host, std::move(commands), std::move(device), options));
   CRIA_RETURN_IF_ERROR(method->bind());
   return method;
 }
 
 Status SimNpuMethod::bind() {
-  std::size_t largest = 1;
+  commands_.profile_text.clear();  // the device has it, for all its methods
   for (const NpuWeight& w : commands_.weights) {
     cria_bytes data{};
     if (host_.get_named_data(host_.context, w.key.c_str(), &data) != 0) {
@@ -83,19 +85,16 @@ Status SimNpuMethod::bind() {
     }
     weights_.emplace_back(static_cast<const std::byte*>(data.data), data.size_bytes);
     if (w.packed)
-      largest =
-          std::max<std::size_t>(largest, npu_panel_bytes(w, w.tiles.strip_panels * kPanelRows));
+      panel_bytes_ = std::max<std::size_t>(panel_bytes_,
+                                           npu_panel_bytes(w, w.tiles.strip_panels * kPanelRows));
   }
   for (const NpuCommand& c : commands_.commands) {
     if (c.kind == NpuCommandKind::kMatmul) {
-      largest =
-          std::max<std::size_t>(largest, npu_panel_bytes(commands_.weights[c.weight], c.n_out));
+      panel_bytes_ = std::max<std::size_t>(panel_bytes_,
+                                           npu_panel_bytes(commands_.weights[c.weight], c.n_out));
     }
   }
-  CRIA_ASSIGN_OR_RETURN(sram_,
-                        AlignedBuffer::allocate(std::max<std::uint64_t>(1, commands_.sram_bytes)));
-  CRIA_ASSIGN_OR_RETURN(panels_, AlignedBuffer::allocate(largest));
-  return {};
+  return device_->reserve(sram_bytes() + panel_bytes_);
 }
 
 Result<SimNpuCall> SimNpuMethod::check_arguments(std::span<const cria_tensor> args) const {
@@ -155,8 +154,8 @@ Result<SimNpuCall> SimNpuMethod::check_arguments(std::span<const cria_tensor> ar
 
 // Ops follow each other on the simulated clock, which all calls share.
 Status SimNpuMethod::record(const SimNpuCall& call) {
-  CRIA_ASSIGN_OR_RETURN(const NpuTiming timing,
-                        simulate_npu(commands_, profile_, {call.n_tokens(), call.position}));
+  CRIA_ASSIGN_OR_RETURN(const NpuTiming timing, simulate_npu(commands_, device_->profile(),
+                                                             {call.n_tokens(), call.position}));
   const auto to_ns = [](Picoseconds ps) { return static_cast<std::uint64_t>(ps) / 1000; };
   std::uint64_t at = clock_ns_ + to_ns(timing.submit_ps);
   for (const NpuOpTime& time : timing.ops) {
@@ -179,6 +178,10 @@ Status SimNpuMethod::record(const SimNpuCall& call) {
 
 Status SimNpuMethod::execute(std::span<cria_tensor> args) {
   CRIA_ASSIGN_OR_RETURN(const SimNpuCall call, check_arguments(args));
+  CRIA_ASSIGN_OR_RETURN(const std::unique_ptr<SimNpuDevice::Memory> memory,
+                        device_->borrow(sram_bytes() + panel_bytes_));
+  sram_ = memory->data();
+  panels_ = sram_ + sram_bytes();
   const NpuSchedule schedule = npu_schedule(commands_, call.n_tokens(), call.position);
   for (const NpuRun& r : schedule.runs) {
     const NpuCommand& command = commands_.commands[r.command];

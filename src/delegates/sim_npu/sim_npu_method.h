@@ -1,4 +1,4 @@
-// One command stream, bound to its weights, with the SRAM that it runs in.
+// One command stream, bound to its weights.
 #pragma once
 
 #include <memory>
@@ -6,12 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "base/aligned_buffer.h"
 #include "base/cpu_features.h"
 #include "base/result.h"
 #include "cria/delegate.h"
+#include "delegates/sim_npu/sim_npu_device.h"
 #include "format/npu_commands/npu_schedule.h"
-#include "format/npu_profile/npu_profile.h"
 #include "kernels/kernels.h"
 
 namespace cria {
@@ -50,9 +49,10 @@ class SimNpuMethod {
   Status execute(std::span<cria_tensor> args);
 
  private:
-  SimNpuMethod(const cria_host& host, NpuCommands commands, NpuProfile profile,
+  SimNpuMethod(const cria_host& host, NpuCommands commands, std::shared_ptr<SimNpuDevice> device,
                const SimNpuOptions& options);
   Status bind();
+  std::size_t sram_bytes() const { return align_up(commands_.sram_bytes, kVectorAlignment); }
   Result<SimNpuCall> check_arguments(std::span<const cria_tensor> args) const;
   Status record(const SimNpuCall& call);
 
@@ -74,7 +74,7 @@ class SimNpuMethod {
   std::byte* kv_head(const SimNpuCall& call, std::uint32_t layer, std::int64_t head,
                      bool is_value) const;
   std::byte* at(const NpuOperand& operand) {
-    return sram_.data() + commands_.buffers[operand.buffer].offset_bytes + operand.offset;
+    return sram_ + commands_.buffers[operand.buffer].offset_bytes + operand.offset;
   }
   float* floats(const NpuOperand& operand, std::int64_t row = 0) {
     return reinterpret_cast<float*>(at(operand) + static_cast<std::uint64_t>(row) * operand.stride);
@@ -82,12 +82,14 @@ class SimNpuMethod {
 
   cria_host host_;
   NpuCommands commands_;
-  NpuProfile profile_;
+  std::shared_ptr<SimNpuDevice> device_;
   const Kernels& kernels_;
   std::vector<std::span<const std::byte>> weights_;
-  AlignedBuffer sram_;
-  AlignedBuffer panels_;        // strips of one product, put back into panels
-  std::uint64_t clock_ns_ = 0;  // simulated, of all calls
+  std::size_t panel_bytes_ = 1;  // the most that panels_ has
+  std::uint64_t clock_ns_ = 0;   // simulated, of all calls
+  // During a call:
+  std::byte* sram_ = nullptr;
+  std::byte* panels_ = nullptr;  // strips of one product, put back into panels
 };
 
 }  // namespace cria

@@ -150,9 +150,9 @@ const std::byte* SimNpuMethod::panels_of(const NpuWeight& weight, const std::byt
   for (std::size_t done = 0; done < size_bytes; done += strip) {
     const std::size_t n = std::min(strip, size_bytes - done);
     from_device_strip(weight.tiles, weight.encoding, weight.n_cols, {strips + done, n},
-                      {panels_.data() + done, n});
+                      {panels_ + done, n});
   }
-  return panels_.data();
+  return panels_;
 }
 
 void SimNpuMethod::matmul(const SimNpuRun& run) {

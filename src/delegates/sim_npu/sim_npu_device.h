@@ -1,0 +1,58 @@
+// A simulated device: its profile, and the memory that calls run in. Methods of all programs for
+// one device share it: nobody needs what a call has left in SRAM, since a stream reads only what it
+// has written itself (format/npu_commands/npu_verify.h).
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/result.h"
+#include "format/npu_profile/npu_profile.h"
+
+namespace cria {
+
+// Thread-safety: safe from any thread.
+class SimNpuDevice {
+ public:
+  // The device of a profile's text. There is one for each text, as long as anybody holds it.
+  // kBadInput: the text is no profile; `name` is for the message.
+  static Result<std::shared_ptr<SimNpuDevice>> of_profile(const std::string& text,
+                                                          const std::string& name);
+  explicit SimNpuDevice(NpuProfile profile) : profile_(std::move(profile)) {}
+
+  const NpuProfile& profile() const { return profile_; }
+
+  // Memory of one call at a time; what is in it is what the call before left there.
+  class Memory {
+   public:
+    Memory(SimNpuDevice& device, AlignedBuffer buffer)
+        : device_(device), buffer_(std::move(buffer)) {}
+    ~Memory() { device_.take_back(std::move(buffer_)); }
+    Memory(const Memory&) = delete;
+    Memory& operator=(const Memory&) = delete;
+    std::byte* data() { return buffer_.data(); }
+
+   private:
+    SimNpuDevice& device_;
+    AlignedBuffer buffer_;
+  };
+
+  // REQUIRES: the device outlives it. kOutOfResources: where reserve() did not get that much, or
+  // more calls run at once than ever before.
+  Result<std::unique_ptr<Memory>> borrow(std::size_t size_bytes);
+  // So that what cannot be had is told when a program is loaded.
+  Status reserve(std::size_t size_bytes);
+
+ private:
+  Result<AlignedBuffer> take(std::size_t size_bytes);
+  void take_back(AlignedBuffer buffer);
+
+  const NpuProfile profile_;
+  std::mutex mutex_;
+  std::vector<AlignedBuffer> free_;
+};
+
+}  // namespace cria
