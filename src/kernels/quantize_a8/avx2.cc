@@ -1,6 +1,8 @@
 // quantize_a8 with AVX2: one block of 32 at a time.
 #include <immintrin.h>
 
+#include <algorithm>
+
 #include "kernels/isa.h"
 #include "kernels/quantize_a8/generic.h"
 
@@ -60,18 +62,25 @@ inline void quantize_block(const float* x, std::int8_t* codes, A8Block& block) {
 
 void quantize_a8_avx2(const QuantizeA8Args& args) {
   const std::int64_t n_blocks = a8_blocks(args.n_cols);
-  const std::int64_t n_whole = args.n_cols / kColumnGroup;
-  for (std::int64_t t = args.first_token; t < args.first_token + args.n_tokens; ++t) {
-    const float* x = args.x + t * args.x_stride;
-    std::int64_t at = a8_index(t, 0, args.n_rows, n_blocks);
-    const std::int64_t step = a8_index(t, 1, args.n_rows, n_blocks) - at;
-    for (std::int64_t b = 0; b < n_whole; ++b, at += step) {
-      avx2::quantize_block(x + b * kColumnGroup, args.codes + at * kColumnGroup, args.blocks[at]);
+  const std::int64_t end = args.first_token + args.n_tokens;
+  for (std::int64_t first = args.first_token; first < end;) {
+    const std::int64_t tile_end = (first / kA8TileTokens + 1) * kA8TileTokens;
+    const std::int64_t n = std::min(tile_end, end) - first;
+    // Block by block for all tokens of a tile, which then lie side by side.
+    for (std::int64_t b = 0; b < n_blocks; ++b) {
+      const float* x = args.x + first * args.x_stride + b * kColumnGroup;
+      const std::int64_t left = args.n_cols - b * kColumnGroup;
+      const std::int64_t at = a8_index(first, b, args.n_rows, n_blocks);
+      for (std::int64_t t = 0; t < n; ++t, x += args.x_stride) {
+        std::int8_t* codes = args.codes + (at + t) * kColumnGroup;
+        if (left >= kColumnGroup) {
+          avx2::quantize_block(x, codes, args.blocks[at + t]);
+        } else {
+          spec::quantize_a8_tail(x, left, codes, args.blocks[at + t]);
+        }
+      }
     }
-    if (n_whole < n_blocks) {
-      spec::quantize_a8_tail(x + n_whole * kColumnGroup, args.n_cols - n_whole * kColumnGroup,
-                             args.codes + at * kColumnGroup, args.blocks[at]);
-    }
+    first += n;
   }
 }
 
