@@ -77,6 +77,9 @@ Result<std::unique_ptr<CpuMethod>> CpuMethod::create(const cria_host& host,
   }
   std::unique_ptr<CpuMethod> method(new CpuMethod(host, std::move(plan), options));
   CRIA_RETURN_IF_ERROR(method->bind_weights());
+  method->gating_ = find_gated_linears(
+      method->plan_, [&](std::uint32_t w) { return method->quantizes(method->weights_[w]); },
+      [&](std::uint32_t w) { return !method->weights_[w].sparse; });
   CRIA_RETURN_IF_ERROR(method->allocate_scratch());
   if (host.observe_input != nullptr) method->listen_to_inputs();
   method->n_score_positions_ = method->plan_.score_positions();
@@ -125,6 +128,7 @@ Status CpuMethod::bind_weights() {
 Status CpuMethod::allocate_scratch() {
   std::int64_t n_blocks = 0;
   bool has_rope = false;
+  const bool gates = std::ranges::find(gating_, Gating::kQuantized) != gating_.end();
   for (const PlanOp& op : plan_.ops) {
     has_rope |= op.kind == PlanOpKind::kRope;
     const bool a8 =
@@ -141,6 +145,12 @@ Status CpuMethod::allocate_scratch() {
     CRIA_ASSIGN_OR_RETURN(blocks_, AlignedBuffer::allocate(n * sizeof(A8Block)));
     prefer_huge_pages(codes_.bytes());
     prefer_huge_pages(blocks_.bytes());
+    if (gates) {
+      CRIA_ASSIGN_OR_RETURN(next_codes_, AlignedBuffer::allocate(codes_.size_bytes()));
+      CRIA_ASSIGN_OR_RETURN(next_blocks_, AlignedBuffer::allocate(blocks_.size_bytes()));
+      prefer_huge_pages(next_codes_.bytes());
+      prefer_huge_pages(next_blocks_.bytes());
+    }
   }
   if (has_rope) {
     const auto n = static_cast<std::size_t>(plan_.max_tokens * plan_.kv.head_dim);
@@ -232,7 +242,8 @@ Result<CpuCall> CpuMethod::check_arguments(std::span<const cria_tensor> args) co
   return call;
 }
 
-void CpuMethod::run_recorded(const PlanOp& op, const CpuCall& call) {
+void CpuMethod::record(const PlanOp& op, const CpuCall& call, std::int64_t start_ns,
+                       std::int64_t end_ns) const {
   const auto stored_bytes = [this](const PlanWeight& weight) -> std::uint64_t {
     return weights_[static_cast<std::size_t>(&weight - plan_.weights.data())].bytes.size();
   };
@@ -245,19 +256,25 @@ void CpuMethod::run_recorded(const PlanOp& op, const CpuCall& call) {
   record.weight_bytes = cost.weight_bytes;
   record.kv_bytes = cost.kv_bytes;
   record.macs = cost.macs();
-  record.start_ns = now_ns();
-  run(op, call);
-  record.end_ns = now_ns();
+  record.start_ns = start_ns;
+  record.end_ns = end_ns;
   host_.record_op(host_.context, &record);
 }
 
 Status CpuMethod::execute(std::span<cria_tensor> args) {
   CRIA_ASSIGN_OR_RETURN(const CpuCall call, check_arguments(args));
-  angles_weight_ = kNoBuffer;
+  angles_weight_ = quantized_ = kNoBuffer;
   for (std::size_t i = 0; i < plan_.ops.size(); ++i) {
-    const PlanOp& op = plan_.ops[i];
     if (!shown_weights_.empty()) show_input(i, call);
-    host_.record_op == nullptr ? run(op, call) : run_recorded(op, call);
+    const bool gated = is_gated(i, call);
+    const std::int64_t start_ns = host_.record_op == nullptr ? 0 : now_ns();
+    gated ? gated_linear(i, call) : run(plan_.ops[i], call);
+    if (host_.record_op != nullptr) {
+      const std::int64_t end_ns = now_ns();
+      record(plan_.ops[i], call, start_ns, end_ns);
+      if (gated) record(plan_.ops[i + 1], call, end_ns, end_ns);  // it was part of the other
+    }
+    if (gated) ++i;
   }
   if (!gives_output_) return {};
   const std::int64_t n_rows = n_output_rows_ == 1 ? 1 : call.n_tokens();

@@ -11,11 +11,17 @@
 #include "base/cpu_features.h"
 #include "base/result.h"
 #include "cria/delegate.h"
+#include "delegates/cpu/gated_linear.h"
 #include "format/plan/plan.h"
 #include "kernels/kernels.h"
 #include "tensor/zero_blocks.h"
 
 namespace cria {
+
+// Calls of as many tokens work by blocks of tokens, a task on as many weights as the second-level
+// cache holds beside activations, which are read from further away once for each task.
+inline constexpr std::int64_t kManyTokens = 128;
+inline constexpr std::size_t kManyTokensWeightBytes = 512 * 1024;
 
 struct CpuOptions {
   Isa isa = Isa::kGeneric;
@@ -71,7 +77,12 @@ class CpuMethod {
 
   // cpu_ops.cc
   void run(const PlanOp& op, const CpuCall& call);
-  void run_recorded(const PlanOp& op, const CpuCall& call);
+  // Tells the host of an op that ran.
+  void record(const PlanOp& op, const CpuCall& call, std::int64_t start_ns,
+              std::int64_t end_ns) const;
+  bool is_gated(std::size_t op, const CpuCall& call) const {
+    return gating_[op] != Gating::kNone && call.n_tokens() >= kManyTokens && shown_weights_.empty();
+  }
   void show_input(std::size_t op, const CpuCall& call) const;
   void embed(const PlanOp& op, const CpuCall& call);
   void rms_norm(const PlanOp& op, const CpuCall& call);
@@ -79,6 +90,14 @@ class CpuMethod {
   void linear_rows(const PlanOp& op, const CpuCall& call, std::size_t weight_slot,
                    std::int64_t first_panel, std::int64_t n_panels);
   void quantize(const PlanOp& op, const CpuCall& call);
+  // gated_linear.cc: the op and the one behind it.
+  void gated_linear(std::size_t op, const CpuCall& call);
+  struct GatedPart {
+    std::int64_t column, token, n_tokens;
+    bool quantizes;
+  };
+  void gated_columns(const PlanOp& linear, const PlanOp& swiglu, const CpuCall& call,
+                     const GatedPart& part);
   void rope(const PlanOp& op, const CpuCall& call);
   void kv_append(const PlanOp& op, const CpuCall& call);
   void append_row(KvType type, const float* x, std::int64_t position, bool is_value,
@@ -126,8 +145,12 @@ class CpuMethod {
   // For each op, the keys of the linears whose rows it shows; empty when nobody listens.
   std::vector<std::vector<const char*>> shown_weights_;
 
+  std::vector<Gating> gating_;  // of each op
+
   AlignedBuffer codes_;                      // a8: the input of the linear op that runs
   AlignedBuffer blocks_;                     // a8: A8Block
+  AlignedBuffer next_codes_, next_blocks_;   // a8: that of the linear to come, if that is gated
+  std::uint32_t quantized_ = kNoBuffer;      // whose rows are in codes_ before their linear runs
   AlignedBuffer angles_;                     // rope: cos, then sin, each [max_tokens, head_dim / 2]
   std::uint32_t angles_weight_ = kNoBuffer;  // the frequencies whose angles are in it, this call
 };

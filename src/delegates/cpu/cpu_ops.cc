@@ -2,6 +2,7 @@
 // whole, so that neither the number of threads nor who runs what shows in the bits.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "delegates/cpu/cpu_method.h"
 #include "delegates/cpu/sparse_linear.h"
@@ -13,16 +14,15 @@ namespace {
 // Weights a linear task should stream: long enough to pay for handing it out (under a microsecond),
 // short enough that threads finish together.
 constexpr std::size_t kTaskWeightBytes = 128 * 1024;
-// Of many tokens: as much as the second-level cache holds beside activations, which are read from
-// further away once for each task.
-constexpr std::int64_t kManyTokens = 128;
-constexpr std::size_t kManyTokensWeightBytes = 512 * 1024;
 // Kernels read up to four panels side by side: tasks of whole fours leave none over.
 constexpr std::int64_t kPanelsSideBySide = 4;
 constexpr std::int64_t kTasksPerThread = 4;  // at least, where there are that many panels
 // Tokens of an attention task: enough that what is done for a tile of the cache pays.
 constexpr std::int64_t kAttentionTokens = 16;
-constexpr std::int64_t kRowTile = 4;             // rows of a task of a cheap op
+constexpr std::int64_t kRowTile = 4;  // rows of a task of a cheap op
+// Rows of a task that quantizes many: their blocks are a cache line, which threads would else take
+// from each other.
+constexpr std::int64_t kQuantizedRows = 8;
 constexpr std::int64_t kHadamardColumns = 1024;  // of a task: some 10000 additions
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -96,15 +96,17 @@ void CpuMethod::rms_norm(const PlanOp& op, const CpuCall& call) {
 }
 
 void CpuMethod::quantize(const PlanOp& op, const CpuCall& call) {
+  if (std::exchange(quantized_, kNoBuffer) == op.x) return;
   const std::int64_t width = plan_.buffers[op.x].width;
   const std::int64_t n = n_rows(op.x, call);
-  parallel_for(ceil_div(n, kRowTile), [&](std::int64_t tile) {
-    const std::int64_t first = tile * kRowTile;
+  const std::int64_t n_tile = n < kManyTokens ? kRowTile : kQuantizedRows;
+  parallel_for(ceil_div(n, n_tile), [&](std::int64_t tile) {
+    const std::int64_t first = tile * n_tile;
     kernels_.quantize_a8({.x = row(op.x, call, 0),
                           .x_stride = width,
                           .n_rows = n,
                           .first_token = first,
-                          .n_tokens = std::min(kRowTile, n - first),
+                          .n_tokens = std::min(n_tile, n - first),
                           .n_cols = width,
                           .codes = reinterpret_cast<std::int8_t*>(codes_.data()),
                           .blocks = reinterpret_cast<A8Block*>(blocks_.data())});

@@ -1,0 +1,140 @@
+// Gate and up are the widest activations of a model: at 512 tokens of a 1B shape 33 MB, which no
+// near cache holds. Here a few of their columns live for a few tokens, until the SwiGLU of them is
+// made, and with it what the next linear reads.
+#include "delegates/cpu/gated_linear.h"
+
+#include <algorithm>
+
+#include "delegates/cpu/cpu_method.h"
+
+namespace cria {
+namespace {
+
+constexpr std::int64_t kPanels = 4;  // of each matrix: as many as kernels read side by side
+constexpr std::int64_t kColumns = kPanels * kPanelRows;
+// Tokens at a time: results of both matrices are then 64 KB. A rest that is too few for the fast
+// kernels goes with those before it.
+constexpr std::int64_t kPassTokens = 4 * kA8TileTokens;
+constexpr std::int64_t kMostTokens = kPassTokens + kA8TileTokens;
+
+std::int8_t* codes_of(AlignedBuffer& buffer) {
+  return reinterpret_cast<std::int8_t*>(buffer.data());
+}
+A8Block* blocks_of(AlignedBuffer& buffer) { return reinterpret_cast<A8Block*>(buffer.data()); }
+
+// Whether an op behind `first` needs what `buffer` holds there.
+bool is_read_later(const Plan& plan, std::size_t first, std::uint32_t buffer) {
+  for (std::size_t i = first; i < plan.ops.size(); ++i) {
+    const PlanOp& op = plan.ops[i];
+    const std::vector<std::uint32_t> reads = plan_op_reads(plan, op);
+    if (std::ranges::find(reads, buffer) != reads.end()) return true;
+    if (op.out == buffer) return false;  // written anew
+  }
+  return false;
+}
+
+}  // namespace
+
+std::vector<Gating> find_gated_linears(const Plan& plan,
+                                       const std::function<bool(std::uint32_t)>& quantizes,
+                                       const std::function<bool(std::uint32_t)>& in_full) {
+  std::vector<Gating> found(plan.ops.size(), Gating::kNone);
+  const bool is_whole =
+      plan.ops.front().kind == PlanOpKind::kEmbed && plan.ops.back().kind == PlanOpKind::kOutput;
+  if (!is_whole) return found;  // other parts may read what this one writes
+  for (std::size_t i = 0; i + 1 < plan.ops.size(); ++i) {
+    const PlanOp &linear = plan.ops[i], &swiglu = plan.ops[i + 1];
+    const bool is_pair = linear.kind == PlanOpKind::kLinear && linear.weights.size() == 2 &&
+                         !linear.accumulate && linear.column == 0 &&
+                         swiglu.kind == PlanOpKind::kSwiGlu && swiglu.x == linear.out;
+    if (!is_pair || is_read_later(plan, i + 2, linear.out)) continue;
+    const std::int64_t width = plan.buffers[swiglu.out].width;
+    const bool fits = std::ranges::all_of(linear.weights, [&](std::uint32_t w) {
+      return plan.weights[w].n_rows == width && quantizes(w) && in_full(w);
+    });
+    if (!fits) continue;
+    found[i] = Gating::kFloats;
+    if (i + 2 == plan.ops.size()) continue;
+    const PlanOp& next = plan.ops[i + 2];
+    const bool as_codes = next.kind == PlanOpKind::kLinear && next.x == swiglu.out &&
+                          std::ranges::all_of(next.weights, quantizes) &&
+                          !is_read_later(plan, i + 3, swiglu.out);
+    if (as_codes) found[i] = Gating::kQuantized;
+  }
+  return found;
+}
+
+// Up to kColumns columns of the SwiGLU for some tokens.
+void CpuMethod::gated_columns(const PlanOp& linear, const PlanOp& swiglu, const CpuCall& call,
+                              const GatedPart& part) {
+  alignas(64) float sums[2][kMostTokens * kColumns];  // gate and up
+  const std::int64_t n_blocks = a8_blocks(plan_.buffers[linear.x].width);
+  std::int64_t n_columns = 0;
+  for (int i = 0; i < 2; ++i) {
+    const CpuWeight& weight = weights_[linear.weights[i]];
+    n_columns = std::min(kColumns, weight.n_rows - part.column);
+    const auto panel = static_cast<std::size_t>(part.column / kPanelRows);
+    kernels_.linear_a8({.encoding = weight.encoding,
+                        .panels = weight.bytes.data() + panel * weight.panel_bytes,
+                        .n_rows = n_columns,
+                        .n_cols = weight.n_cols,
+                        .codes = codes_of(codes_) + part.token * n_blocks * kColumnGroup,
+                        .blocks = blocks_of(blocks_) + part.token * n_blocks,
+                        .n_tokens = part.n_tokens,
+                        .out = sums[i],
+                        .out_stride = kColumns,
+                        .accumulate = false});
+  }
+  const std::int64_t width = plan_.buffers[swiglu.out].width;
+  float* out = part.quantizes ? sums[0] : row(swiglu.out, call, part.token) + part.column;
+  kernels_.swiglu({.gate = sums[0],
+                   .up = sums[1],
+                   .in_stride = kColumns,
+                   .n_tokens = part.n_tokens,
+                   .width = n_columns,
+                   .out = out,
+                   .out_stride = part.quantizes ? kColumns : width});
+  if (!part.quantizes) return;
+  for (std::int64_t t = 0; t < part.n_tokens; t += kA8TileTokens) {
+    const std::int64_t n = std::min(kA8TileTokens, part.n_tokens - t);
+    const std::int64_t at =
+        a8_index(part.token + t, part.column / kColumnGroup, call.n_tokens(), a8_blocks(width));
+    kernels_.quantize_a8({.x = sums[0] + t * kColumns,
+                          .x_stride = kColumns,
+                          .n_rows = n,
+                          .first_token = 0,
+                          .n_tokens = n,
+                          .n_cols = n_columns,
+                          .codes = codes_of(next_codes_) + at * kColumnGroup,
+                          .blocks = blocks_of(next_blocks_) + at});
+  }
+}
+
+void CpuMethod::gated_linear(std::size_t index, const CpuCall& call) {
+  const PlanOp &linear = plan_.ops[index], &swiglu = plan_.ops[index + 1];
+  const bool quantizes = gating_[index] == Gating::kQuantized;
+  quantize(linear, call);
+  const CpuWeight& gate = weights_[linear.weights[0]];
+  const auto by_bytes = static_cast<std::int64_t>(kManyTokensWeightBytes / (2 * gate.panel_bytes)) /
+                        kPanels * kColumns;
+  const std::int64_t task_columns = std::max(by_bytes, kColumns);
+  const std::int64_t n_tokens = call.n_tokens();
+  parallel_for((gate.n_rows + task_columns - 1) / task_columns, [&](std::int64_t task) {
+    const std::int64_t first = task * task_columns;
+    const std::int64_t end = std::min(first + task_columns, gate.n_rows);
+    for (std::int64_t t = 0; t < n_tokens;) {
+      const std::int64_t left = n_tokens - t;
+      const std::int64_t n = left < kMostTokens ? left : kPassTokens;
+      for (std::int64_t column = first; column < end; column += kColumns) {
+        gated_columns(linear, swiglu, call, {column, t, n, quantizes});
+      }
+      t += n;
+    }
+  });
+  if (!quantizes) return;
+  std::swap(codes_, next_codes_);
+  std::swap(blocks_, next_blocks_);
+  quantized_ = swiglu.out;
+}
+
+}  // namespace cria

@@ -1,0 +1,120 @@
+// Linears whose SwiGLU is made with them: which are, and that not a bit of the result tells.
+#include "delegates/cpu/gated_linear.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "delegates/cpu/cpu_delegate.h"
+#include "delegates/fake_host_for_test.h"
+#include "format/plan/plan_example.h"
+
+namespace cria {
+namespace {
+
+// More than two passes of tokens, the last of them with fewer than a tile.
+constexpr std::int64_t kTokens = 300;
+constexpr std::size_t kLinear = 7, kDown = 9;  // ops
+
+// The example with gate and up of its own, wider than a task's columns, for kTokens tokens.
+Plan gated_plan() {
+  Plan plan = example_plan();
+  plan.max_tokens = kTokens;
+  plan.weights[6] = {"gate", Encoding::kQ4NlK, true, 144, 64};
+  plan.weights[7] = {"down", Encoding::kQ4, true, 64, 144};
+  plan.weights.push_back({"up", Encoding::kQ6, true, 144, 64});
+  plan.buffers[4].width = 288;
+  plan.buffers[5].width = 144;
+  plan.ops[kLinear].weights = {6, 8};
+  plan.scratch_bytes = 0;
+  for (PlanBuffer& buffer : plan.buffers) {
+    buffer.offset_bytes = plan.scratch_bytes;
+    const std::int64_t n_rows = buffer.single_row ? 1 : kTokens;
+    plan.scratch_bytes += static_cast<std::uint64_t>(n_rows * buffer.width * 4 + 63) / 64 * 64;
+  }
+  return plan;
+}
+
+std::vector<Gating> gating_of(const Plan& plan) {
+  return find_gated_linears(
+      plan, [&](std::uint32_t w) { return !encoding_spec(plan.weights[w].encoding).dense(); },
+      [](std::uint32_t) { return true; });
+}
+
+// A host whose packed weights have random codes.
+class RandomHost : public FakeHost {
+ public:
+  explicit RandomHost(const Plan& plan) {
+    add_weights(plan.weights);
+    std::mt19937 random(7);
+    for (const PlanWeight& weight : plan.weights) {
+      if (!weight.packed || encoding_spec(weight.encoding).dense()) continue;
+      cria_bytes data{};
+      EXPECT_EQ(table()->get_named_data(table()->context, weight.key.c_str(), &data), 0);
+      const PanelLayout layout = panel_layout(weight.encoding, weight.n_cols);
+      auto* bytes = static_cast<std::uint8_t*>(const_cast<void*>(data.data));
+      for (std::size_t panel = 0; panel < data.size_bytes; panel += layout.size_bytes) {
+        for (std::size_t i = layout.codes_offset; i < layout.scales_offset; ++i)
+          bytes[panel + i] = static_cast<std::uint8_t>(random());
+      }
+    }
+  }
+};
+
+std::vector<float> logits_of(const Plan& plan, bool listens) {
+  RandomHost host(plan);
+  if (listens) host.listen();
+  const std::vector<std::byte> blob = encode_plan(plan);
+  const cria_option options[] = {{"act", "a8"}};
+  void* handle = nullptr;
+  const cria_delegate* delegate = cpu_delegate();
+  EXPECT_EQ(delegate->init(host.table(), {blob.data(), blob.size()}, options, 1, &handle), 0)
+      << host.message;
+  FakeArguments arguments(plan, kTokens, kTokens);
+  for (std::int64_t t = 0; t < kTokens; ++t) arguments.tokens[t] = t * 37 % plan.n_vocab;
+  EXPECT_EQ(delegate->execute(handle, arguments.args.data(), arguments.args.size()), 0)
+      << host.message;
+  delegate->destroy(handle);
+  arguments.logits.resize(static_cast<std::size_t>(plan.n_vocab));
+  return arguments.logits;
+}
+
+TEST(GatedLinear, PairsThatOnlyTheirSwiGluReads) {
+  Plan plan = gated_plan();
+  ASSERT_TRUE(verify_plan(plan).ok()) << verify_plan(plan).message();
+  std::vector<Gating> expected(plan.ops.size(), Gating::kNone);
+  expected[kLinear] = Gating::kQuantized;
+  EXPECT_EQ(gating_of(plan), expected);
+
+  plan.weights[7].encoding = Encoding::kF16;  // the next linear wants floats
+  expected[kLinear] = Gating::kFloats;
+  EXPECT_EQ(gating_of(plan), expected);
+  plan = gated_plan();
+  plan.ops[kDown + 1].y = 5;  // so does an op behind it
+  EXPECT_EQ(gating_of(plan), expected);
+
+  expected[kLinear] = Gating::kNone;
+  plan = gated_plan();
+  plan.ops[kDown + 1].y = 4;  // what the linear itself makes is read once more
+  EXPECT_EQ(gating_of(plan), expected);
+  plan = gated_plan();
+  plan.weights[8].encoding = Encoding::kF16;
+  EXPECT_EQ(gating_of(plan), expected);
+  EXPECT_EQ(gating_of(example_plan()), expected);  // one matrix
+  plan = gated_plan();
+  plan.ops.erase(plan.ops.begin());  // a part of a method
+  EXPECT_EQ(gating_of(plan), std::vector<Gating>(plan.ops.size(), Gating::kNone));
+}
+
+TEST(GatedLinear, ResultsAreThoseOfTheOpsOneByOne) {
+  for (const Encoding down : {Encoding::kQ4, Encoding::kF16}) {
+    Plan plan = gated_plan();
+    plan.weights[7].encoding = down;
+    const std::vector<float> logits = logits_of(plan, false);
+    EXPECT_NE(logits[0], logits[1]);
+    EXPECT_EQ(logits, logits_of(plan, true));
+  }
+}
+
+}  // namespace
+}  // namespace cria
