@@ -5,10 +5,14 @@
 // its own scales; then the same float operations follow as everywhere.
 //
 // Measured on Granite Rapids: a product takes 16 cycles of the tile unit, storing it 16 more, which
-// overlap if the store is not of the product just begun; and next to tile instructions only one of
-// the two ports multiplies 512-bit floats, so that the 48 float operations of a product take 48
-// cycles, and 60 with all loads. Of the rest, writing the results mattered most: in rows a power of
-// two apart, lines push each other out of the second-level cache.
+// overlap if the store is not of the product just begun. For thousands of cycles after tile
+// instructions only one of the two ports multiplies 512-bit floats (integers still have both), so
+// that the 48 float operations of a product take 51 cycles, and 57 with all loads; with what comes
+// from the second-level cache, unpacking and writing it is 70. Small scales are floats for that: an
+// integer product takes two operations more. Writing the results mattered most besides: in rows a
+// power of two apart, lines push each other out of the second-level cache. With bfloat16 on tiles
+// (no conversion of sums: 32 operations, 42 cycles with all loads) codes take twice the room, and
+// what that costs ate the gain.
 #include <algorithm>
 
 #include "kernels/isa.h"
@@ -27,9 +31,12 @@ constexpr int kRows = kAmxRows;  // tokens of a tile
 constexpr int kPassTokens = 4 * kA8TileTokens;
 constexpr int kPassTiles = kPassTokens / kRows;
 
+// Of 16 tokens and 16 rows of weights: the sums of a block of columns.
 using Products = std::int32_t[kRows][kPanelRows];
 
-// A chunk of columns of 16 tokens.
+// --- what tiles are loaded from ------------------------------------------------------------------
+
+// Columns of 16 tokens.
 struct TokenTile {
   const std::int8_t* x;   // [groups][stride][32]: the first 16 of each group
   const A8Block* blocks;  // [groups][stride]
@@ -51,118 +58,224 @@ struct PaddedTokens {
   }
 };
 
-// A chunk of columns of a few panels and of the tokens of a pass.
 template <typename Form>
-struct Chunk {
-  const PanelChunk<Form>* panels;
-  int n_panels;
-  int n_groups;
-  const TokenTile* tiles;
-  int n_tiles;
+struct TileScales {
+  GroupScales<Form> of_group;
+  __m512 block[Form::kBlocks];  // kSuper: the small scales, as floats
 };
 
-// Walks over the products of a chunk: tile by tile, panel by panel, group by group.
+// A chunk of columns of a panel. Of two blocks of 16 columns each has a tile of its own, with zeros
+// in the place of the other.
 template <typename Form>
-class Walk {
- public:
-  explicit Walk(const Chunk<Form>& chunk) : chunk_(chunk) { enter(); }
-
-  bool done() const { return tile_ == chunk_.n_tiles; }
-
-  // Begins a product in the tile register 0 or 1.
-  void multiply(bool odd) {
-    _tile_loadd(6, x_, kColumnGroup);
-    _tile_loadd(7, codes_, 64);
-    if (odd) {
-      _tile_zero(1);
-      _tile_dpbssd(1, 6, 7);
-    } else {
-      _tile_zero(0);
-      _tile_dpbssd(0, 6, 7);
-    }
-    next();
-  }
-
- private:
-  void next() {
-    x_ += step_;
-    codes_ += kQuads * 64;
-    if (++group_ < chunk_.n_groups) return;
-    group_ = 0;
-    if (++panel_ == chunk_.n_panels) {
-      panel_ = 0;
-      ++tile_;
-    }
-    if (!done()) enter();
-  }
-
-  void enter() {
-    x_ = chunk_.tiles[tile_].x;
-    step_ = chunk_.tiles[tile_].stride * kColumnGroup;
-    codes_ = chunk_.panels[panel_].codes[0][0];
-  }
-
-  const Chunk<Form>& chunk_;
-  int tile_ = 0, panel_ = 0, group_ = 0;
-  const std::int8_t* x_;
-  std::int64_t step_;
-  const std::uint8_t* codes_;
+struct TileChunk {
+  alignas(64) std::int8_t codes[kChunkGroups][Form::kBlocks][kQuads][64] = {};
+  TileScales<Form> scales[kChunkGroups];
 };
 
-// Three things go on at a time: while a product is multiplied, the one before is stored, and the
-// one before that is scaled.
+// `n_groups` of a panel from `first` on, and one that is zero behind an odd number.
+template <Encoding encoding>
+inline void unpack_tiles(const spec::PanelRegions& panel, std::int64_t first, int n_groups,
+                         __m512i table, TileChunk<FormOf<encoding>>& out) {
+  using Form = FormOf<encoding>;
+  for (int g = 0; g < n_groups; ++g) {
+    avx2::ExpandedGroup expanded;
+    const std::uint8_t* codes = group_codes<encoding>(panel, first + g, expanded);
+    CRIA_UNROLL
+    for (int q = 0; q < kQuads; ++q) {
+      __m512i quad = load_codes<encoding>(codes, q, table);
+      if constexpr (!kHasTable<encoding> && kOffset<encoding> != 0) {
+        quad = _mm512_sub_epi8(quad, _mm512_set1_epi8(static_cast<char>(kOffset<encoding>)));
+      }
+      _mm512_storeu_si512(out.codes[g][q * Form::kBlocks / kQuads][q], quad);
+    }
+    TileScales<Form>& scales = out.scales[g];
+    scales.of_group = load_scales<encoding>(panel, first + g);
+    for (int b = 0; b < Form::kBlocks && Form::kSuper; ++b) {
+      const std::int64_t at = ((first + g) * Form::kBlocks + b) * kPanelRows;
+      scales.block[b] = _mm512_cvtepi32_ps(load_signed(panel.scales + at));
+    }
+  }
+  if (n_groups % 2 == 1) {
+    std::memset(out.codes[n_groups], 0, sizeof(out.codes[n_groups]));
+    std::memset(static_cast<void*>(&out.scales[n_groups]), 0, sizeof(out.scales[n_groups]));
+  }
+}
+
+// --- products ------------------------------------------------------------------------------------
+
+// Tile registers by numbers that templates compute.
+template <int tile>
+inline void multiply() {
+  static_assert(tile >= 0 && tile < 4);
+  if constexpr (tile == 0) {
+    _tile_zero(0);
+    _tile_dpbssd(0, 6, 7);
+  } else if constexpr (tile == 1) {
+    _tile_zero(1);
+    _tile_dpbssd(1, 6, 7);
+  } else if constexpr (tile == 2) {
+    _tile_zero(2);
+    _tile_dpbssd(2, 6, 7);
+  } else {
+    _tile_zero(3);
+    _tile_dpbssd(3, 6, 7);
+  }
+}
+
+template <int tile>
+inline void store(Products& to) {
+  static_assert(tile >= 0 && tile < 4);
+  if constexpr (tile == 0) _tile_stored(0, to, 64);
+  if constexpr (tile == 1) _tile_stored(1, to, 64);
+  if constexpr (tile == 2) _tile_stored(2, to, 64);
+  if constexpr (tile == 3) _tile_stored(3, to, 64);
+}
+
+// One group of one token. A float holds a sum and its product with a small scale exactly, or rounds
+// it as the integer would be.
+template <typename Form>
+inline __m512 add_products(const Products* products, int t, const TileScales<Form>& scales,
+                           const A8Block& x, __m512 acc) {
+  const __m512 x_scale = _mm512_set1_ps(x.scale);
+  __m512 dot = _mm512_cvtepi32_ps(load_512(products[0][t]));
+  if constexpr (Form::kSuper) dot = _mm512_mul_ps(dot, scales.block[0]);
+  if constexpr (Form::kBlocks == 2) {
+    dot = _mm512_fmadd_ps(_mm512_cvtepi32_ps(load_512(products[1][t])), scales.block[1], dot);
+  }
+  acc = _mm512_fmadd_ps(dot, _mm512_mul_ps(scales.of_group.scale, x_scale), acc);
+  return add_min<Form>(scales.of_group, x, x_scale, acc);
+}
+
+// Where a pair of groups begins: the second one's `x` and `blocks` are `second` tokens further on.
+template <typename Form>
+struct PairAt {
+  const std::int8_t* x;
+  const A8Block* blocks;
+  std::int64_t second;
+  const std::int8_t (*codes)[Form::kBlocks][kQuads][64];
+};
+
+// A chunk of columns of a few panels and of the tokens of a pass, group by group, panel by panel,
+// tile by tile. Three things go on at a time: while the products of a group are scaled, those of
+// the next leave the tile registers, and those of the one behind it are made.
 template <typename Form>
 class Pipeline {
  public:
-  explicit Pipeline(const Chunk<Form>& chunk) : chunk_(chunk), ahead_(chunk) {}
+  Pipeline(const TileChunk<Form>* panels, int n_panels, int n_groups, const TokenTile* tiles,
+           int n_tiles)
+      : panels_(panels),
+        n_panels_(n_panels),
+        n_groups_(n_groups),
+        tiles_(tiles),
+        n_tiles_(n_tiles) {}
 
   // sums[panel][16 * tile + token] += the chunk's.
   void run(TokenSums (*sums)[kPassTokens]) {
     asm volatile("" : : : "memory");  // tileloadd reads what was unpacked; compilers do not know
-    ahead_.multiply(false);
-    advance();
-    for (int i = 0; i < chunk_.n_tiles; ++i) {
-      for (int p = 0; p < chunk_.n_panels; ++p) {
-        add(chunk_.panels[p], chunk_.tiles[i], sums[p] + i * kRows);
+    PairAt<Form> at = pair_at(0, 0, 0);
+    begin<0>(at);
+    begin<1>(at);
+    keep<0>();
+    for (int i = 0; i < n_tiles_; ++i) {
+      for (int p = 0; p < n_panels_; ++p) {
+        const bool same_tile = p + 1 < n_panels_, last = !same_tile && i + 1 == n_tiles_;
+        const PairAt<Form> next =
+            last ? at : pair_at(same_tile ? i : i + 1, same_tile ? p + 1 : 0, 0);
+        add(i, p, next, sums[p] + i * kRows);
       }
     }
   }
 
  private:
-  // Stores the latest product and begins the next.
-  void advance() {
-    if (odd_) {
-      _tile_stored(1, products_[1], 64);
-    } else {
-      _tile_stored(0, products_[0], 64);
-    }
-    odd_ = !odd_;
-    if (!ahead_.done()) ahead_.multiply(odd_);
+  PairAt<Form> pair_at(int tile, int panel, int group) const {
+    const TokenTile& tokens = tiles_[tile];
+    const std::int64_t at = group * tokens.stride;
+    // Behind an odd number there is a group of zeros, which any activations do for.
+    return {tokens.x + at * kColumnGroup, tokens.blocks + at,
+            group + 1 < n_groups_ ? tokens.stride : 0, panels_[panel].codes + group};
   }
 
-  void add(const PanelChunk<Form>& panel, const TokenTile& tile, TokenSums* sums) {
+  template <int odd>
+  void load_x(const PairAt<Form>& at) {
+    _tile_loadd(6, at.x + odd * at.second * kColumnGroup, kColumnGroup);
+  }
+  template <int odd>
+  void load_codes(const PairAt<Form>& at) {
+    _tile_loadd(7, at.codes[odd][0], 64);
+  }
+  // After both: the products of a group.
+  template <int odd>
+  void multiply_blocks(const PairAt<Form>& at) {
+    multiply<Form::kBlocks * odd>();
+    if constexpr (Form::kBlocks == 2) {
+      _tile_loadd(7, at.codes[odd][1], 64);
+      multiply<2 * odd + 1>();
+    }
+  }
+  template <int odd>
+  void begin(const PairAt<Form>& at) {
+    load_x<odd>(at);
+    load_codes<odd>(at);
+    multiply_blocks<odd>(at);
+  }
+  template <int odd>
+  void keep() {
+    store<Form::kBlocks * odd>(products_[odd][0]);
+    if constexpr (Form::kBlocks == 2) store<2 * odd + 1>(products_[odd][1]);
+  }
+
+  template <int odd, int first>
+  void scale(const TileScales<Form>& scales, const A8Block* blocks, __m512* acc) {
+    CRIA_UNROLL
+    for (int t = first; t < first + kRows / 4; ++t) {
+      acc[t] = add_products<Form>(products_[odd], t, scales, blocks[t], acc[t]);
+    }
+    asm volatile("" : : : "memory");  // in this order: tile instructions strewn over the others
+  }
+
+  // Scales a group, keeps the next, begins the one of `then`.
+  template <int odd>
+  void step(const PairAt<Form>& then, const TileScales<Form>& scales, const A8Block* blocks,
+            __m512* acc) {
+    load_x<odd>(then);
+    scale<odd, 0>(scales, blocks, acc);
+    load_codes<odd>(then);
+    scale<odd, 4>(scales, blocks, acc);
+    keep<1 - odd>();
+    scale<odd, 8>(scales, blocks, acc);
+    multiply_blocks<odd>(then);
+    scale<odd, 12>(scales, blocks, acc);
+  }
+
+  // `next`: the first pair of the panel or tile to come.
+  void add(int tile, int panel, const PairAt<Form>& next, TokenSums* sums) {
     __m512 acc[kRows];
     CRIA_UNROLL
     for (int t = 0; t < kRows; ++t) acc[t] = _mm512_loadu_ps(sums[t]);
-    const A8Block* blocks = tile.blocks;
-    for (int g = 0; g < chunk_.n_groups; ++g, blocks += tile.stride) {
-      advance();
-      const Products& products = products_[odd_];
-      CRIA_UNROLL
-      for (int t = 0; t < kRows; ++t) {
-        const __m512i sum = load_512(products[t]);
-        acc[t] = add_group<Form>(&sum, panel.scales[g], blocks[t], acc[t]);
-      }
+    const TileScales<Form>* scales = panels_[panel].scales;
+    PairAt<Form> at = pair_at(tile, panel, 0);
+    for (int g = 0; g < n_groups_; g += 2) {
+      const PairAt<Form> then = g + 2 < n_groups_ ? pair_at(tile, panel, g + 2) : next;
+      step<0>(then, scales[g], at.blocks, acc);
+      step<1>(then, scales[g + 1], at.blocks + at.second, acc);
+      at = then;
     }
     CRIA_UNROLL
     for (int t = 0; t < kRows; ++t) _mm512_storeu_ps(sums[t], acc[t]);
   }
 
-  const Chunk<Form>& chunk_;
-  Walk<Form> ahead_;
-  bool odd_ = false;
-  alignas(64) Products products_[2];
+  const TileChunk<Form>* panels_;
+  int n_panels_, n_groups_;
+  const TokenTile* tiles_;
+  int n_tiles_;
+  alignas(64) Products products_[2][Form::kBlocks];
 };
+
+// --- rows ----------------------------------------------------------------------------------------
+
+// Panels that are unpacked together; of two blocks a group they are twice as large.
+template <typename Form>
+constexpr int kPanels = kChunkPanels / Form::kBlocks;
 
 // A block of panels and a pass of tokens.
 template <Encoding encoding>
@@ -188,7 +301,7 @@ class Pass {
       const int n = static_cast<int>(std::min<std::int64_t>(kChunkGroups, n_groups_ - g));
       for (int p = 0; p < n_panels_; ++p) {
         const std::byte* at = panels + static_cast<std::size_t>(p) * layout_.size_bytes;
-        unpack<encoding, true>(spec::panel_regions(at, layout_), g, n, table, chunks_[p]);
+        unpack_tiles<encoding>(spec::panel_regions(at, layout_), g, n, table, chunks_[p]);
       }
       run_chunk(g, n);
     }
@@ -211,7 +324,7 @@ class Pass {
       if (left < kRows) tiles[n_tiles] = padded_.fill(tiles[n_tiles], n, left);
       ++n_tiles;
     }
-    Pipeline<Form>({chunks_, n_panels_, n, tiles, n_tiles}).run(sums_);
+    Pipeline<Form>(chunks_, n_panels_, n, tiles, n_tiles).run(sums_);
   }
 
   const LinearA8Args& args_;
@@ -221,37 +334,34 @@ class Pass {
   const std::int64_t first_;  // token
   const int n_tokens_;
   PaddedTokens padded_;
-  alignas(64) PanelChunk<Form> chunks_[kChunkPanels];
-  alignas(64) TokenSums sums_[kChunkPanels][kPassTokens];
+  alignas(64) TileChunk<Form> chunks_[kPanels<Form>];
+  alignas(64) TokenSums sums_[kPanels<Form>][kPassTokens];
 };
 
 // All panels for a pass of tokens before the next: the tokens then stay in the second-level cache,
 // and so do the panels of a call for the passes to come.
 template <Encoding encoding>
 void run_rows(const LinearA8Args& args) {
+  constexpr int kSideBySide = kPanels<FormOf<encoding>>;
   const AmxTiles tiles;
   const std::int64_t n_panels = (args.n_rows + kPanelRows - 1) / kPanelRows;
   for (std::int64_t first = 0; first < args.n_tokens; first += kPassTokens) {
     const auto n_tokens =
         static_cast<int>(std::min<std::int64_t>(kPassTokens, args.n_tokens - first));
-    for (std::int64_t p = 0; p < n_panels; p += kChunkPanels) {
-      const auto n = static_cast<int>(std::min<std::int64_t>(kChunkPanels, n_panels - p));
+    for (std::int64_t p = 0; p < n_panels; p += kSideBySide) {
+      const auto n = static_cast<int>(std::min<std::int64_t>(kSideBySide, n_panels - p));
       Pass<encoding>(args, p * kPanelRows, n, first, n_tokens).run();
     }
   }
   _mm_sfence();  // of write_block
 }
 
-// Whether there were tiles for it: with a scale for 16 columns, half of each would be empty.
+// Whether there are enough tokens for it.
 template <Encoding encoding>
 bool linear_a8_of(const LinearA8Args& args) {
-  if constexpr (FormOf<encoding>::kBlocks != 1) {
-    return false;
-  } else {
-    if (args.n_tokens < kLeastTokens) return false;
-    run_rows<encoding>(args);
-    return true;
-  }
+  if (args.n_tokens < kLeastTokens) return false;
+  run_rows<encoding>(args);
+  return true;
 }
 
 bool linear_a8_on_tiles(const LinearA8Args& args) {

@@ -140,13 +140,10 @@ inline __m512i weigh_blocks(const __m512i* part, const GroupScales<Form>& scales
   }
 }
 
-// One group of one token: `part` are the sums of values times activations, block by block.
+// What a group adds besides its products: mins times the sums of activations.
 template <typename Form>
-inline __m512 add_group(const __m512i* part, const GroupScales<Form>& scales, const A8Block& x,
-                        __m512 acc) {
-  const __m512 x_scale = _mm512_set1_ps(x.scale);
-  const __m512 dot = _mm512_cvtepi32_ps(weigh_blocks<Form>(part, scales));
-  acc = _mm512_fmadd_ps(dot, _mm512_mul_ps(scales.scale, x_scale), acc);
+inline __m512 add_min(const GroupScales<Form>& scales, const A8Block& x, __m512 x_scale,
+                      __m512 acc) {
   if constexpr (Form::kHasMin) {
     const __m512 min = _mm512_mul_ps(scales.min, x_scale);
     if constexpr (Form::kSuper) {
@@ -160,21 +157,31 @@ inline __m512 add_group(const __m512i* part, const GroupScales<Form>& scales, co
   return acc;
 }
 
+// One group of one token: `part` are the sums of values times activations, block by block.
+template <typename Form>
+inline __m512 add_group(const __m512i* part, const GroupScales<Form>& scales, const A8Block& x,
+                        __m512 acc) {
+  const __m512 x_scale = _mm512_set1_ps(x.scale);
+  const __m512 dot = _mm512_cvtepi32_ps(weigh_blocks<Form>(part, scales));
+  acc = _mm512_fmadd_ps(dot, _mm512_mul_ps(scales.scale, x_scale), acc);
+  return add_min<Form>(scales, x, x_scale, acc);
+}
+
 // --- many tokens ---------------------------------------------------------------------------------
 
 // Columns that are kept unpacked while the tokens go by: 4 KiB of codes a panel.
 inline constexpr int kChunkGroups = kSuperBlock / kColumnGroup;
 inline constexpr int kChunkPanels = 4;  // at most, that are unpacked together
 
+// Codes as unsigned bytes.
 template <typename Form>
 struct PanelChunk {
   alignas(64) std::uint8_t codes[kChunkGroups][kQuads][64];
   GroupScales<Form> scales[kChunkGroups];
 };
 
-// `n_groups` of a panel from `first` on, their codes as unsigned bytes, or if kSigned as the
-// values.
-template <Encoding encoding, bool kSigned>
+// `n_groups` of a panel from `first` on.
+template <Encoding encoding>
 inline void unpack(const spec::PanelRegions& panel, std::int64_t first, int n_groups, __m512i table,
                    PanelChunk<FormOf<encoding>>& out) {
   for (int g = 0; g < n_groups; ++g) {
@@ -182,11 +189,7 @@ inline void unpack(const spec::PanelRegions& panel, std::int64_t first, int n_gr
     const std::uint8_t* codes = group_codes<encoding>(panel, first + g, expanded);
     CRIA_UNROLL
     for (int q = 0; q < kQuads; ++q) {
-      __m512i quad = load_codes<encoding>(codes, q, table);
-      if constexpr (kSigned && !kHasTable<encoding> && kOffset<encoding> != 0) {
-        quad = _mm512_sub_epi8(quad, _mm512_set1_epi8(static_cast<char>(kOffset<encoding>)));
-      }
-      _mm512_storeu_si512(out.codes[g][q], quad);
+      _mm512_storeu_si512(out.codes[g][q], load_codes<encoding>(codes, q, table));
     }
     out.scales[g] = load_scales<encoding>(panel, first + g);
   }

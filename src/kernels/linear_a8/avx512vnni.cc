@@ -348,7 +348,7 @@ void run_many(const LinearA8Args& args, const PanelLayout& layout, std::int64_t 
     const int n = static_cast<int>(std::min<std::int64_t>(kChunkGroups, n_groups - g));
     for (int p = 0; p < n_panels; ++p) {
       const std::byte* at = panel + static_cast<std::size_t>(p) * layout.size_bytes;
-      unpack<encoding, false>(spec::panel_regions(at, layout), g, n, table, chunks[p]);
+      unpack<encoding>(spec::panel_regions(at, layout), g, n, table, chunks[p]);
     }
     for (int t = 0; t < n_tokens; t += kA8TileTokens) {
       const int n_tile = std::min<int>(kA8TileTokens, n_tokens - t);
