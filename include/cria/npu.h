@@ -99,7 +99,7 @@ struct NpuSimulatePoint {
 };
 
 struct NpuSimulateReport {
-  std::string model, device;
+  std::string model, device, power_profile;
   double minutes = 0;
   std::int64_t n_context = 0;
   double tokens = 0;
@@ -109,6 +109,8 @@ struct NpuSimulateReport {
   double joules_per_token = 0;      // with the display and the rest of the chip
   double npu_joules_per_token = 0;  // the NPU's own rail: multipliers, SRAM, static
   double npu_watts = 0;             // of it, on average
+  // CPU seconds: a core of the host's submits, hears of the end, and chooses the token.
+  double host_seconds_per_token = 0;
   double prefill_tokens_per_second = 0;
   double first_token_ms = 0;
   std::vector<NpuSimulatePoint> points;  // one a second

@@ -112,11 +112,13 @@ Result<NpuSimulateReport> simulate_on_npu(const NpuModelOptions& options, double
   if (!(minutes > 0) || minutes > 1440)
     return invalid_argument("{} minutes, expected more than 0, at most 1440", minutes);
   CRIA_ASSIGN_OR_RETURN(const NpuModel model, open_npu_model(options));
+  double host_seconds = 0;  // the same whatever the NPU's clock
   const auto token = [&](std::uint32_t state) -> Result<TokenCost> {
     NpuModel clocked = model;
     clocked.sim.clock_state = state;
     CRIA_ASSIGN_OR_RETURN(const NpuCallTimes times,
                           time_npu_call(clocked, clocked.plans.decode, clocked.calls.decode));
+    host_seconds = times.host_seconds;
     return TokenCost{times.seconds, times.joules(), times.npu_joules()};
   };
   CRIA_ASSIGN_OR_RETURN(const SustainResult run, sustain(model.profile.thermal, token,
@@ -126,6 +128,7 @@ Result<NpuSimulateReport> simulate_on_npu(const NpuModelOptions& options, double
   NpuSimulateReport report;
   report.model = model.plans.description;
   report.device = "sim:" + model.profile.name;
+  report.power_profile = options.power_profile;
   report.minutes = minutes;
   report.n_context = options.n_context;
   report.tokens = run.tokens;
@@ -134,6 +137,7 @@ Result<NpuSimulateReport> simulate_on_npu(const NpuModelOptions& options, double
   report.last_tokens_per_second = run.points.back().tokens_per_second;
   report.joules_per_token = run.joules / run.tokens;
   report.npu_joules_per_token = run.device_joules / run.tokens;
+  report.host_seconds_per_token = host_seconds;
   report.npu_watts = run.device_joules / run.seconds;
   report.first_token_ms = 1e3 * prefill.seconds * static_cast<double>(model.calls.n_prefill);
   report.prefill_tokens_per_second =

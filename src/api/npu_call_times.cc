@@ -103,6 +103,7 @@ class CallTimer {
 
   void add_work(const NpuCommands& commands, const NpuTiming& timing) {
     times_.work.add(timing.work);
+    times_.host_seconds += to_seconds(timing.host_busy_ps);
     times_.cpu_joules += timing.work.joules.host;
     times_.dram_joules += timing.work.joules.dram;
     times_.dram_bytes += static_cast<double>(timing.work.bytes.dram());

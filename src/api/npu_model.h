@@ -50,6 +50,7 @@ struct NpuCallTimes {
   double seconds = 0;
   double submit_seconds = 0, complete_seconds = 0;  // of it, handing over, while no part runs
   double choose_seconds = 0;                        // of it, the host's choice of a token
+  double host_seconds = 0;  // a core at work for the NPU: all submissions, their ends, the choice
   std::vector<double> op_seconds;  // by op of the plan: by how much it put off the end of its part
   std::vector<EstimateBound> op_bound;
   NpuWork work;                  // of the NPU

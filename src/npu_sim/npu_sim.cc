@@ -283,10 +283,11 @@ class Simulation {
       timing_.work.add(op.work);
     }
     const Picoseconds on_host = timing_.submit_ps + timing_.complete_ps + timing_.choose_ps;
-    const auto calls_ps = static_cast<double>(static_cast<Picoseconds>(timing_.n_submissions) *
-                                                  (timing_.submit_ps + timing_.complete_ps) +
-                                              timing_.choose_ps);
-    timing_.work.joules.host = profile_.host.active_mw * 1e-3 * calls_ps * 1e-12;
+    timing_.host_busy_ps = static_cast<Picoseconds>(timing_.n_submissions) *
+                               (timing_.submit_ps + timing_.complete_ps) +
+                           timing_.choose_ps;
+    timing_.work.joules.host =
+        profile_.host.active_mw * 1e-3 * static_cast<double>(timing_.host_busy_ps) * 1e-12;
     timing_.work.joules.fixed += fixed_joules(on_host, on_host);
     timing_.bound = npu_bound(timing_.work, timing_.elapsed_ps, on_host);
   }

@@ -118,11 +118,24 @@ class Plan(unittest.TestCase):
         self.assertIn("linear blk.0.qkv cannot be placed: npu: weight blk.0.attn_q.weight: q4 has groups of 32", done.stderr.decode())
 
     def test_power_profiles_trade_speed_for_power(self):
-        runs = [cria_json("simulate", "1b", "--minutes", 0.02, "--power-profile", name, "--json")
-                for name in ("high_performance", "balanced", "low_power")]
+        names = ["high_performance", "balanced", "low_power"]
+        options = ("simulate", "1b", "--minutes", 0.02, "--power-profile", ",".join(names))
+        runs = cria_json(*options, "--json")
+        self.assertEqual([run["power_profile"] for run in runs], names)
         for field in ("first_tokens_per_second", "prefill_tokens_per_second", "npu_watts", "npu_joules_per_token"):
-            for faster, slower in zip(runs, runs[1:]):
-                self.assertGreater(faster[field], slower[field], field)
+            self.assertEqual([run[field] for run in runs], sorted({run[field] for run in runs}, reverse=True), field)
+        self.assertEqual(cria_json("simulate", "1b", "--minutes", 0.02, "--power-profile", "balanced", "--json"), runs[1])
+        table = cria(*options).stdout.decode()
+        for run in runs:
+            for figure in (f"| {run['power_profile']} ", f" {run['tokens_per_second']:.2f} |", f" {1e3 * run['joules_per_token']:.1f} |"):
+                self.assertIn(figure, table)
+
+    def test_each_submission_costs_the_host(self):
+        few, many = (cria_json("simulate", "small", "--minutes", 0.02, "--json", *flags) for flags in ((), ("--ops-per-submission", 10)))
+        plan = cria_json("plan", "small", "--place", NPU, "--json")["decode"]
+        self.assertAlmostEqual(1e3 * few["host_seconds_per_token"], plan["submit_ms"] + plan["complete_ms"] + plan["choose_ms"])
+        self.assertGreater(many["host_seconds_per_token"], 2 * few["host_seconds_per_token"])
+        self.assertGreater(many["joules_per_token"], few["joules_per_token"])
 
     def test_simulate_heats_up(self):
         with tempfile.TemporaryDirectory() as folder:

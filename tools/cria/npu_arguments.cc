@@ -37,8 +37,6 @@ void add_npu_arguments(CLI::App& command, NpuModelOptions& options) {
       ->check(counts);
   command.add_option("-p,--n-prompt", options.n_prompt, "tokens of the prompt")->check(sizes);
   command.add_option("-n,--n-gen", options.n_generate, "tokens generated after it")->check(sizes);
-  command.add_option("--power-profile", options.power_profile, "clock states of the device")
-      ->check(power_profiles());
 }
 
 }  // namespace cria::cli

@@ -5,6 +5,7 @@
 
 #include "commands.h"
 #include "cria/npu.h"
+#include "model_arguments.h"
 #include "npu_arguments.h"
 #include "pins.h"
 #include "terminal.h"
@@ -135,6 +136,10 @@ void add_plan(CLI::App& app, Command& selected) {
   CLI::App* command = app.add_subcommand(
       "plan", "where each op runs best on a device with an NPU, and how fast that is");
   add_npu_arguments(*command, arguments->options);
+  command
+      ->add_option("--power-profile", arguments->options.power_profile,
+                   "clock states of the device: high_performance, balanced or low_power")
+      ->check(power_profiles());
   command->add_option(
       "--place", arguments->place,
       "ops that must run on a device, by kind or name: attention=npu,blk.0.qkv=cpu");

@@ -15,7 +15,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string json_text(const NpuSimulateReport& report) {
+Json report_json(const NpuSimulateReport& report) {
   Json points = Json::array();
   for (const NpuSimulatePoint& point : report.points) {
     points.push_back({{"seconds", point.seconds},
@@ -29,6 +29,7 @@ std::string json_text(const NpuSimulateReport& report) {
   }
   return Json{{"model", report.model},
               {"device", report.device},
+              {"power_profile", report.power_profile},
               {"minutes", report.minutes},
               {"n_context", report.n_context},
               {"tokens", report.tokens},
@@ -38,11 +39,42 @@ std::string json_text(const NpuSimulateReport& report) {
               {"joules_per_token", report.joules_per_token},
               {"npu_joules_per_token", report.npu_joules_per_token},
               {"npu_watts", report.npu_watts},
+              {"host_seconds_per_token", report.host_seconds_per_token},
               {"prefill_tokens_per_second", report.prefill_tokens_per_second},
               {"first_token_ms", report.first_token_ms},
-              {"points", points}}
-             .dump(2, ' ', false, Json::error_handler_t::replace) +
-         "\n";
+              {"points", points}};
+}
+
+std::string json_text(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+// A row for each power profile.
+std::string table_text(const std::vector<NpuSimulateReport>& reports) {
+  const NpuSimulateReport& first = reports.front();
+  std::string text = fmt::format("{} on {}, {} tokens of context, {:g} minutes (simulated)\n\n",
+                                 first.model, first.device, first.n_context, first.minutes);
+  text += fmt::format(
+      "| {:<16} | {:>11} | {:>10} | {:>13} | {:>12} | {:>6} | {:>12} | {:>12} | {:>6} |\n",
+      "power profile", "tok/s first", "tok/s all", "prefill tok/s", "CPU ms/token", "NPU W",
+      "NPU mJ/token", "all mJ/token", "die C");
+  text += fmt::format(
+      "| {:-<16} | {:->10}: | {:->9}: | {:->12}: | {:->11}: | {:->5}: | {:->11}: | {:->11}: | "
+      "{:->5}: |\n",
+      "", "", "", "", "", "", "", "", "");
+  for (const NpuSimulateReport& r : reports) {
+    double hottest = 0;
+    for (const NpuSimulatePoint& p : r.points) hottest = std::max(hottest, p.die_c);
+    text += fmt::format(
+        "| {:<16} | {:>11.2f} | {:>10.2f} | {:>13.1f} | {:>12.3f} | {:>6.2f} | {:>12.1f} | "
+        "{:>12.1f} | {:>6.1f} |\n",
+        r.power_profile, r.first_tokens_per_second, r.tokens_per_second,
+        r.prefill_tokens_per_second, 1e3 * r.host_seconds_per_token, r.npu_watts,
+        1e3 * r.npu_joules_per_token, 1e3 * r.joules_per_token, hottest);
+  }
+  return text +
+         "\nNPU: its own rail; all: with memory, host, display and what else is on; die: the "
+         "hottest\n";
 }
 
 // Some twenty rows, and every change of the clock.
@@ -77,16 +109,33 @@ struct Arguments {
   double minutes = 10;
   bool json = false;
   std::string svg_path;
+  std::vector<std::string> power_profiles{"high_performance"};
 };
 
+std::string reports_text(const Arguments& arguments,
+                         const std::vector<NpuSimulateReport>& reports) {
+  const bool one = reports.size() == 1;
+  if (!arguments.json) return one ? people_text(reports.front()) : table_text(reports);
+  if (one) return json_text(report_json(reports.front()));
+  Json list = Json::array();
+  for (const NpuSimulateReport& report : reports) list.push_back(report_json(report));
+  return json_text(list);
+}
+
 int run(const Arguments& arguments) {
-  const Result<NpuSimulateReport> report = simulate_on_npu(arguments.options, arguments.minutes);
-  if (!report.ok()) return fail(report.status());
+  std::vector<NpuSimulateReport> reports;
+  for (const std::string& name : arguments.power_profiles) {
+    NpuModelOptions options = arguments.options;
+    options.power_profile = name;
+    Result<NpuSimulateReport> report = simulate_on_npu(options, arguments.minutes);
+    if (!report.ok()) return fail(report.status());
+    reports.push_back(std::move(*report));
+  }
   if (!arguments.svg_path.empty()) {
-    const Status written = write_text(arguments.svg_path, simulate_svg(*report));
+    const Status written = write_text(arguments.svg_path, simulate_svg(reports.front()));
     if (!written.ok()) return fail(written);
   }
-  const Status status = write_stdout(arguments.json ? json_text(*report) : people_text(*report));
+  const Status status = write_stdout(reports_text(arguments, reports));
   return status.ok() ? 0 : fail(status);
 }
 
@@ -99,7 +148,13 @@ void add_simulate(CLI::App& app, Command& selected) {
   add_npu_arguments(*command, arguments->options);
   command->add_option("--minutes", arguments->minutes, "how long")->check(CLI::Range(0.01, 1440.0));
   command->add_flag("--json", arguments->json, "as JSON");
-  command->add_option("--svg", arguments->svg_path, "also draw it to this file");
+  command->add_option("--svg", arguments->svg_path,
+                      "also draw it (the first power profile) to this file");
+  command
+      ->add_option("--power-profile", arguments->power_profiles,
+                   "high_performance, balanced, low_power (comma separated: a table of them)")
+      ->delimiter(',')
+      ->check(power_profiles());
   command->callback([arguments, &selected] { selected = [arguments] { return run(*arguments); }; });
 }
 
