@@ -91,10 +91,15 @@ Result<ChosenWindows> choose_windows(const CalibrateOptions& options, const Toke
   return chosen;
 }
 
-}  // namespace
+// What a run needs of the checkpoint, which is closed then: of a large one much would stay
+// resident.
+struct CalibratedModel {
+  Tokenizer tokenizer;
+  ModelFingerprint fingerprint;
+  std::vector<LinearInputShape> shapes;
+};
 
-Result<CalibrateReport> calibrate(const CalibrateOptions& options, const std::string& out_path) {
-  CRIA_RETURN_IF_ERROR(check_options(options));
+Result<CalibratedModel> look_at_model(const CalibrateOptions& options) {
   CRIA_ASSIGN_OR_RETURN(const std::string path, resolve_model(options.model));
   CRIA_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
                         open_checkpoint(path, {.tokenizer_path = options.tokenizer_path}));
@@ -103,19 +108,29 @@ Result<CalibrateReport> calibrate(const CalibrateOptions& options, const std::st
   }
   Result<Tokenizer> tokenizer = Tokenizer::build(*checkpoint->vocabulary());
   if (!tokenizer.ok()) return std::move(tokenizer).status().with_context(path + ": tokenizer");
-  CRIA_ASSIGN_OR_RETURN(const ChosenWindows chosen, choose_windows(options, *tokenizer));
+  return CalibratedModel{*std::move(tokenizer), fingerprint_of(*checkpoint),
+                         linear_inputs(checkpoint->config())};
+}
+
+}  // namespace
+
+Result<CalibrateReport> calibrate(const CalibrateOptions& options, const std::string& out_path) {
+  CRIA_RETURN_IF_ERROR(check_options(options));
+  CRIA_ASSIGN_OR_RETURN(const CalibratedModel model, look_at_model(options));
+  CRIA_ASSIGN_OR_RETURN(const ChosenWindows chosen, choose_windows(options, model.tokenizer));
 
   StatisticsHeader header;
-  header.model = fingerprint_of(*checkpoint);
+  header.model = model.fingerprint;
   header.window_tokens = options.n_ctx;
   header.has_hessian = options.with_hessian;
   header.texts = chosen.ranges;
-  const std::vector<LinearInputShape> shapes = linear_inputs(checkpoint->config());
-  for (const LinearInputShape& shape : shapes) header.inputs.push_back({shape.name, shape.n_cols});
+  for (const LinearInputShape& shape : model.shapes)
+    header.inputs.push_back({shape.name, shape.n_cols});
   // Before the model is compiled, which takes longer than finding out that the run cannot go on.
   CRIA_ASSIGN_OR_RETURN(CalibrationState state, CalibrationState::open(out_path, header));
 
-  CalibrationRun run{.windows = chosen.windows, .shapes = shapes, .progress = options.progress};
+  CalibrationRun run{
+      .windows = chosen.windows, .shapes = model.shapes, .progress = options.progress};
   const std::int64_t n_resumed = state.position().first_window;
   if (n_resumed < std::ssize(chosen.windows)) {
     CRIA_ASSIGN_OR_RETURN(const PreparedModel prepared,

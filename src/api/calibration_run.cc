@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -17,9 +18,17 @@ namespace {
 // Tokens of a forward call: their logits are held at once.
 constexpr std::int64_t kStepTokens = 32;
 // Rows that are kept before they are added. More of them mean fewer passes over the Hessians, which
-// may not fit in memory.
-constexpr std::uint64_t kCaptureBytes = std::uint64_t{2} << 30;
+// may not fit in memory. They get what the mapped program leaves of kMemoryBytes when all of it is
+// resident, less kOtherBytes (packed rows, logits, cache, buffers).
+constexpr std::uint64_t kMemoryBytes = 8'000'000'000;
+constexpr std::uint64_t kOtherBytes = 500'000'000;
+constexpr std::uint64_t kMostCaptureBytes = std::uint64_t{2} << 30;
 constexpr std::int64_t kMaxBatchWindows = 16;
+
+std::uint64_t capture_bytes(std::uint64_t program_bytes) {
+  const std::uint64_t taken = program_bytes + kOtherBytes;
+  return taken < kMemoryBytes ? std::min(kMemoryBytes - taken, kMostCaptureBytes) : 0;
+}
 
 double log_sum_exp(std::span<const float> row) {
   const double largest = *std::ranges::max_element(row);
@@ -31,19 +40,11 @@ double log_sum_exp(std::span<const float> row) {
 class Calibrator {
  public:
   Calibrator(const CalibrationRun& run, CalibrationState& state)
-      : run_(run),
-        state_(state),
-        n_ctx_(std::ssize(run.windows[0])),
-        batch_windows_(std::clamp<std::int64_t>(
-            static_cast<std::int64_t>(kCaptureBytes /
-                                      InputCapture::window_bytes(run.shapes, n_ctx_)),
-            1, kMaxBatchWindows)) {}
+      : run_(run), state_(state), n_ctx_(std::ssize(run.windows[0])) {}
 
   Status run(const std::string& pte_path, int n_threads) {
     const CalibrationPosition& position = state_.position();
-    batch_windows_ =
-        std::max(batch_windows_, position.end_window - position.first_window);  // of another build
-    batch_windows_ = std::min(batch_windows_, std::ssize(run_.windows));
+    CRIA_ASSIGN_OR_RETURN(batch_windows_, choose_batch(pte_path));
     CRIA_ASSIGN_OR_RETURN(capture_, InputCapture::create(run_.shapes, n_ctx_, batch_windows_));
     CRIA_ASSIGN_OR_RETURN(engine_, Engine::load(pte_path, {.n_threads = n_threads,
                                                            .activations = "a16",
@@ -65,6 +66,19 @@ class Calibrator {
   }
 
  private:
+  // Windows whose rows are kept at once, at least one.
+  Result<std::int64_t> choose_batch(const std::string& pte_path) const {
+    std::error_code error;
+    const std::uintmax_t program_bytes = std::filesystem::file_size(pte_path, error);
+    if (error) return io_error("{}: cannot stat: {}", pte_path, error.message());
+    const auto n_fit = static_cast<std::int64_t>(capture_bytes(program_bytes) /
+                                                 InputCapture::window_bytes(run_.shapes, n_ctx_));
+    const CalibrationPosition& position = state_.position();
+    const std::int64_t n_begun = position.end_window - position.first_window;  // of another build
+    return std::min(std::max(std::clamp<std::int64_t>(n_fit, 1, kMaxBatchWindows), n_begun),
+                    std::ssize(run_.windows));
+  }
+
   Status report(std::int64_t n_tokens_run) const {
     const auto total = static_cast<std::uint64_t>(std::ssize(run_.windows) * n_ctx_);
     const auto done =
@@ -159,7 +173,7 @@ class Calibrator {
   const CalibrationRun& run_;
   CalibrationState& state_;
   std::int64_t n_ctx_;
-  std::int64_t batch_windows_;
+  std::int64_t batch_windows_ = 1;
   std::unique_ptr<InputCapture> capture_;  // outlives the engine, which calls it
   std::optional<Engine> engine_;
   std::optional<KvCacheBuffer> cache_;
