@@ -8,6 +8,8 @@
 #include "base/cpu_features.h"
 #include "quantize/factor_product.h"
 #include "quantize/gptq_lanes.h"
+#include "quantize/hessian_squares.h"
+#include "quantize/matmul.h"
 #include "quantize/output_error.h"
 #include "quantize/row_group.h"
 
@@ -38,20 +40,28 @@ class GroupRounder {
         feedback_(kBlock * n_lanes_),
         u_columns_(kBlock * kBlock),
         codes_(kBlock * n_lanes_),
-        errors_(factor.n_positions() * n_lanes_) {}
+        errors_(factor.n_positions() * n_lanes_),
+        left_(errors_.size()) {}
 
   // Scales, and codes of plain rounding; the error's weight_sum is final, the rest is not.
   Status search_scales(std::span<const float> importance, QuantizeError& error);
-  // The codes. Adds up sum (e U^T)^2.
-  void round(double& loss);
+  // The codes.
+  void round();
+  // Rounds each column once more, now that the errors of all others are known.
+  void round_again(const HessianSquares& squares);
+  // sum (e U^T)^2
+  double loss() const { return loss_; }
   void measure(QuantizeError& error) const;
 
  private:
   void load_scales();
   void load_block(std::int64_t block);
   void feed_back(std::int64_t block);
-  double round_block(std::int64_t block);
+  GptqTile tile_of(std::int64_t block);
   void store_codes(std::int64_t block);
+  void load_square(std::int64_t block, const HessianSquares& squares);
+  void load_gradients(std::int64_t block);
+  void change_errors(std::int64_t block);
 
   // Positions of the block that are columns.
   std::int64_t width(std::int64_t block) const {
@@ -66,8 +76,12 @@ class GroupRounder {
   std::span<RowCodes> rows_;
   std::vector<float> scales_, mins_;  // [n_blocks of a row][n_lanes]
   std::vector<float> w_, feedback_, u_columns_;
+  std::vector<const float*> block_scales_, block_mins_;  // [kBlock] of a tile
   std::vector<std::uint8_t> codes_;
-  std::vector<float> errors_;  // [n_positions][n_lanes]
+  std::vector<float> losses_;            // [n_lanes] of a tile
+  std::vector<float> errors_, left_;     // [n_positions][n_lanes]: e, and e U^T
+  std::vector<float> changes_, unused_;  // [kBlock][n_lanes] of errors
+  double loss_ = 0;
 };
 
 Status GroupRounder::search_scales(std::span<const float> importance, QuantizeError& error) {
@@ -95,11 +109,16 @@ void GroupRounder::load_scales() {
   }
 }
 
-void GroupRounder::round(double& loss) {
+void GroupRounder::round() {
+  static const GptqColumns gptq_columns = pick_columns();
   for (std::int64_t block = factor_.n_blocks() - 1; block >= 0; --block) {
     load_block(block);
     feed_back(block);
-    loss += round_block(block);
+    GptqTile tile = tile_of(block);
+    tile.errors = errors_.data() + block * kBlock * n_lanes_;
+    tile.left = left_.data() + block * kBlock * n_lanes_;
+    gptq_columns(tile);
+    for (std::int64_t r = 0; r < group_.n_rows; ++r) loss_ += losses_[r];
     store_codes(block);
   }
 }
@@ -123,16 +142,16 @@ void GroupRounder::feed_back(std::int64_t block) {
                      errors_.data() + (block + 1) * kBlock * n_lanes_, n_lanes_, feedback_.data());
 }
 
-double GroupRounder::round_block(std::int64_t block) {
-  static const GptqColumns gptq_columns = pick_columns();
-  const float* scales[kBlock];
-  const float* mins[kBlock];
-  float losses[kGroupRows];
+// All but where the errors go.
+GptqTile GroupRounder::tile_of(std::int64_t block) {
   const std::int64_t n = width(block);
+  block_scales_.resize(kBlock);
+  block_mins_.resize(kBlock);
+  losses_.resize(n_lanes_);
   for (std::int64_t p = 0; p < n; ++p) {
     const std::int64_t b = factor_.column_at(block * kBlock + p) / spec_.block;
-    scales[p] = scales_.data() + b * n_lanes_;
-    mins[p] = mins_.data() + b * n_lanes_;
+    block_scales_[p] = scales_.data() + b * n_lanes_;
+    block_mins_[p] = mins_.data() + b * n_lanes_;
   }
   GptqTile tile;
   tile.encoding = spec_.encoding;
@@ -142,15 +161,68 @@ double GroupRounder::round_block(std::int64_t block) {
   tile.feedback = feedback_.data();
   tile.u_columns = u_columns_.data();
   tile.u_stride = kBlock;
-  tile.scales = scales;
-  tile.mins = mins;
-  tile.errors = errors_.data() + block * kBlock * n_lanes_;
+  tile.scales = block_scales_.data();
+  tile.mins = block_mins_.data();
   tile.codes = codes_.data();
-  tile.losses = losses;
-  gptq_columns(tile);
-  double loss = 0;
-  for (std::int64_t r = 0; r < group_.n_rows; ++r) loss += losses[r];
-  return loss;
+  tile.losses = losses_.data();
+  return tile;
+}
+
+// A change d of e[p] changes e H e^T by 2 d g[p] + d^2 H[p][p], g = e H: the best value is that
+// nearest to q[p] + g[p] / H[p][p], and g of the others gains d H[p]. So this is what rounding
+// does, with q in place of w, g in place of the feedback and the square of H in place of U.
+void GroupRounder::round_again(const HessianSquares& squares) {
+  static const GptqColumns gptq_columns = pick_columns();
+  changes_.resize(feedback_.size());
+  unused_.resize(feedback_.size());
+  for (std::int64_t block = factor_.n_blocks() - 1; block >= 0; --block) {
+    load_square(block, squares);
+    load_gradients(block);
+    GptqTile tile = tile_of(block);
+    tile.errors = changes_.data();
+    tile.left = unused_.data();
+    std::fill(changes_.begin(), changes_.end(), 0.0f);
+    gptq_columns(tile);
+    change_errors(block);
+    store_codes(block);
+  }
+  loss_ = 0;
+  for (const float left : left_) loss_ += static_cast<double>(left) * left;
+}
+
+// w_ = what the codes stand for, u_columns_ = H of the block.
+void GroupRounder::load_square(std::int64_t block, const HessianSquares& squares) {
+  const std::int64_t first = block * kBlock;
+  load_transposed(
+      weights_, group_, first, first + width(block),
+      [&](std::int64_t p) { return factor_.column_at(p); }, w_.data());
+  for (std::int64_t i = 0; i < width(block) * n_lanes_; ++i) w_[i] -= errors_[first * n_lanes_ + i];
+  std::copy_n(squares.of_block(block), kBlock * kBlock, u_columns_.data());
+}
+
+// feedback_ = left_ U, for the positions of a block.
+void GroupRounder::load_gradients(std::int64_t block) {
+  std::fill(feedback_.begin(), feedback_.end(), 0.0f);
+  MatmulArgs args;
+  args.a_row_stride = 1;
+  args.c = feedback_.data();
+  args.b_stride = args.c_stride = args.n_cols = n_lanes_;
+  args.n_rows = args.n_k = kBlock;
+  for (std::int64_t above = 0; above <= block; ++above) {
+    args.a = factor_.rows_of(above) + (block - above) * kBlock;
+    args.a_col_stride = factor_.row_stride(above);
+    args.b = left_.data() + above * kBlock * n_lanes_;
+    matmul(args);
+  }
+}
+
+void GroupRounder::change_errors(std::int64_t block) {
+  float* errors = errors_.data() + block * kBlock * n_lanes_;
+  for (std::int64_t i = 0; i < width(block) * n_lanes_; ++i) errors[i] += changes_[i];
+  for (std::int64_t above = 0; above <= block; ++above) {  // left_ += changes_ U^T
+    add_factor_product(factor_, {above, block, block + 1}, changes_.data(), n_lanes_,
+                       left_.data() + above * kBlock * n_lanes_);
+  }
 }
 
 void GroupRounder::store_codes(std::int64_t block) {
@@ -177,8 +249,9 @@ void GroupRounder::measure(QuantizeError& error) const {
 
 Result<RoundedMatrix> round_gptq(const Matrix& weights, Encoding encoding,
                                  std::span<const float> importance, const HessianFactor& factor,
-                                 ThreadPool& pool) {
+                                 ThreadPool& pool, int n_sweeps) {
   assert(factor.n_cols() == weights.n_cols);
+  const HessianSquares squares(factor, pool);
   RoundedMatrix rounded;
   rounded.rows.assign(weights.n_rows, RowCodes(encoding, weights.n_cols));
   const std::int64_t n_groups = group_count(weights.n_rows);
@@ -191,7 +264,9 @@ Result<RoundedMatrix> round_gptq(const Matrix& weights, Encoding encoding,
                          std::span(rounded.rows).subspan(group.first, group.n_rows));
     statuses[g] = rounder.search_scales(importance, errors[g]);
     if (!statuses[g].ok()) return;
-    rounder.round(losses[g]);
+    rounder.round();
+    for (int i = 0; i < n_sweeps; ++i) rounder.round_again(squares);
+    losses[g] = rounder.loss();
     rounder.measure(errors[g]);
   });
   for (std::int64_t g = 0; g < n_groups; ++g) {

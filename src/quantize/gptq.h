@@ -5,7 +5,10 @@
 // whatever the order of rounding. Then, from the last position of the factor to the first,
 //   aim  = w[p] + (sum_{q > p} U[p][q] e[q]) / U[p][p],  code[p] = nearest(aim),  e[p] = w[p] -
 //   q[p]
-// which minimises e (H + damping I) e^T one column at a time (quantize/hessian_factor.h).
+// which minimises e (H + damping I) e^T one column at a time (quantize/hessian_factor.h). Then each
+// column is rounded once more in the same order, now that the errors of all others are known (a
+// sweep of coordinate descent): 5 to 6 % less divergence with q4 and q4_0 on stories260k, and 8 to
+// 9 % in two sweeps, which are not worth their time.
 //
 // Frantar et al., "GPTQ: accurate post-training quantization for generative pre-trained
 // transformers", 2022; in the form of Chee et al., "QuIP", 2023, section 3 (LDLQ), which equals it.
@@ -24,9 +27,10 @@ namespace cria {
 
 // `importance` [n_cols] for the search of scales, as quantize_row() takes it. output_error is that
 // of the Hessian without damping. Errors as round_matrix().
-// REQUIRES: can_quantize(encoding), factor.n_cols() == weights.n_cols == importance.size().
+// REQUIRES: can_quantize(encoding), factor.n_cols() == weights.n_cols == importance.size(),
+// n_sweeps >= 0.
 Result<RoundedMatrix> round_gptq(const Matrix& weights, Encoding encoding,
                                  std::span<const float> importance, const HessianFactor& factor,
-                                 ThreadPool& pool);
+                                 ThreadPool& pool, int n_sweeps = 1);
 
 }  // namespace cria

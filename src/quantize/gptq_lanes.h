@@ -15,13 +15,14 @@ struct GptqTile {
   Encoding encoding = Encoding::kQ4;
   std::int64_t n_positions = 0;
   std::int64_t n_lanes = 0;          // a multiple of 8
-  const float* w = nullptr;          // the weights
+  const float* w = nullptr;          // the weights, or what they are so far (gptq.cc, round_again)
   float* feedback = nullptr;         // in: sum of U[p][q] e[q] over later blocks; used up
   const float* u_columns = nullptr;  // u_columns[q * u_stride + p] = U[p][q], p <= q
   std::int64_t u_stride = 0;
   const float* const* scales = nullptr;  // [n_positions] of [n_lanes] each
   const float* const* mins = nullptr;    // the same; zeros where the encoding has none
   float* errors = nullptr;               // out: e = w - q(w)
+  float* left = nullptr;                 // out: (e U^T)[p]
   std::uint8_t* codes = nullptr;         // out
   float* losses = nullptr;               // [n_lanes] out: sum over positions of (e U^T)[p]^2
 };

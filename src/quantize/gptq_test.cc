@@ -117,7 +117,10 @@ TEST(Gptq, FollowsTheRule) {
   const Result<HessianFactor> factor =
       HessianFactor::create(hessian, 0.01, ColumnOrder::kByDiagonal, pool);
   ASSERT_TRUE(factor.ok());
-  const RoundedMatrix by_gptq = rounded(weights, gptq(Encoding::kQ4, hessian));
+  const Result<RoundedMatrix> result =
+      round_gptq(weights, Encoding::kQ4, factor->diagonal(), *factor, pool, 0);
+  ASSERT_TRUE(result.ok());
+  const RoundedMatrix& by_gptq = *result;
   for (std::int64_t r = 0; r < weights.n_rows; ++r) {
     std::vector<float> decoded(n);
     decode_codes(by_gptq.rows[r], decoded);
@@ -134,6 +137,54 @@ TEST(Gptq, FollowsTheRule) {
       const double scale = block_scale(by_gptq.rows[r], column / 32);
       const double x = std::max(-8.0, std::min(7.0, aim / scale));
       EXPECT_LE(std::fabs(x - (by_gptq.rows[r].codes[column] - 8)), 0.501) << r << ", " << p;
+    }
+  }
+}
+
+// Each sweep can only gain; float noise is far below what the first gains.
+TEST(Gptq, RoundingAgainLowersTheError) {
+  const Matrix weights = random_weights(140, 300, 20), hessian = random_hessian(300, 500, 21);
+  ThreadPool pool(1);
+  const Result<HessianFactor> factor =
+      HessianFactor::create(hessian, 0.01, ColumnOrder::kByDiagonal, pool);
+  ASSERT_TRUE(factor.ok());
+  for (const Encoding encoding : encodings()) {
+    double least = 0;
+    for (int n_sweeps = 0; n_sweeps < 3; ++n_sweeps) {
+      const Result<RoundedMatrix> result =
+          round_gptq(weights, encoding, factor->diagonal(), *factor, pool, n_sweeps);
+      ASSERT_TRUE(result.ok());
+      if (n_sweeps > 0) {
+        EXPECT_LT(result->output_error, least) << encoding_spec(encoding).name;
+      }
+      least = result->output_error;
+    }
+  }
+}
+
+// When a sweep has nothing left to gain, no column by itself can be rounded better.
+TEST(Gptq, SweepsEndWhereNoColumnCanGain) {
+  const std::int64_t n = 160;
+  const Matrix weights = random_weights(4, n, 22), hessian = random_hessian(n, 300, 23);
+  ThreadPool pool(1);
+  const Result<HessianFactor> factor =
+      HessianFactor::create(hessian, 0.01, ColumnOrder::kByDiagonal, pool);
+  ASSERT_TRUE(factor.ok());
+  const Result<RoundedMatrix> result =
+      round_gptq(weights, Encoding::kQ4, factor->diagonal(), *factor, pool, 50);
+  ASSERT_TRUE(result.ok());
+  for (std::int64_t r = 0; r < weights.n_rows; ++r) {
+    std::vector<float> decoded(n);
+    decode_codes(result->rows[r], decoded);
+    for (std::int64_t k = 0; k < n; ++k) {
+      double gradient = static_cast<double>(factor->added()) * (weights.row(r)[k] - decoded[k]);
+      for (std::int64_t j = 0; j < n; ++j) {
+        gradient += static_cast<double>(hessian.row(k)[j]) * (weights.row(r)[j] - decoded[j]);
+      }
+      const double scale = block_scale(result->rows[r], k / 32);
+      const double aim = decoded[k] + gradient / factor->diagonal()[k];
+      const double x = std::max(-8.0, std::min(7.0, aim / scale));
+      EXPECT_LE(std::fabs(x - (result->rows[r].codes[k] - 8)), 0.501) << r << ", " << k;
     }
   }
 }
@@ -178,7 +229,7 @@ TEST(Gptq, EveryInstructionSetGivesTheSameCodes) {
     std::vector<std::uint8_t> codes[2];
     for (const int avx2 : {0, 1}) {
       std::vector<float>& errors = results[avx2];
-      errors.resize((kN + 1) * kLanes);
+      errors.resize((2 * kN + 1) * kLanes);
       codes[avx2].resize(kN * kLanes);
       Matrix feedback = random_weights(kN, kLanes, 17);
       GptqTile tile;
@@ -193,6 +244,7 @@ TEST(Gptq, EveryInstructionSetGivesTheSameCodes) {
       tile.mins = mins.data();
       tile.errors = errors.data();
       tile.losses = errors.data() + kN * kLanes;
+      tile.left = errors.data() + (kN + 1) * kLanes;
       tile.codes = codes[avx2].data();
       (avx2 ? gptq_columns_avx2 : gptq_columns_generic)(tile);
     }
