@@ -112,6 +112,15 @@ class Plan(unittest.TestCase):
                      f"{1e3 * plan['joules_per_token']:.1f} mJ/token", "SRAM peak", "DRAM traffic", "KV cache 16.78 MB", "; copies 0"):
             self.assertIn(word, text)
 
+    def test_what_devices_share_is_passed_once(self):
+        # The residual stream, which every layer works on: loaded once, and never stored.
+        rest = NPU.replace("embed=npu", "embed=cpu")
+        plan = cria_json("plan", "1b", "--place", rest, "--json")
+        self.assertEqual([plan[call]["n_copies"] for call in ("prefill", "decode")], [1, 1])
+        # Two transfers of scores (of a tile each, the next on its way), two of their weights, and the residual stream there and back.
+        mixed = cria_json("plan", "1b", "--place", NPU + ",softmax=cpu", "--json")
+        self.assertEqual(mixed["decode"]["n_copies"], 16 * (2 + 2 + 2))
+
     def test_what_cannot_be_placed_is_named(self):
         done = cria("plan", "1b", "--device", "sim:rk3588", "--quant", "q4", "--place", "linear=npu", check=False)
         self.assertEqual(done.returncode, 1)

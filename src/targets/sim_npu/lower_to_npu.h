@@ -14,14 +14,14 @@ namespace cria {
 struct NpuLoweringOptions {
   bool a8 = true;                // int8 activations for weights in a block encoding, else float
   std::int64_t max_context = 0;  // positions that the cache may have; 0: as many as fit
-  // Plan buffers that other devices have written before, and that they read behind: these lie in
-  // scratch.
+  // Plan buffers that other devices have written before, and that they read behind, in scratch.
   std::vector<std::uint32_t> imported, exported;
 };
 
 // Activations stay in SRAM where they fit: first all of them, then all but the largest where it is
 // most crowded, and so on; those lie in scratch, at the places that the plan gives them, and pass
-// through SRAM a block of rows at a time. What is still too large is cut into smaller blocks of
+// through SRAM a block of rows at a time. What other devices share is loaded once, and stored once,
+// where several ops here use it and it fits. What is still too large is cut into smaller blocks of
 // rows. A linear with a swiglu behind it is one op, whose result never exists in whole; the result
 // of the method goes to the caller tile by tile. Weights are loaded a tile at a time, ahead of
 // their use by as much as the ring holds, also across ops. Where the device's address window is too

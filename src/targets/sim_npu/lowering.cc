@@ -44,6 +44,7 @@ NpuLowering::NpuLowering(const Plan& plan, const NpuProfile& profile,
       sram_(plan.buffers.size(), kNpuNone),
       is_result_(plan.buffers.size(), false),
       is_fused_(plan.buffers.size(), false),
+      imported_(plan.buffers.size(), false),
       mapped_(plan.weights.size(), false),
       mapped_layers_(static_cast<std::size_t>(plan.kv.n_layers), false) {}
 
@@ -71,6 +72,7 @@ Status NpuLowering::run() {
   for (std::size_t i = 0; i < plan_.ops.size(); ++i) {
     CRIA_RETURN_IF_ERROR(lower(i).with_context(fmt::format(
         "op {} ({} {})", i, plan_op_name(plan_.ops[i].kind), plan_op_label(plan_, plan_.ops[i]))));
+    export_behind(i);
   }
   return {};
 }
@@ -116,6 +118,7 @@ Status NpuLowering::find_homes() {
                                 stride_of(buffer.width) * static_cast<std::uint64_t>(rows_of(id)));
   }
   const bool any =
+      !options_.imported.empty() || !options_.exported.empty() ||
       std::ranges::any_of(room_.in_scratch, [](bool in_scratch) { return in_scratch; });
   emitter_.commands().scratch_bytes = any ? plan_.scratch_bytes : 0;
   return {};
@@ -136,6 +139,7 @@ Status NpuLowering::lower(std::size_t index) {
   if (op.kind == PlanOpKind::kSwiGlu && is_fused_[op.x]) return {};  // done with its linear
   emitter_.begin_op(describe(op));
   CRIA_RETURN_IF_ERROR(change_context_if_needed(op));
+  import_for(index);
   switch (op.kind) {
     case PlanOpKind::kEmbed:
       return embed(op);
@@ -278,30 +282,50 @@ NpuLowering::View NpuLowering::read(std::uint32_t buffer, const Block& block, st
                                     std::int64_t width, const std::string& role) {
   View view = write(buffer, block, column, width, role);
   if (!view.is_temporary) return view;
-  const PlanBuffer& b = plan_.buffers[buffer];
-  NpuCommand& load =
-      emit_rows(NpuCommandKind::kLoad, NpuEngine::kDataDma, block, is_one_row(buffer));
-  load.n_cols = static_cast<std::uint32_t>(width);
-  load.dram_stride = static_cast<std::uint64_t>(b.width) * kFloat;
-  load.dram_offset = b.offset_bytes + static_cast<std::uint64_t>(block.first) * load.dram_stride +
-                     static_cast<std::uint64_t>(column) * kFloat;
-  load.out = view.operand;
+  transfer(NpuCommandKind::kLoad, buffer, block, column, width, view.operand);
   return view;
 }
 
 void NpuLowering::store(std::uint32_t buffer, const Block& block, std::int64_t column,
                         std::int64_t width, const View& view) {
-  if (!view.is_temporary) return;
+  if (view.is_temporary)
+    transfer(NpuCommandKind::kStore, buffer, block, column, width, view.operand);
+}
+
+void NpuLowering::transfer(NpuCommandKind kind, std::uint32_t buffer, const Block& block,
+                           std::int64_t column, std::int64_t width, const NpuOperand& sram) {
   const PlanBuffer& b = plan_.buffers[buffer];
-  NpuCommand& store =
-      emit_rows(NpuCommandKind::kStore, NpuEngine::kDataDma, block, is_one_row(buffer));
-  store.n_cols = static_cast<std::uint32_t>(width);
-  store.dram_stride = static_cast<std::uint64_t>(b.width) * kFloat;
-  store.to_result = is_result_[buffer];
-  store.dram_offset = (is_result_[buffer] ? 0 : b.offset_bytes) +
-                      static_cast<std::uint64_t>(block.first) * store.dram_stride +
+  NpuCommand& moved = emit_rows(kind, NpuEngine::kDataDma, block, is_one_row(buffer));
+  moved.n_cols = static_cast<std::uint32_t>(width);
+  moved.dram_stride = static_cast<std::uint64_t>(b.width) * kFloat;
+  moved.to_result = is_result_[buffer];
+  moved.dram_offset = (is_result_[buffer] ? 0 : b.offset_bytes) +
+                      static_cast<std::uint64_t>(block.first) * moved.dram_stride +
                       static_cast<std::uint64_t>(column) * kFloat;
-  store.x = view.operand;
+  (kind == NpuCommandKind::kLoad ? moved.out : moved.x) = sram;
+}
+
+void NpuLowering::import_for(std::size_t index) {
+  const PlanOp& op = plan_.ops[index];
+  for (const std::uint32_t id : options_.imported) {
+    if (!in_sram(id) || imported_[id] || (id != op.x && id != op.y && id != op.out)) continue;
+    imported_[id] = true;
+    const std::int64_t width = plan_.buffers[id].width;
+    transfer(NpuCommandKind::kLoad, id, {0, rows_of(id)}, 0, width,
+             {sram_[id], 0, stride_of(width)});
+  }
+}
+
+void NpuLowering::export_behind(std::size_t index) {
+  const std::uint32_t id = plan_.ops[index].out;
+  if (id == kNoBuffer || !in_sram(id)) return;
+  if (std::ranges::find(options_.exported, id) == options_.exported.end()) return;
+  for (std::size_t later = index + 1; later < plan_.ops.size(); ++later) {
+    if (plan_.ops[later].out == id) return;
+  }
+  const std::int64_t width = plan_.buffers[id].width;
+  transfer(NpuCommandKind::kStore, id, {0, rows_of(id)}, 0, width,
+           {sram_[id], 0, stride_of(width)});
 }
 
 namespace {
@@ -338,6 +362,23 @@ bool make_room(const Plan& plan, NpuLowering& failed, NpuRoom& room, std::uint64
   return false;
 }
 
+// Whether a buffer that devices share had better stay in scratch: what one op alone needs passes
+// through SRAM a block of rows at a time; who makes weights of scores takes them from there; and
+// what others write columns of is not this part's to store in whole.
+bool stays_in_scratch(const Plan& plan, std::uint32_t id, bool imported) {
+  int n_uses = 0;
+  bool in_columns = false;
+  for (const PlanOp& op : plan.ops) {
+    if (op.x != id && op.y != id && op.out != id) continue;
+    const bool score_rows = op.kind == PlanOpKind::kScores ? op.out == id
+                            : op.kind == PlanOpKind::kMix  ? op.x == id
+                                                           : false;
+    if (score_rows) return true;
+    if (n_uses++ == 0) in_columns = op.out == id && plan_op_updates(plan, op) && !imported;
+  }
+  return n_uses < 2 || in_columns;
+}
+
 // Two strips of the largest weight: one is multiplied with while the next arrives.
 std::uint64_t least_ring_bytes(const Plan& plan, const NpuProfile& profile) {
   std::uint64_t most = profile.limits.align_bytes;
@@ -360,9 +401,10 @@ Result<NpuCommands> lower_to_npu(const Plan& plan, const NpuProfile& profile,
       least_ring, profile.sram.bytes / 2 / profile.limits.align_bytes * profile.limits.align_bytes);
   room.block_rows = plan.max_tokens;
   room.in_scratch.assign(plan.buffers.size(), false);
-  for (const auto* ids : {&options.imported, &options.exported}) {
-    for (const std::uint32_t id : *ids) room.in_scratch[id] = true;
-  }
+  for (const std::uint32_t id : options.exported)
+    room.in_scratch[id] = stays_in_scratch(plan, id, false);
+  for (const std::uint32_t id : options.imported)
+    room.in_scratch[id] = stays_in_scratch(plan, id, true);
   for (;;) {
     NpuLowering lowering(plan, profile, options, room);
     CRIA_RETURN_IF_ERROR(lowering.run());

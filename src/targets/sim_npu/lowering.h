@@ -67,6 +67,12 @@ class NpuLowering {
              const std::string& role);
   void store(std::uint32_t buffer, const Block& block, std::int64_t column, std::int64_t width,
              const View& view);
+  // Columns of rows between a buffer's place in scratch (a result's with the caller) and SRAM.
+  void transfer(NpuCommandKind kind, std::uint32_t buffer, const Block& block, std::int64_t column,
+                std::int64_t width, const NpuOperand& sram);
+  // All of a shared buffer that lies in SRAM: before its first op, behind the last that writes it.
+  void import_for(std::size_t index);
+  void export_behind(std::size_t index);
 
   // rows.cc
   Status embed(const PlanOp& op);
@@ -149,6 +155,7 @@ class NpuLowering {
   std::vector<std::uint32_t> sram_;  // by plan buffer; kNpuNone: in scratch or nowhere
   std::vector<bool> is_result_;      // by plan buffer: goes to the caller, nobody else reads it
   std::vector<bool> is_fused_;       // by plan buffer: between a linear and its swiglu
+  std::vector<bool> imported_;       // by plan buffer: was loaded
   std::map<std::string, std::uint32_t> temporaries_;  // of the current op
   std::map<std::uint32_t, std::uint32_t> angles_;     // by weight: the buffer of cos, sin behind it
   std::vector<bool> mapped_;                          // by weight: by the current context
