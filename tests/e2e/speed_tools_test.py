@@ -238,7 +238,8 @@ class SpeedTools(FolderCase):
                           ["profile", self.pte, "-p", "-1"], ["profile", self.pte, "--json=maybe"]):
             self.assert_usage_error(*arguments)
         for arguments in (["9b", "x.pte"], ["small"], ["small", "folder", "--quant", "q4"],
-                          ["small", "x.pte", "--quant", "q4", "--store", "Q4_K"], ["small", "x.pte", "--quant", "q99"]):
+                          ["small", "x.pte", "--quant", "q4", "--store", "Q4_K"], ["small", "x.pte", "--quant", "q99"],
+                          ["small", "x.pte", "--layers", "-1"]):
             make_random_model(*arguments, code=2)
 
     def test_failures(self):
@@ -273,6 +274,9 @@ class SpeedTools(FolderCase):
         self.assertEqual(made[0].read_bytes(), made[1].read_bytes())
         folder = self.root / "small"
         make_random_model("small", folder)
+        make_random_model("small", self.root / "one", "--layers", 1)
+        self.assertEqual(json.loads((self.root / "one" / "config.json").read_text())["num_hidden_layers"], 1)
+        cria("inspect", self.root / "one")
         cria("compile", folder, "-o", self.root / "folder.pte", "--quant", "f16")
         make_random_model("small", self.root / "direct.pte", "--quant", "f16")
         ids = ("--ids", "5,6,7,8")

@@ -3,11 +3,13 @@
 //   make_random_model 1b /tmp/m1b-q4.pte --quant q4       straight to a program, no checkpoint
 //   make_random_model 1b /tmp/m1b-q4k.pte --store Q4_K    the same in what GGUF's Q4_K becomes
 //   make_random_model 3b /tmp/m3b                         a Hugging Face folder, half floats
+//   make_random_model 1b /tmp/m1b-2 --layers 2            the same with fewer layers
 //   cria bench /tmp/m1b-q4.pte
 //
 // The same arguments give the same bytes. Without --tokenizer there is none in it, and commands
 // that take text refuse it; `cria bench`, `cria profile` and `cria logits` need none.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cctype>
 #include <cstdio>
 #include <string>
@@ -33,6 +35,7 @@ struct Arguments {
   std::string tokenizer_path;
   std::string activations = "a8";
   std::int64_t max_context = 0;
+  std::int64_t n_layers = 0;  // 0: the shape's
   RandomZeros zeros;
   bool sparse = true;
   int n_threads = 0;
@@ -102,16 +105,14 @@ Status write_program(const Arguments& arguments, const RandomCheckpoint& checkpo
 }
 
 Status make(const Arguments& arguments) {
-  const ModelShape* shape = nullptr;
-  for (const ModelShape& known : model_shapes()) {
-    if (arguments.shape == known.name) shape = &known;
-  }
+  ModelShape shape = *std::ranges::find(model_shapes(), arguments.shape, &ModelShape::name);
+  if (arguments.n_layers > 0) shape.n_layers = arguments.n_layers;
   CRIA_ASSIGN_OR_RETURN(const StorageType type, storage_type(arguments));
   CRIA_ASSIGN_OR_RETURN(
       const std::unique_ptr<RandomCheckpoint> checkpoint,
-      RandomCheckpoint::create(*shape, type, arguments.tokenizer_path, arguments.zeros));
+      RandomCheckpoint::create(shape, type, arguments.tokenizer_path, arguments.zeros));
   if (arguments.to_program()) return write_program(arguments, *checkpoint);
-  return write_hf_folder(*shape, *checkpoint, arguments.out_path);
+  return write_hf_folder(shape, *checkpoint, arguments.out_path);
 }
 
 void check_usage(Arguments& arguments) {
@@ -121,7 +122,7 @@ void check_usage(Arguments& arguments) {
   const bool compiles = !arguments.recipe.empty() || !arguments.store.empty() ||
                         !arguments.tokenizer_path.empty() || arguments.max_context != 0;
   if (!arguments.to_program() && compiles) {
-    throw CLI::ValidationError("OUT", "a folder of half floats takes no flags; name a .pte");
+    throw CLI::ValidationError("OUT", "a folder of half floats takes no such flag; name a .pte");
   }
   if (arguments.zeros.two_in_four && !arguments.store.empty()) {
     throw CLI::ValidationError("--two-in-four", "not together with --store");
@@ -150,6 +151,8 @@ void add_flags(CLI::App& app, Arguments& arguments) {
       ->check(CLI::IsMember({"a8", "a16"}));
   app.add_option("--ctx", arguments.max_context, "positions (0: the shape's own)")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 24));
+  app.add_option("--layers", arguments.n_layers, "layers (0: the shape's own)")
+      ->check(CLI::Range(0, 256));
   app.add_option("-t,--threads", arguments.n_threads, "threads (0: all cores)")
       ->check(CLI::Range(0, 256));
 }
