@@ -4,6 +4,7 @@
 
 #include "api/inspect.h"
 #include "api/open_recipe.h"
+#include "api/program_device.h"
 #include "base/quote.h"
 #include "compile/convert_weight.h"
 #include "compile/methods.h"
@@ -93,6 +94,12 @@ Result<ModelPlans> plans_of_program(const std::string& path, const std::string& 
   if (!quant.empty())
     return invalid_argument("{}: already compiled, --quant {} needs the checkpoint", path, quant);
   CRIA_ASSIGN_OR_RETURN(const std::shared_ptr<const Program> program, Program::load(path));
+  if (const std::string device = program_device(*program); device.starts_with("sim:")) {
+    return unsupported(
+        "{}: compiled for {}, where cria profile tells its time; expected the checkpoint, or a "
+        "program for the CPU",
+        path, device);
+  }
   ModelPlans plans;
   plans.description = path;
   plans.origin = ModelPlans::Origin::kProgram;

@@ -251,6 +251,15 @@ class Timeline(Programs):
         self.assertEqual(done.returncode, 1)
         self.assertIn("is no program that an NPU and the processor share", done.stderr.decode())
 
+    def test_a_benchmark_says_whose_times_it_tells(self):
+        done = cria("bench", self.mixed, "-p", 8, "-n", 0, "-r", 1, "--no-machine", "-o", "json")
+        (row,) = json.loads(done.stdout)
+        self.assertEqual((row["backends"], row["gmac_per_second"]), ("sim:hexagon-v79", 0))
+        self.assertIn("these are the times of the simulation on this machine", done.stderr.decode())
+        done = cria("plan", self.mixed, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("compiled for sim:hexagon-v79, where cria profile tells its time", done.stderr.decode())
+
     def test_every_engine_and_the_processor_do_one_thing_at_a_time(self):
         self.assertTrue({"calls", self.OPS, self.SUBMISSIONS, self.NPU, "weight_dma", "data_dma", "matrix", "vector"}
                         <= set(self.slices))

@@ -137,6 +137,12 @@ Status bench(const BenchArguments& arguments) {
   for (const ModelArguments& model : list_engines(arguments)) {
     Result<Engine> engine = open_engine(model);
     if (!engine.ok()) return engine.status();
+    if (engine->info().device.starts_with("sim:") && first) {
+      fmt::print(stderr,
+                 "{} is simulated: these are the times of the simulation on this machine; cria "
+                 "profile and cria simulate tell the device's\n",
+                 engine->info().device);
+    }
     BenchRunner runner(*engine,
                        {.model_path = arguments.model.model,
                         .n_repetitions = arguments.n_repetitions,

@@ -44,13 +44,16 @@ std::vector<double> rates(const BenchRow& row) {
   return rates;
 }
 
+// As llama-bench calls the processor; else the device that the program was compiled for.
+std::string backend_of(const BenchRow& row) { return row.on_cpu() ? "CPU" : row.model.device; }
+
 // The keys of llama-bench, then cria's own.
 nlohmann::ordered_json row_json(const BenchRow& row) {
   return {{"model_filename", row.model_path},
           {"model_type", row.model.description},
           {"model_size", row.model.weight_bytes},
           {"model_n_params", row.model.n_parameters},
-          {"backends", "CPU"},
+          {"backends", backend_of(row)},
           {"n_threads", row.n_threads},
           {"power_profile", row.power_profile},
           {"activations", row.model.activations},
@@ -105,6 +108,7 @@ std::string csv_line(const BenchRow& row, bool first) {
 
 // Bound by the multiply-adds or by memory, so told in their unit.
 std::string rate_text(const BenchRow& row) {
+  if (!row.on_cpu()) return "-";
   if (row.peak.name == "read") return fmt::format("{:.2f} GB/s", row.bytes_per_second() / 1e9);
   return fmt::format("{:.1f} GMAC/s", row.macs_per_second() / 1e9);
 }
@@ -129,7 +133,7 @@ std::string md_line(const ReportStyle& style, const BenchRow& row) {
              "{:>13} | "
              "{:>11} | {:>9} | {:>9} | {:>10} | {:<16} | {:>9} | {:>9} |\n",
              row.model.description, format_bytes(row.model.weight_bytes),
-             static_cast<double>(row.model.n_parameters) / 1e6, "CPU", row.n_threads,
+             static_cast<double>(row.model.n_parameters) / 1e6, backend_of(row), row.n_threads,
              test_name(row.test), row.mean_rate(), row.stddev_rate(), rate_text(row),
              share_text(row),
              row.first_token_ms > 0 ? format_seconds(row.first_token_ms / 1e3) : "-",

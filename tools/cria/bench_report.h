@@ -56,6 +56,7 @@ struct BenchRow {
   double peak_share() const;        // 0..1; 0: unknown
   double cpu_seconds_per_token() const;
   double joules_per_token() const;  // 0: not measured
+  bool on_cpu() const { return model.device == "cpu"; }
   // What a verify step costs in decode steps: the median of the pairs; 0: no verify test.
   double verify_ratio() const;
 };

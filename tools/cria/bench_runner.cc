@@ -70,7 +70,7 @@ Result<BenchRow> BenchRunner::measure(const BenchTest& test) {
   if (options_.warm_up) CRIA_CLI_RETURN_IF_ERROR(warm_up(test, *cache));
   CRIA_CLI_RETURN_IF_ERROR(repeat(test, *cache, row));
   row.first_token_ms /= options_.n_repetitions;
-  row.cost = cost_of(test);
+  if (row.on_cpu()) row.cost = cost_of(test);
   read_memory(row);
   return row;
 }
