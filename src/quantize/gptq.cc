@@ -9,7 +9,6 @@
 #include "quantize/factor_product.h"
 #include "quantize/gptq_lanes.h"
 #include "quantize/hessian_squares.h"
-#include "quantize/matmul.h"
 #include "quantize/output_error.h"
 #include "quantize/row_group.h"
 
@@ -55,12 +54,12 @@ class GroupRounder {
 
  private:
   void load_scales();
+  void load_weights(std::int64_t block);
   void load_block(std::int64_t block);
   void feed_back(std::int64_t block);
   GptqTile tile_of(std::int64_t block);
   void store_codes(std::int64_t block);
   void load_square(std::int64_t block, const HessianSquares& squares);
-  void load_gradients(std::int64_t block);
   void change_errors(std::int64_t block);
 
   // Positions of the block that are columns.
@@ -123,11 +122,15 @@ void GroupRounder::round() {
   }
 }
 
-void GroupRounder::load_block(std::int64_t block) {
+void GroupRounder::load_weights(std::int64_t block) {
   const std::int64_t first = block * kBlock;
   load_transposed(
       weights_, group_, first, first + width(block),
       [&](std::int64_t p) { return factor_.column_at(p); }, w_.data());
+}
+
+void GroupRounder::load_block(std::int64_t block) {
+  load_weights(block);
   const float* rows = factor_.rows_of(block);
   for (std::int64_t p = 0; p < kBlock; ++p) {
     for (std::int64_t q = 0; q < kBlock; ++q) {
@@ -177,7 +180,7 @@ void GroupRounder::round_again(const HessianSquares& squares) {
   unused_.resize(feedback_.size());
   for (std::int64_t block = factor_.n_blocks() - 1; block >= 0; --block) {
     load_square(block, squares);
-    load_gradients(block);
+    gradients_of_block(factor_, block, left_.data(), n_lanes_, feedback_.data());
     GptqTile tile = tile_of(block);
     tile.errors = changes_.data();
     tile.left = unused_.data();
@@ -192,37 +195,16 @@ void GroupRounder::round_again(const HessianSquares& squares) {
 
 // w_ = what the codes stand for, u_columns_ = H of the block.
 void GroupRounder::load_square(std::int64_t block, const HessianSquares& squares) {
-  const std::int64_t first = block * kBlock;
-  load_transposed(
-      weights_, group_, first, first + width(block),
-      [&](std::int64_t p) { return factor_.column_at(p); }, w_.data());
-  for (std::int64_t i = 0; i < width(block) * n_lanes_; ++i) w_[i] -= errors_[first * n_lanes_ + i];
+  load_weights(block);
+  const float* errors = errors_.data() + block * kBlock * n_lanes_;
+  for (std::int64_t i = 0; i < width(block) * n_lanes_; ++i) w_[i] -= errors[i];
   std::copy_n(squares.of_block(block), kBlock * kBlock, u_columns_.data());
-}
-
-// feedback_ = left_ U, for the positions of a block.
-void GroupRounder::load_gradients(std::int64_t block) {
-  std::fill(feedback_.begin(), feedback_.end(), 0.0f);
-  MatmulArgs args;
-  args.a_row_stride = 1;
-  args.c = feedback_.data();
-  args.b_stride = args.c_stride = args.n_cols = n_lanes_;
-  args.n_rows = args.n_k = kBlock;
-  for (std::int64_t above = 0; above <= block; ++above) {
-    args.a = factor_.rows_of(above) + (block - above) * kBlock;
-    args.a_col_stride = factor_.row_stride(above);
-    args.b = left_.data() + above * kBlock * n_lanes_;
-    matmul(args);
-  }
 }
 
 void GroupRounder::change_errors(std::int64_t block) {
   float* errors = errors_.data() + block * kBlock * n_lanes_;
   for (std::int64_t i = 0; i < width(block) * n_lanes_; ++i) errors[i] += changes_[i];
-  for (std::int64_t above = 0; above <= block; ++above) {  // left_ += changes_ U^T
-    add_factor_product(factor_, {above, block, block + 1}, changes_.data(), n_lanes_,
-                       left_.data() + above * kBlock * n_lanes_);
-  }
+  add_changes_of_block(factor_, block, changes_.data(), n_lanes_, left_.data());
 }
 
 void GroupRounder::store_codes(std::int64_t block) {

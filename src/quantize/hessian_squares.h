@@ -1,5 +1,5 @@
-// The squares on the diagonal of H + damping I, from its factor: what rounding an octet again needs
-// (quantize/ldlq.h). Made once, shared by all rows.
+// The squares on the diagonal of H + damping I, from its factor: what rounding columns and octets
+// again needs (quantize/gptq.h, ldlq.h). Made once, shared by all rows.
 #pragma once
 
 #include <cstdint>

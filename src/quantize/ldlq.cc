@@ -101,7 +101,6 @@ class OctetRounder {
   void load_weights();
   void load_kept();
   void multiply_by_factor(const std::vector<float>& in, std::vector<float>& out) const;
-  void load_gradients(std::int64_t block);
   void round_block_again(std::int64_t block, const HessianSquares& squares);
   void round_octet_again(std::int64_t block, std::int64_t first, const HessianSquares& squares);
   bool round_lane_again(std::int64_t position, std::int64_t lane, const float* square,
@@ -287,31 +286,12 @@ void OctetRounder::round_again(const HessianSquares& squares) {
 
 // A change d of the errors of an octet changes e H e^T by 2 <d, g> + d H[o][o] d^T, g = e H there.
 void OctetRounder::round_block_again(std::int64_t block, const HessianSquares& squares) {
-  load_gradients(block);
+  gradients_of_block(factor_, block, left_.data(), n_lanes_, gradients_.data());
   std::fill(changes_.begin(), changes_.end(), 0.0f);
   for (std::int64_t first = kBlock - kE8Width; first >= 0; first -= kE8Width) {
     if (first < width(block)) round_octet_again(block, first, squares);
   }
-  for (std::int64_t above = 0; above <= block; ++above) {  // left_ += changes_ U^T
-    add_factor_product(factor_, {above, block, block + 1}, changes_.data(), n_lanes_,
-                       left_.data() + above * kBlock * n_lanes_);
-  }
-}
-
-// gradients_ = left_ U, for the positions of a block.
-void OctetRounder::load_gradients(std::int64_t block) {
-  std::fill(gradients_.begin(), gradients_.end(), 0.0f);
-  MatmulArgs args;
-  args.a_row_stride = 1;
-  args.c = gradients_.data();
-  args.b_stride = args.c_stride = args.n_cols = n_lanes_;
-  args.n_rows = args.n_k = kBlock;
-  for (std::int64_t above = 0; above <= block; ++above) {
-    args.a = factor_.rows_of(above) + (block - above) * kBlock;
-    args.a_col_stride = factor_.row_stride(above);
-    args.b = left_.data() + above * kBlock * n_lanes_;
-    matmul(args);
-  }
+  add_changes_of_block(factor_, block, changes_.data(), n_lanes_, left_.data());
 }
 
 void OctetRounder::round_octet_again(std::int64_t block, std::int64_t first,
