@@ -37,6 +37,23 @@ RoundingRequest gptq(Encoding encoding, const Matrix& hessian) {
   return request;
 }
 
+HessianFactor factor_of(const Matrix& hessian) {
+  ThreadPool pool(1);
+  Result<HessianFactor> factor =
+      HessianFactor::create(hessian, 0.01, ColumnOrder::kByDiagonal, pool);
+  EXPECT_TRUE(factor.ok());
+  return std::move(*factor);
+}
+
+RoundedMatrix with_sweeps(const Matrix& weights, Encoding encoding, const HessianFactor& factor,
+                          int n_sweeps) {
+  ThreadPool pool(1);
+  Result<RoundedMatrix> result =
+      round_gptq(weights, encoding, factor.diagonal(), factor, pool, n_sweeps);
+  EXPECT_TRUE(result.ok()) << result.status().message();
+  return std::move(*result);
+}
+
 Matrix diagonal_matrix(std::int64_t n, unsigned seed) {
   Matrix hessian(n, n);
   std::mt19937 random(seed);
@@ -49,15 +66,12 @@ Matrix diagonal_matrix(std::int64_t n, unsigned seed) {
 // same scales, which the search finds with the damped diagonal as importance.
 TEST(Gptq, IsPlainRoundingWhenColumnsAreIndependent) {
   const Matrix weights = random_weights(20, 300, 1), hessian = diagonal_matrix(300, 2);
-  ThreadPool pool(1);
-  const Result<HessianFactor> factor =
-      HessianFactor::create(hessian, 0.01, ColumnOrder::kByDiagonal, pool);
-  ASSERT_TRUE(factor.ok());
+  const HessianFactor factor = factor_of(hessian);
   for (const Encoding encoding : encodings()) {
     const RoundedMatrix by_gptq = rounded(weights, gptq(encoding, hessian));
     RoundingRequest nearest;
     nearest.encoding = encoding;
-    nearest.importance = factor->diagonal();
+    nearest.importance = factor.diagonal();
     const RoundedMatrix plain = rounded(weights, nearest);
     for (std::int64_t r = 0; r < weights.n_rows; ++r) {
       ASSERT_EQ(by_gptq.rows[r].codes, plain.rows[r].codes) << encoding_spec(encoding).name;
@@ -113,26 +127,20 @@ TEST(Gptq, ReportsTheErrorOfWhatIsDecoded) {
 TEST(Gptq, FollowsTheRule) {
   const std::int64_t n = 180;
   const Matrix weights = random_weights(4, n, 7), hessian = random_hessian(n, 300, 8);
-  ThreadPool pool(1);
-  const Result<HessianFactor> factor =
-      HessianFactor::create(hessian, 0.01, ColumnOrder::kByDiagonal, pool);
-  ASSERT_TRUE(factor.ok());
-  const Result<RoundedMatrix> result =
-      round_gptq(weights, Encoding::kQ4, factor->diagonal(), *factor, pool, 0);
-  ASSERT_TRUE(result.ok());
-  const RoundedMatrix& by_gptq = *result;
+  const HessianFactor factor = factor_of(hessian);
+  const RoundedMatrix by_gptq = with_sweeps(weights, Encoding::kQ4, factor, 0);
   for (std::int64_t r = 0; r < weights.n_rows; ++r) {
     std::vector<float> decoded(n);
     decode_codes(by_gptq.rows[r], decoded);
     for (std::int64_t p = n - 1; p >= 0; --p) {
       const std::int64_t block = p / HessianFactor::kBlock, first = block * HessianFactor::kBlock;
-      const float* u = factor->rows_of(block) + (p - first) * factor->row_stride(block) - first;
+      const float* u = factor.rows_of(block) + (p - first) * factor.row_stride(block) - first;
       double aim = 0;
       for (std::int64_t q = p + 1; q < n; ++q) {
-        const std::int64_t column = factor->column_at(q);
+        const std::int64_t column = factor.column_at(q);
         aim += static_cast<double>(u[q]) * (weights.row(r)[column] - decoded[column]);
       }
-      const std::int64_t column = factor->column_at(p);
+      const std::int64_t column = factor.column_at(p);
       aim = weights.row(r)[column] + aim / u[p];
       const double scale = block_scale(by_gptq.rows[r], column / 32);
       const double x = std::max(-8.0, std::min(7.0, aim / scale));
@@ -144,20 +152,15 @@ TEST(Gptq, FollowsTheRule) {
 // Each sweep can only gain; float noise is far below what the first gains.
 TEST(Gptq, RoundingAgainLowersTheError) {
   const Matrix weights = random_weights(140, 300, 20), hessian = random_hessian(300, 500, 21);
-  ThreadPool pool(1);
-  const Result<HessianFactor> factor =
-      HessianFactor::create(hessian, 0.01, ColumnOrder::kByDiagonal, pool);
-  ASSERT_TRUE(factor.ok());
+  const HessianFactor factor = factor_of(hessian);
   for (const Encoding encoding : encodings()) {
     double least = 0;
     for (int n_sweeps = 0; n_sweeps < 3; ++n_sweeps) {
-      const Result<RoundedMatrix> result =
-          round_gptq(weights, encoding, factor->diagonal(), *factor, pool, n_sweeps);
-      ASSERT_TRUE(result.ok());
+      const double error = with_sweeps(weights, encoding, factor, n_sweeps).output_error;
       if (n_sweeps > 0) {
-        EXPECT_LT(result->output_error, least) << encoding_spec(encoding).name;
+        EXPECT_LT(error, least) << encoding_spec(encoding).name;
       }
-      least = result->output_error;
+      least = error;
     }
   }
 }
@@ -166,41 +169,33 @@ TEST(Gptq, RoundingAgainLowersTheError) {
 TEST(Gptq, SweepsEndWhereNoColumnCanGain) {
   const std::int64_t n = 160;
   const Matrix weights = random_weights(4, n, 22), hessian = random_hessian(n, 300, 23);
-  ThreadPool pool(1);
-  const Result<HessianFactor> factor =
-      HessianFactor::create(hessian, 0.01, ColumnOrder::kByDiagonal, pool);
-  ASSERT_TRUE(factor.ok());
-  const Result<RoundedMatrix> result =
-      round_gptq(weights, Encoding::kQ4, factor->diagonal(), *factor, pool, 50);
-  ASSERT_TRUE(result.ok());
+  const HessianFactor factor = factor_of(hessian);
+  const RoundedMatrix swept = with_sweeps(weights, Encoding::kQ4, factor, 50);
   for (std::int64_t r = 0; r < weights.n_rows; ++r) {
     std::vector<float> decoded(n);
-    decode_codes(result->rows[r], decoded);
+    decode_codes(swept.rows[r], decoded);
     for (std::int64_t k = 0; k < n; ++k) {
-      double gradient = static_cast<double>(factor->added()) * (weights.row(r)[k] - decoded[k]);
+      double gradient = static_cast<double>(factor.added()) * (weights.row(r)[k] - decoded[k]);
       for (std::int64_t j = 0; j < n; ++j) {
         gradient += static_cast<double>(hessian.row(k)[j]) * (weights.row(r)[j] - decoded[j]);
       }
-      const double scale = block_scale(result->rows[r], k / 32);
-      const double aim = decoded[k] + gradient / factor->diagonal()[k];
+      const double scale = block_scale(swept.rows[r], k / 32);
+      const double aim = decoded[k] + gradient / factor.diagonal()[k];
       const double x = std::max(-8.0, std::min(7.0, aim / scale));
-      EXPECT_LE(std::fabs(x - (result->rows[r].codes[k] - 8)), 0.501) << r << ", " << k;
+      EXPECT_LE(std::fabs(x - (swept.rows[r].codes[k] - 8)), 0.501) << r << ", " << k;
     }
   }
 }
 
 TEST(Gptq, OneFactorServesSeveralMatrices) {
   const Matrix hessian = random_hessian(160, 300, 9);
-  ThreadPool pool(1);
-  const Result<HessianFactor> factor =
-      HessianFactor::create(hessian, 0.01, ColumnOrder::kByDiagonal, pool);
-  ASSERT_TRUE(factor.ok());
+  const HessianFactor factor = factor_of(hessian);
   for (const unsigned seed : {10u, 11u}) {
     const Matrix weights = random_weights(20, 160, seed);
     RoundingRequest with_factor = gptq(Encoding::kQ4Nl, hessian);
     const RoundedMatrix a = rounded(weights, with_factor);
     with_factor.hessian = nullptr;
-    with_factor.factor = &*factor;
+    with_factor.factor = &factor;
     const RoundedMatrix b = rounded(weights, with_factor);
     for (std::int64_t r = 0; r < 20; ++r) EXPECT_EQ(a.rows[r].codes, b.rows[r].codes);
     EXPECT_EQ(a.output_error, b.output_error);
