@@ -68,7 +68,7 @@ struct TileScales {
 // in the place of the other.
 template <typename Form>
 struct TileChunk {
-  alignas(64) std::int8_t codes[kChunkGroups][Form::kBlocks][kQuads][64] = {};
+  alignas(64) std::int8_t codes[kChunkGroups][Form::kBlocks][kQuads][64];
   TileScales<Form> scales[kChunkGroups];
 };
 
@@ -291,6 +291,9 @@ class Pass {
         first_(first_token),
         n_tokens_(n_tokens) {
     std::memset(sums_, 0, sizeof(sums_[0]) * static_cast<std::size_t>(n_panels));
+    if constexpr (Form::kBlocks == 2) {
+      for (auto& chunk : chunks_) std::memset(chunk.codes, 0, sizeof(chunk.codes));
+    }
   }
 
   void run() {
