@@ -64,6 +64,16 @@ std::optional<std::size_t> expected_bytes(const PlanWeight& weight) {
 
 }  // namespace
 
+Result<A8Rows> A8Rows::allocate(std::int64_t n_blocks) {
+  const auto n = static_cast<std::size_t>(n_blocks);
+  A8Rows rows;
+  CRIA_ASSIGN_OR_RETURN(rows.code_bytes, AlignedBuffer::allocate(n * kColumnGroup));
+  CRIA_ASSIGN_OR_RETURN(rows.block_bytes, AlignedBuffer::allocate(n * sizeof(A8Block)));
+  prefer_huge_pages(rows.code_bytes.bytes());
+  prefer_huge_pages(rows.block_bytes.bytes());
+  return rows;
+}
+
 CpuMethod::CpuMethod(const cria_host& host, Plan plan, const CpuOptions& options)
     : host_(host), plan_(std::move(plan)), options_(options), kernels_(kernels_for(options.isa)) {}
 
@@ -140,16 +150,9 @@ Status CpuMethod::allocate_scratch() {
     n_blocks = std::max(n_blocks, n_rows * a8_blocks(x.width));
   }
   if (n_blocks > 0) {
-    const auto n = static_cast<std::size_t>(n_blocks);
-    CRIA_ASSIGN_OR_RETURN(codes_, AlignedBuffer::allocate(n * kColumnGroup));
-    CRIA_ASSIGN_OR_RETURN(blocks_, AlignedBuffer::allocate(n * sizeof(A8Block)));
-    prefer_huge_pages(codes_.bytes());
-    prefer_huge_pages(blocks_.bytes());
+    CRIA_ASSIGN_OR_RETURN(x_, A8Rows::allocate(n_blocks));
     if (gates) {
-      CRIA_ASSIGN_OR_RETURN(next_codes_, AlignedBuffer::allocate(codes_.size_bytes()));
-      CRIA_ASSIGN_OR_RETURN(next_blocks_, AlignedBuffer::allocate(blocks_.size_bytes()));
-      prefer_huge_pages(next_codes_.bytes());
-      prefer_huge_pages(next_blocks_.bytes());
+      CRIA_ASSIGN_OR_RETURN(next_x_, A8Rows::allocate(n_blocks));
     }
   }
   if (has_rope) {

@@ -23,6 +23,18 @@ namespace cria {
 inline constexpr std::int64_t kManyTokens = 128;
 inline constexpr std::size_t kManyTokensWeightBytes = 512 * 1024;
 
+// Kernels read up to four panels side by side: tasks of whole fours leave none over.
+inline constexpr std::int64_t kPanelsSideBySide = 4;
+
+// Rows as int8, as kernels take them (kernels.h: a8_index).
+struct A8Rows {
+  static Result<A8Rows> allocate(std::int64_t n_blocks);
+  std::int8_t* codes() { return reinterpret_cast<std::int8_t*>(code_bytes.data()); }
+  A8Block* blocks() { return reinterpret_cast<A8Block*>(block_bytes.data()); }
+
+  AlignedBuffer code_bytes, block_bytes;
+};
+
 struct CpuOptions {
   Isa isa = Isa::kGeneric;
   bool a8 = false;  // int8 activations for weights in a block encoding
@@ -87,6 +99,9 @@ class CpuMethod {
   void embed(const PlanOp& op, const CpuCall& call);
   void rms_norm(const PlanOp& op, const CpuCall& call);
   void linear(const PlanOp& op, const CpuCall& call);
+  // Of `n_panels`, each of `panel_bytes`: how many a task takes that shall have `task_bytes`.
+  std::int64_t panels_per_task(std::int64_t n_panels, std::size_t panel_bytes,
+                               std::size_t task_bytes) const;
   void linear_rows(const PlanOp& op, const CpuCall& call, std::size_t weight_slot,
                    std::int64_t first_panel, std::int64_t n_panels);
   void quantize(const PlanOp& op, const CpuCall& call);
@@ -147,10 +162,9 @@ class CpuMethod {
 
   std::vector<Gating> gating_;  // of each op
 
-  AlignedBuffer codes_;                      // a8: the input of the linear op that runs
-  AlignedBuffer blocks_;                     // a8: A8Block
-  AlignedBuffer next_codes_, next_blocks_;   // a8: that of the linear to come, if that is gated
-  std::uint32_t quantized_ = kNoBuffer;      // whose rows are in codes_ before their linear runs
+  A8Rows x_;                                 // a8: the input of the linear op that runs
+  A8Rows next_x_;                            // a8: of the linear behind a gated one
+  std::uint32_t quantized_ = kNoBuffer;      // whose rows are in x_ before their linear runs
   AlignedBuffer angles_;                     // rope: cos, then sin, each [max_tokens, head_dim / 2]
   std::uint32_t angles_weight_ = kNoBuffer;  // the frequencies whose angles are in it, this call
 };

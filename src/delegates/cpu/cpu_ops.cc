@@ -14,8 +14,6 @@ namespace {
 // Weights a linear task should stream: long enough to pay for handing it out (under a microsecond),
 // short enough that threads finish together.
 constexpr std::size_t kTaskWeightBytes = 128 * 1024;
-// Kernels read up to four panels side by side: tasks of whole fours leave none over.
-constexpr std::int64_t kPanelsSideBySide = 4;
 constexpr std::int64_t kTasksPerThread = 4;  // at least, where there are that many panels
 // Tokens of an attention task: enough that what is done for a tile of the cache pays.
 constexpr std::int64_t kAttentionTokens = 16;
@@ -108,8 +106,8 @@ void CpuMethod::quantize(const PlanOp& op, const CpuCall& call) {
                           .first_token = first,
                           .n_tokens = std::min(n_tile, n - first),
                           .n_cols = width,
-                          .codes = reinterpret_cast<std::int8_t*>(codes_.data()),
-                          .blocks = reinterpret_cast<A8Block*>(blocks_.data())});
+                          .codes = x_.codes(),
+                          .blocks = x_.blocks()});
   });
 }
 
@@ -131,8 +129,8 @@ void CpuMethod::linear_rows(const PlanOp& op, const CpuCall& call, std::size_t w
                                .panels = panels,
                                .n_rows = n_out,
                                .n_cols = weight.n_cols,
-                               .codes = reinterpret_cast<const std::int8_t*>(codes_.data()),
-                               .blocks = reinterpret_cast<const A8Block*>(blocks_.data()),
+                               .codes = x_.codes(),
+                               .blocks = x_.blocks(),
                                .n_tokens = n_rows(op.x, call),
                                .out = out,
                                .out_stride = plan_.buffers[op.out].width,
@@ -155,6 +153,14 @@ void CpuMethod::linear_rows(const PlanOp& op, const CpuCall& call, std::size_t w
   }
 }
 
+std::int64_t CpuMethod::panels_per_task(std::int64_t n_panels, std::size_t panel_bytes,
+                                        std::size_t task_bytes) const {
+  const auto by_bytes = static_cast<std::int64_t>(task_bytes / panel_bytes);
+  const std::int64_t by_threads = n_panels / (kTasksPerThread * host_.n_threads);
+  const std::int64_t fours = ceil_div(std::min(by_bytes, by_threads), kPanelsSideBySide);
+  return std::max<std::int64_t>(1, fours) * kPanelsSideBySide;
+}
+
 void CpuMethod::linear(const PlanOp& op, const CpuCall& call) {
   struct Part {  // a weight cut into tasks
     std::int64_t first_task, n_panels, panels_per_task;
@@ -168,11 +174,7 @@ void CpuMethod::linear(const PlanOp& op, const CpuCall& call) {
     const CpuWeight& weight = weights_[index];
     a8 |= quantizes(weight);
     const std::int64_t n_panels = ceil_div(weight.n_rows, kPanelRows);
-    const auto by_bytes = static_cast<std::int64_t>(task_bytes / weight.panel_bytes);
-    const std::int64_t by_threads = n_panels / (kTasksPerThread * host_.n_threads);
-    const std::int64_t per_task =
-        std::max<std::int64_t>(1, ceil_div(std::min(by_bytes, by_threads), kPanelsSideBySide)) *
-        kPanelsSideBySide;
+    const std::int64_t per_task = panels_per_task(n_panels, weight.panel_bytes, task_bytes);
     parts.push_back({n_tasks, n_panels, per_task});
     n_tasks += ceil_div(n_panels, per_task);
   }

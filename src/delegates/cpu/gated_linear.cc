@@ -4,23 +4,18 @@
 #include "delegates/cpu/gated_linear.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "delegates/cpu/cpu_method.h"
 
 namespace cria {
 namespace {
 
-constexpr std::int64_t kPanels = 4;  // of each matrix: as many as kernels read side by side
-constexpr std::int64_t kColumns = kPanels * kPanelRows;
+constexpr std::int64_t kColumns = kPanelsSideBySide * kPanelRows;  // of each matrix
 // Tokens at a time: results of both matrices are then 64 KB. A rest that is too few for the fast
 // kernels goes with those before it.
 constexpr std::int64_t kPassTokens = 4 * kA8TileTokens;
 constexpr std::int64_t kMostTokens = kPassTokens + kA8TileTokens;
-
-std::int8_t* codes_of(AlignedBuffer& buffer) {
-  return reinterpret_cast<std::int8_t*>(buffer.data());
-}
-A8Block* blocks_of(AlignedBuffer& buffer) { return reinterpret_cast<A8Block*>(buffer.data()); }
 
 // Whether an op behind `first` needs what `buffer` holds there.
 bool is_read_later(const Plan& plan, std::size_t first, std::uint32_t buffer) {
@@ -78,8 +73,8 @@ void CpuMethod::gated_columns(const PlanOp& linear, const PlanOp& swiglu, const 
                         .panels = weight.bytes.data() + panel * weight.panel_bytes,
                         .n_rows = n_columns,
                         .n_cols = weight.n_cols,
-                        .codes = codes_of(codes_) + part.token * n_blocks * kColumnGroup,
-                        .blocks = blocks_of(blocks_) + part.token * n_blocks,
+                        .codes = x_.codes() + part.token * n_blocks * kColumnGroup,
+                        .blocks = x_.blocks() + part.token * n_blocks,
                         .n_tokens = part.n_tokens,
                         .out = sums[i],
                         .out_stride = kColumns,
@@ -105,8 +100,8 @@ void CpuMethod::gated_columns(const PlanOp& linear, const PlanOp& swiglu, const 
                           .first_token = 0,
                           .n_tokens = n,
                           .n_cols = n_columns,
-                          .codes = codes_of(next_codes_) + at * kColumnGroup,
-                          .blocks = blocks_of(next_blocks_) + at});
+                          .codes = next_x_.codes() + at * kColumnGroup,
+                          .blocks = next_x_.blocks() + at});
   }
 }
 
@@ -115,9 +110,9 @@ void CpuMethod::gated_linear(std::size_t index, const CpuCall& call) {
   const bool quantizes = gating_[index] == Gating::kQuantized;
   quantize(linear, call);
   const CpuWeight& gate = weights_[linear.weights[0]];
-  const auto by_bytes = static_cast<std::int64_t>(kManyTokensWeightBytes / (2 * gate.panel_bytes)) /
-                        kPanels * kColumns;
-  const std::int64_t task_columns = std::max(by_bytes, kColumns);
+  const std::int64_t n_panels = (gate.n_rows + kPanelRows - 1) / kPanelRows;
+  const std::int64_t task_columns =  // a task has both matrices
+      panels_per_task(n_panels, 2 * gate.panel_bytes, kManyTokensWeightBytes) * kPanelRows;
   const std::int64_t n_tokens = call.n_tokens();
   parallel_for((gate.n_rows + task_columns - 1) / task_columns, [&](std::int64_t task) {
     const std::int64_t first = task * task_columns;
@@ -132,8 +127,7 @@ void CpuMethod::gated_linear(std::size_t index, const CpuCall& call) {
     }
   });
   if (!quantizes) return;
-  std::swap(codes_, next_codes_);
-  std::swap(blocks_, next_blocks_);
+  std::swap(x_, next_x_);
   quantized_ = swiglu.out;
 }
 
