@@ -1,6 +1,7 @@
 // A simulated device: its profile, and the memory that calls run in. Methods of all programs for
-// one device share it: nobody needs what a call has left in SRAM, since a stream reads only what it
-// has written itself (format/npu_commands/npu_verify.h).
+// one device share it, so it is zeros at the start of each call: a verified stream reads only what
+// its own commands are there to write (format/npu_commands/npu_verify.h), but of rows and positions
+// that a call has not, they write nothing, and programs are not trusted.
 #pragma once
 
 #include <memory>
@@ -25,7 +26,7 @@ class SimNpuDevice {
 
   const NpuProfile& profile() const { return profile_; }
 
-  // Memory of one call at a time; what is in it is what the call before left there.
+  // Memory of one call at a time.
   class Memory {
    public:
     Memory(SimNpuDevice& device, AlignedBuffer buffer)
@@ -40,8 +41,8 @@ class SimNpuDevice {
     AlignedBuffer buffer_;
   };
 
-  // REQUIRES: the device outlives it. kOutOfResources: where reserve() did not get that much, or
-  // more calls run at once than ever before.
+  // The first `size_bytes` are zeros. REQUIRES: the device outlives it. kOutOfResources: where
+  // reserve() did not get that much, or more calls run at once than ever before.
   Result<std::unique_ptr<Memory>> borrow(std::size_t size_bytes);
   // So that what cannot be had is told when a program is loaded.
   Status reserve(std::size_t size_bytes);
@@ -53,6 +54,7 @@ class SimNpuDevice {
   const NpuProfile profile_;
   std::mutex mutex_;
   std::vector<AlignedBuffer> free_;
+  int n_lent_ = 0;
 };
 
 }  // namespace cria

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstring>
+
 namespace cria {
 namespace {
 
@@ -35,6 +38,15 @@ TEST(SimNpuDevice, CallsRunInTheSameMemoryUnlessAtOnce) {
   EXPECT_TRUE(other->data() + (1 << 20) <= first || other->data() >= first + (1 << 20));
   const auto larger = device.borrow(1 << 22).value();
   larger->data()[(1 << 22) - 1] = std::byte{1};
+}
+
+TEST(SimNpuDevice, ACallSeesNothingOfThoseBefore) {
+  SimNpuDevice device(load_npu_profile("hexagon-v79").value().profile);
+  constexpr std::size_t kBytes = 1 << 16;
+  std::memset(device.borrow(kBytes).value()->data(), 0xff, kBytes);
+  const auto memory = device.borrow(kBytes).value();
+  EXPECT_TRUE(std::all_of(memory->data(), memory->data() + kBytes,
+                          [](std::byte b) { return b == std::byte{0}; }));
 }
 
 TEST(SimNpuDevice, SaysHowMuchItCannotHave) {

@@ -68,7 +68,7 @@ Result<std::unique_ptr<SimNpuMethod>> SimNpuMethod::create(const cria_host& host
 }
 
 Status SimNpuMethod::bind() {
-  commands_.profile_text.clear();  // the device has it, for all its methods
+  commands_.profile_text = std::string();  // the device has it, for all its methods
   for (const NpuWeight& w : commands_.weights) {
     cria_bytes data{};
     if (host_.get_named_data(host_.context, w.key.c_str(), &data) != 0) {
