@@ -73,7 +73,6 @@ class CallTimer {
  private:
   Status add_npu(const PlanPart& part, std::size_t first, std::size_t end) {
     NpuLoweringOptions options = model_.lowering;
-    options.imported = part.plan.imports;
     options.exported = part.exports;
     CRIA_ASSIGN_OR_RETURN(const NpuCommands commands,
                           lower_to_npu(part.plan, model_.profile, options));

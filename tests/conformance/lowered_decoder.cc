@@ -114,7 +114,6 @@ Result<NpuCommands> lower_part(const PlanPart& part, const NpuProfileFile& devic
   NpuLoweringOptions options;
   options.a8 = a8;
   options.max_context = kContext;
-  options.imported = part.plan.imports;
   options.exported = part.exports;
   CRIA_ASSIGN_OR_RETURN(NpuCommands commands, lower_to_npu(part.plan, device.profile, options));
   commands.profile_text = device.text;

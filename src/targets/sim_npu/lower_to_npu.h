@@ -14,8 +14,9 @@ namespace cria {
 struct NpuLoweringOptions {
   bool a8 = true;                // int8 activations for weights in a block encoding, else float
   std::int64_t max_context = 0;  // positions that the cache may have; 0: as many as fit
-  // Plan buffers that other devices have written before, and that they read behind, in scratch.
-  std::vector<std::uint32_t> imported, exported;
+  // Plan buffers that other devices read behind, in scratch. What they have written before is in
+  // Plan::imports.
+  std::vector<std::uint32_t> exported;
 };
 
 // Activations stay in SRAM where they fit: first all of them, then all but the largest where it is

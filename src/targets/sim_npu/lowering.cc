@@ -59,7 +59,7 @@ Status NpuLowering::run() {
   out.single_row_result = out.gives_result && is_one_row(plan_.ops.back().x);
   out.cache = {plan_.kv.n_layers, plan_.kv.n_kv_heads, plan_.kv.head_dim, plan_.kv.k_type,
                plan_.kv.v_type};
-  for (const std::uint32_t id : options_.imported) {
+  for (const std::uint32_t id : plan_.imports) {
     const PlanBuffer& b = plan_.buffers[id];
     out.imports.push_back(
         {b.offset_bytes, static_cast<std::uint64_t>(b.width * rows_of(id)) * kFloat});
@@ -118,7 +118,7 @@ Status NpuLowering::find_homes() {
                                 stride_of(buffer.width) * static_cast<std::uint64_t>(rows_of(id)));
   }
   const bool any =
-      !options_.imported.empty() || !options_.exported.empty() ||
+      !plan_.imports.empty() || !options_.exported.empty() ||
       std::ranges::any_of(room_.in_scratch, [](bool in_scratch) { return in_scratch; });
   emitter_.commands().scratch_bytes = any ? plan_.scratch_bytes : 0;
   return {};
@@ -307,7 +307,7 @@ void NpuLowering::transfer(NpuCommandKind kind, std::uint32_t buffer, const Bloc
 
 void NpuLowering::import_for(std::size_t index) {
   const PlanOp& op = plan_.ops[index];
-  for (const std::uint32_t id : options_.imported) {
+  for (const std::uint32_t id : plan_.imports) {
     if (!in_sram(id) || imported_[id] || (id != op.x && id != op.y && id != op.out)) continue;
     imported_[id] = true;
     const std::int64_t width = plan_.buffers[id].width;
@@ -365,7 +365,8 @@ bool make_room(const Plan& plan, NpuLowering& failed, NpuRoom& room, std::uint64
 // Whether a buffer that devices share had better stay in scratch: what one op alone needs passes
 // through SRAM a block of rows at a time; who makes weights of scores takes them from there; and
 // what others write columns of is not this part's to store in whole.
-bool stays_in_scratch(const Plan& plan, std::uint32_t id, bool imported) {
+bool stays_in_scratch(const Plan& plan, std::uint32_t id) {
+  const bool imported = std::ranges::find(plan.imports, id) != plan.imports.end();
   int n_uses = 0;
   bool in_columns = false;
   for (const PlanOp& op : plan.ops) {
@@ -401,10 +402,9 @@ Result<NpuCommands> lower_to_npu(const Plan& plan, const NpuProfile& profile,
       least_ring, profile.sram.bytes / 2 / profile.limits.align_bytes * profile.limits.align_bytes);
   room.block_rows = plan.max_tokens;
   room.in_scratch.assign(plan.buffers.size(), false);
-  for (const std::uint32_t id : options.exported)
-    room.in_scratch[id] = stays_in_scratch(plan, id, false);
-  for (const std::uint32_t id : options.imported)
-    room.in_scratch[id] = stays_in_scratch(plan, id, true);
+  for (const auto* shared : {&plan.imports, &options.exported}) {
+    for (const std::uint32_t id : *shared) room.in_scratch[id] = stays_in_scratch(plan, id);
+  }
   for (;;) {
     NpuLowering lowering(plan, profile, options, room);
     CRIA_RETURN_IF_ERROR(lowering.run());

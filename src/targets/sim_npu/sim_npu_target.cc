@@ -100,7 +100,6 @@ class SimNpuTarget final : public Target {
     NpuLoweringOptions options;
     options.a8 = request.activations == "a8";
     options.max_context = request.max_context;
-    options.imported = part.plan.imports;
     options.exported = part.exports;
     CRIA_ASSIGN_OR_RETURN(NpuCommands commands, lower_to_npu(part.plan, file_.profile, options));
     commands.profile_text = file_.text;
