@@ -6,6 +6,7 @@
 
 #include "api/compile_path.h"
 #include "api/device_target.h"
+#include "api/open_tokenizer.h"
 #include "api/sensitivity.h"
 #include "base/aligned_buffer.h"
 #include "base/result.h"
@@ -106,13 +107,9 @@ class Fitting {
 
   // Before seven conversions: whether the text has a window.
   Status cut_text(const Checkpoint& checkpoint) {
-    if (checkpoint.vocabulary() == nullptr) {
-      return not_found("{}: has no tokenizer; name one with --tokenizer", path_);
-    }
-    Result<Tokenizer> tokenizer = Tokenizer::build(*checkpoint.vocabulary());
-    if (!tokenizer.ok()) return std::move(tokenizer).status().with_context(path_ + ": tokenizer");
+    CRIA_ASSIGN_OR_RETURN(const Tokenizer tokenizer, checkpoint_tokenizer(checkpoint, path_));
     CRIA_ASSIGN_OR_RETURN(
-        windows_, sensitivity_windows(*tokenizer, budget_.text, budget_.n_ctx, budget_.n_windows));
+        windows_, sensitivity_windows(tokenizer, budget_.text, budget_.n_ctx, budget_.n_windows));
     return {};
   }
 

@@ -103,12 +103,8 @@ Result<CalibratedModel> look_at_model(const CalibrateOptions& options) {
   CRIA_ASSIGN_OR_RETURN(const std::string path, resolve_model(options.model));
   CRIA_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
                         open_checkpoint(path, {.tokenizer_path = options.tokenizer_path}));
-  if (checkpoint->vocabulary() == nullptr) {
-    return not_found("{}: has no tokenizer; name one with --tokenizer", path);
-  }
-  Result<Tokenizer> tokenizer = Tokenizer::build(*checkpoint->vocabulary());
-  if (!tokenizer.ok()) return std::move(tokenizer).status().with_context(path + ": tokenizer");
-  return CalibratedModel{*std::move(tokenizer), fingerprint_of(*checkpoint),
+  CRIA_ASSIGN_OR_RETURN(Tokenizer tokenizer, checkpoint_tokenizer(*checkpoint, path));
+  return CalibratedModel{std::move(tokenizer), fingerprint_of(*checkpoint),
                          linear_inputs(checkpoint->config())};
 }
 

@@ -4,6 +4,7 @@
 
 #include "api/open_tokenizer.h"
 #include "base/result.h"
+#include "model/checkpoint.h"
 #include "model/resolve.h"
 #include "runtime/program.h"
 #include "tokenizer/chat_template.h"
@@ -19,6 +20,15 @@ bool is_program(const std::string& path) {
 }
 
 }  // namespace
+
+Result<Tokenizer> checkpoint_tokenizer(const Checkpoint& checkpoint, const std::string& path) {
+  if (checkpoint.vocabulary() == nullptr) {
+    return not_found("{}: has no tokenizer; name one with --tokenizer", path);
+  }
+  Result<Tokenizer> tokenizer = Tokenizer::build(*checkpoint.vocabulary());
+  if (!tokenizer.ok()) return std::move(tokenizer).status().with_context(path + ": tokenizer");
+  return tokenizer;
+}
 
 Result<std::shared_ptr<const Tokenizer>> program_tokenizer(
     const std::shared_ptr<const Program>& program) {

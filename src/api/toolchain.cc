@@ -9,6 +9,7 @@
 #include "api/inspect.h"
 #include "api/model_cache.h"
 #include "api/open_recipe.h"
+#include "api/open_tokenizer.h"
 #include "api/program_metadata.h"
 #include "base/result.h"
 #include "compile/compile.h"
@@ -96,9 +97,8 @@ Result<CompileReport> compile_path(const std::string& path, const CompileOptions
   request.keep = checks.keep;
   request.cria_version = kVersion;
   if (checkpoint->vocabulary() != nullptr) {
-    Result<Tokenizer> tokenizer = Tokenizer::build(*checkpoint->vocabulary());
-    if (!tokenizer.ok()) return std::move(tokenizer).status().with_context(path + ": tokenizer");
-    request.tokenizer = tokenizer->serialize();
+    CRIA_ASSIGN_OR_RETURN(const Tokenizer tokenizer, checkpoint_tokenizer(*checkpoint, path));
+    request.tokenizer = tokenizer.serialize();
   }
   // An NPU's prefill should fill its matrix tiles and leave room in its SRAM.
   if (device.npu != nullptr) request.prefill_chunk = 64;
