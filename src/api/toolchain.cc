@@ -107,7 +107,8 @@ Result<CompileReport> compile_path(const std::string& path, const CompileOptions
                         compile_checkpoint(*checkpoint, target, request));
   CompileReport report = to_report(summary);
   report.recipe = recipe;
-  if (options.recipe == kDefaultRecipe && recipe != "source" && recipe != kDefaultRecipe) {
+  const bool by_default = options.recipe_text.empty() && options.recipe == kDefaultRecipe;
+  if (by_default && recipe != "source") {
     report.remarks.push_back(fmt::format(
         "{} is the default for {:.1f} billion weights in floats; --quant source keeps them", recipe,
         1e-9 * static_cast<double>(report.n_parameters)));
