@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <set>
 
 #include "base/quote.h"
 #include "format/plan/plan_cost.h"
@@ -77,16 +78,27 @@ class Search {
     for (std::size_t i = 0; i < devices.size(); ++i) pinned_[i] = devices[i].has_value();
     if (problem_.rest_on_npu) {
       CRIA_RETURN_IF_ERROR(keep_caches_whole(plan_, devices));
+      // A cache lies with one device: where that cannot be the NPU, nothing there uses it.
+      std::set<std::int32_t> elsewhere;  // layers
       for (std::size_t i = 0; i < devices.size(); ++i) {
-        const PlaceCost& cost = problem_.costs[static_cast<int>(PlaceDevice::kNpu)][i];
-        if (!devices[i] && cost.decode_seconds && cost.prefill_seconds)
-          devices[i] = PlaceDevice::kNpu;
+        const PlanOp& op = plan_.ops[i];
+        if (plan_op_uses_cache(op) && !npu_takes(i)) elsewhere.insert(op.layer);
+      }
+      for (std::size_t i = 0; i < devices.size(); ++i) {
+        const PlanOp& op = plan_.ops[i];
+        if (plan_op_uses_cache(op) && elsewhere.contains(op.layer)) continue;
+        if (!devices[i] && npu_takes(i)) devices[i] = PlaceDevice::kNpu;
       }
     }
     for (std::size_t i = 0; i < devices.size(); ++i) {
       if (devices[i]) allowed_[i] = bit_of(static_cast<int>(*devices[i]));
     }
     return {};
+  }
+
+  bool npu_takes(std::size_t op) const {
+    const PlaceCost& cost = problem_.costs[static_cast<int>(PlaceDevice::kNpu)][op];
+    return cost.decode_seconds && cost.prefill_seconds;
   }
 
   void find_last_uses() {
