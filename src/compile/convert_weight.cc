@@ -182,6 +182,7 @@ bool carries_codes(const StoredWeight& stored, Encoding encoding) {
 
 Encoding kept_encoding(const StoredWeight& stored, const std::function<bool(Encoding)>& takes) {
   const Encoding native = stored.native_encoding();
+  if (!takes) return native;
   Encoding kept = native;
   for (const int block : {128, 64, 32}) {
     if (takes(kept)) break;

@@ -66,7 +66,7 @@ Status check_stored(const StoredWeight& stored);
 bool carries_codes(const StoredWeight& stored, Encoding encoding);
 
 // What a weight whose codes are kept is stored as: its native encoding, in narrower blocks that
-// hold the same codes where the device takes only those.
+// hold the same codes where the device takes only those. Empty: it takes all.
 Encoding kept_encoding(const StoredWeight& stored, const std::function<bool(Encoding)>& takes);
 
 // One row as floats. kBadInput, with tensor, row and column: not a number, infinity.
