@@ -65,7 +65,7 @@ struct NpuPlannedOp {
 // One call of a compiled method.
 struct NpuCallReport {
   double ms = 0;
-  double submit_ms = 0, complete_ms = 0;  // of it, the host's submissions and their ends
+  double submit_ms = 0, complete_ms = 0;  // of it, handing over to the NPU, while no part runs
   double choose_ms = 0;                   // of it, the host's choice of a token from the logits
   double weight_bytes = 0, kv_bytes = 0, activation_bytes = 0;  // of DRAM, on the NPU
   std::uint64_t sram_bytes = 0;                                 // the most that is in use at a time
@@ -84,7 +84,7 @@ struct NpuPlanReport {
   double kv_bytes = 0;              // of the cache with `n_context` positions
   NpuCallReport prefill, decode;    // of the plan, compiled as it is placed
   std::uint64_t sram_peak_bytes = 0, sram_size_bytes = 0;  // the most of both; what the device has
-  int handoffs_per_call = 0;                               // between CPU and NPU
+  int handoffs_per_call = 0;                               // of a decode step, CPU to NPU or back
   double handoff_bytes_per_token = 0;
   double search_seconds = 0;  // candidates compiled and timed included
 };

@@ -1,15 +1,8 @@
 #include "api/call_clock.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace cria {
-namespace {
-
-Picoseconds from_us(double us) { return static_cast<Picoseconds>(std::llround(us * 1e6)); }
-
-}  // namespace
-
 Result<TimedPart> time_npu_part(const NpuCommands& commands, const NpuProfile& profile,
                                 const NpuCall& call, const NpuSimOptions& options) {
   TimedPart timed;

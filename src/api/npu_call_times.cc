@@ -26,8 +26,6 @@ EstimateBound bound_of(NpuBound bound) {
   return EstimateBound::kLatency;
 }
 
-double to_seconds(Picoseconds ps) { return static_cast<double>(ps) * 1e-12; }
-
 std::size_t count_copies(const NpuCommands& commands) {
   return static_cast<std::size_t>(
       std::ranges::count_if(commands.commands, [](const NpuCommand& command) {
@@ -97,7 +95,9 @@ class CallTimer {
       seconds.push_back(estimate.seconds);
     }
     parts_.push_back(time_cpu_part(part.plan, model_.profile, call_, seconds));
-    times_.cpu_joules += model_.profile.host.active_mw * 1e-3 * to_seconds(parts_.back().choose_ps);
+    const double choose_seconds = to_seconds(parts_.back().choose_ps);
+    times_.host_seconds += choose_seconds;
+    times_.cpu_joules += model_.profile.host.active_mw * 1e-3 * choose_seconds;
   }
 
   void add_work(const NpuCommands& commands, const NpuTiming& timing) {
@@ -132,7 +132,7 @@ class CallTimer {
       if (op.kind != plan_op_name(plan_.ops[i].kind) ||
           op.name != plan_op_label(plan_, plan_.ops[i]))
         continue;
-      times_.op_seconds[i] = static_cast<double>(timing.ops[next].elapsed_ps) * 1e-12;
+      times_.op_seconds[i] = to_seconds(timing.ops[next].elapsed_ps);
       times_.op_bound[i] = bound_of(timing.ops[next].bound);
       ++next;
     }

@@ -42,9 +42,9 @@ NpuCalls npu_calls(const NpuModelOptions& options, std::int64_t most_rows);
 // kInvalidArgument, kNotFound: options. kUnsupported: a program whose methods differ in their ops.
 Result<NpuModel> open_npu_model(const NpuModelOptions& options);
 
-// One call of a method whose ops run where `device` says (empty: all on the NPU). Runs of ops on
-// the NPU are compiled together, imports and exports in the memory that both share; each is one
-// submission. Ops of the processor take what estimate_cpu_op() says. Parts that do not wait for
+// One call of a method whose ops run where `device` says (empty: all on the NPU). What runs
+// on the NPU is compiled in parts (targets/split_plan.h), with what they share in memory of both.
+// Ops of the processor take what estimate_cpu_op() says. Parts that do not wait for
 // each other are at work at once (call_clock.h).
 struct NpuCallTimes {
   double seconds = 0;

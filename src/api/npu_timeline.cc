@@ -21,8 +21,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-double to_seconds(Picoseconds ps) { return static_cast<double>(ps) * 1e-12; }
-
 // Where an event is drawn: a process of the trace and one of its threads.
 struct Track {
   int process = 0, thread = 0;

@@ -49,7 +49,7 @@ struct PlacedOps {
   std::vector<bool> pinned;
   double prefill_seconds = 0;  // of one call, handoffs included
   double decode_seconds = 0;
-  int n_handoffs = 0;        // of one call
+  int n_handoffs = 0;        // of a decode step
   double handoff_bytes = 0;  // activations that pass in a decode step
 };
 

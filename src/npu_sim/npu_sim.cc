@@ -19,8 +19,6 @@ constexpr bool is_dma(std::size_t engine) {
   return engine == index_of(NpuEngine::kWeightDma) || engine == index_of(NpuEngine::kDataDma);
 }
 
-Picoseconds from_us(double us) { return static_cast<Picoseconds>(std::llround(us * 1e6)); }
-
 // A run at work on its engine.
 struct Active {
   std::uint32_t run = 0;

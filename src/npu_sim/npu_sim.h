@@ -23,6 +23,7 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -33,6 +34,8 @@
 namespace cria {
 
 using Picoseconds = std::int64_t;
+inline Picoseconds from_us(double us) { return static_cast<Picoseconds>(std::llround(us * 1e6)); }
+constexpr double to_seconds(Picoseconds ps) { return static_cast<double>(ps) * 1e-12; }
 
 // Two hours. What a profile makes longer is refused.
 inline constexpr Picoseconds kMostCallPicoseconds = 7'200'000'000'000'000;
@@ -117,7 +120,7 @@ struct NpuTiming {
   NpuWork work;                // of all
   std::vector<NpuOpTime> ops;  // as NpuCommands::ops
   std::vector<NpuEvent> timeline;
-  double seconds() const { return static_cast<double>(elapsed_ps) * 1e-12; }
+  double seconds() const { return to_seconds(elapsed_ps); }
 };
 
 // The host's choice of a token from logits.
