@@ -74,16 +74,19 @@ class Calibrate(FolderCase):
         self.assertEqual(self.read("merged2"), self.read("both"))
 
     def test_killed_and_interrupted_runs_go_on(self):
-        self.calibrate("uninterrupted", "--chunks", 48)
+        self.calibrate("warm", "--chunks", 1)  # compiles the model
+        begin = time.monotonic()
+        self.calibrate("uninterrupted", "--chunks", 48, "-t", 1)
+        whole = time.monotonic() - begin
         command = [CRIA, "calibrate", TINY, "--text", STORIES, "-o", self.root / "killed", "-c", "128", "--chunks", "48", "-t", "1", "--json"]
         environment = dict(os.environ, CRIA_CACHE=str(self.cache))
         n_killed = 0
         for attempt in range(10):
             how = (signal.SIGKILL, signal.SIGINT)[attempt % 2]
             process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-            # Windows count once a batch of 16 is done. Each run has half as much time again as the one before: some end in the
-            # first batch, some in a later one, whatever the machine's speed.
-            time.sleep(0.4 * 1.5**attempt)
+            # Windows count once a batch of 16 is done. Of the time that all take here, each run has a fifth more of what the one
+            # before had: some end in the first batch, some in a later one.
+            time.sleep(0.3 * whole * 1.2**attempt)
             process.send_signal(how)
             out, err = process.communicate()
             if process.returncode == 0:
