@@ -211,6 +211,15 @@ class SpeedTools(FolderCase):
         self.assertEqual(prefill["total"]["weight_bytes"], bench["touched_weight_bytes"])
         self.assertEqual(prefill["total"]["kv_bytes"], bench["touched_kv_bytes"])
 
+    def test_a_prompt_that_is_worked_on_in_blocks_has_every_op(self):
+        prefill = cria_json("profile", self.pte, "-p", 128, "-n", 1, "--json")["phases"][0]
+        bench = cria_json("bench", self.pte, "-p", 128, "-n", 0, "-r", 1, "--no-machine", "-o", "json")[0]
+        self.assertEqual(prefill["total"]["macs"], bench["macs"])
+        swiglu = [row for row in prefill["ops"] if row["op"] == "swiglu"]
+        self.assertEqual(len(swiglu), len([row for row in prefill["ops"] if "gate_up" in row["name"]]))
+        self.assertEqual({row["ns"] for row in swiglu}, {0})  # part of the linear before
+        self.assertGreater(min(row["ns"] for row in prefill["ops"] if "gate_up" in row["name"]), 0)
+
     def test_profile_tables(self):
         table = cria("profile", self.pte, "-p", 8, "-n", 2).stdout.decode()
         for text in ("prefill: 1 x 8 tokens", "decode: 2 x 1 tokens", "attention", "all ops", "unaccounted"):
