@@ -5,10 +5,8 @@ import pathlib
 import tempfile
 import unittest
 
-from support import REPOSITORY, TINY, cria, cria_json
+from support import ON_NPU, OP_KINDS, REPOSITORY, TINY, cria, cria_json
 
-KINDS = ("embed", "rms_norm", "linear", "rope", "kv_append", "attention", "swiglu", "last_row", "output")
-NPU = ",".join(kind + "=npu" for kind in KINDS)
 PROFILES = {path.stem for path in (REPOSITORY / "profiles/npu").glob("*.toml")}
 
 
@@ -47,14 +45,14 @@ class Plan(unittest.TestCase):
 
     def test_a_plan_is_no_slower_than_all_on_the_npu(self):
         for model in ("1b", "3b"):
-            free, npu = (cria_json("plan", model, "-n", 128, *place, "--json") for place in ((), ("--place", NPU)))
+            free, npu = (cria_json("plan", model, "-n", 128, *place, "--json") for place in ((), ("--place", ON_NPU)))
             free_ms, npu_ms = (plan["first_token_ms"] + 128 * plan["decode"]["ms"] for plan in (free, npu))
             self.assertLessEqual(free_ms, npu_ms * (1 + 1e-9))
 
     def test_pins_leave_the_rest_to_the_npu_where_that_is_best(self):
-        rest = ",".join(kind + "=npu" for kind in KINDS if kind not in ("attention", "kv_append"))
+        rest = ",".join(kind + "=npu" for kind in OP_KINDS if kind not in ("attention", "kv_append"))
         for device, quant, n in (("ane-m4", "q4c", 1), ("edge-small", "q8", 16)):
-            attention, all_else = (json.loads(cria("plan", "small", "--device", "sim:" + device, "--quant", quant, "-n", n, "--place", pins, "--json").stdout)
+            attention, all_else = (cria_json("plan", "small", "--device", "sim:" + device, "--quant", quant, "-n", n, "--place", pins, "--json")
                                    for pins in ("attention=cpu", "attention=cpu,kv_append=cpu," + rest))
             ms, ms_rest = (plan["first_token_ms"] + n * plan["decode"]["ms"] for plan in (attention, all_else))
             self.assertLessEqual(ms, ms_rest * (1 + 1e-9))
@@ -67,7 +65,7 @@ class Plan(unittest.TestCase):
         for device, quant in (("hexagon-v79", "q4c"), ("xdna2", "q4"), ("ane-m4", "q4")):
             options = ("small", "--device", "sim:" + device, "--quant", quant, "--json")
             run = cria_json("simulate", *options, "--minutes", 0.02)
-            plan = cria_json("plan", *options, "--place", NPU)
+            plan = cria_json("plan", *options, "--place", ON_NPU)
             self.assertAlmostEqual(plan["decode_tokens_per_second"], run["first_tokens_per_second"], places=6)
             self.assertAlmostEqual(plan["first_token_ms"], run["first_token_ms"], places=6)
             # What ops cost one by one, and what the host does, is the whole.
@@ -84,7 +82,7 @@ class Plan(unittest.TestCase):
         self.assertGreater(fast["first_tokens_per_second"], slow["first_tokens_per_second"])
 
     def test_submissions_that_are_waited_for_cost_time(self):
-        at_once, waited = (cria_json("plan", "small", "--device", "sim:xdna2", "--quant", "q4", "--place", NPU, "--json", *flags)["decode"]
+        at_once, waited = (cria_json("plan", "small", "--device", "sim:xdna2", "--quant", "q4", "--place", ON_NPU, "--json", *flags)["decode"]
                            for flags in ((), ("--ops-per-submission", 10, "--queue-depth", 1)))
         self.assertEqual(at_once["n_submissions"], 1)
         self.assertGreater(waited["n_submissions"], 1)
@@ -102,23 +100,23 @@ class Plan(unittest.TestCase):
             self.assertIn("expected an encoding", done.stderr.decode())
 
     def test_a_plan_tells_the_whole(self):
-        plan = cria_json("plan", "1b", "-c", 512, "--place", NPU, "--json")
+        plan = cria_json("plan", "1b", "-c", 512, "--place", ON_NPU, "--json")
         self.assertEqual(plan["n_copies"], 0)
         self.assertEqual(plan["kv_bytes"], 16 * 512 * 2 * 8 * 64 * 2)
         self.assertEqual(plan["sram_peak_bytes"], max(plan[call]["sram_bytes"] for call in ("prefill", "decode")))
         self.assertLessEqual(plan["sram_peak_bytes"], plan["sram_size_bytes"])
-        text = cria("plan", "1b", "-c", 512, "--place", NPU).stdout.decode()
+        text = cria("plan", "1b", "-c", 512, "--place", ON_NPU).stdout.decode()
         for word in (f"decode {plan['decode_tokens_per_second']:.2f} tok/s", f"first token after {plan['first_token_ms']:.1f} ms",
                      f"{1e3 * plan['joules_per_token']:.1f} mJ/token", "SRAM peak", "DRAM traffic", "KV cache 16.78 MB", "; copies 0"):
             self.assertIn(word, text)
 
     def test_what_devices_share_is_passed_once(self):
         # The residual stream, which every layer works on: loaded once, and never stored.
-        rest = NPU.replace("embed=npu", "embed=cpu")
+        rest = ON_NPU.replace("embed=npu", "embed=cpu")
         plan = cria_json("plan", "1b", "--place", rest, "--json")
         self.assertEqual([plan[call]["n_copies"] for call in ("prefill", "decode")], [1, 1])
         # Two transfers of scores (of a tile each, the next on its way), two of their weights, and the residual stream there and back.
-        mixed = cria_json("plan", "1b", "--place", NPU + ",softmax=cpu", "--json")
+        mixed = cria_json("plan", "1b", "--place", ON_NPU + ",softmax=cpu", "--json")
         self.assertEqual(mixed["decode"]["n_copies"], 16 * (2 + 2 + 2))
 
     def test_what_cannot_be_placed_is_named(self):
@@ -141,7 +139,7 @@ class Plan(unittest.TestCase):
 
     def test_each_submission_costs_the_host(self):
         few, many = (cria_json("simulate", "small", "--minutes", 0.02, "--json", *flags) for flags in ((), ("--ops-per-submission", 10)))
-        plan = cria_json("plan", "small", "--place", NPU, "--json")["decode"]
+        plan = cria_json("plan", "small", "--place", ON_NPU, "--json")["decode"]
         self.assertAlmostEqual(1e3 * few["host_seconds_per_token"], plan["submit_ms"] + plan["complete_ms"] + plan["choose_ms"])
         self.assertGreater(many["host_seconds_per_token"], 2 * few["host_seconds_per_token"])
         self.assertGreater(many["joules_per_token"], few["joules_per_token"])
@@ -175,7 +173,7 @@ class Profile(unittest.TestCase):
     def test_a_shape_in_simulated_time(self):
         profile = cria_json("profile", "1b", "-p", 128, "-n", 8, "--device", "sim:hexagon-v79", "--json")
         self.check_phases(profile)
-        plan = cria_json("plan", "1b", "-c", 128, "-p", 128, "-n", 8, "--place", NPU, "--json")
+        plan = cria_json("plan", "1b", "-c", 128, "-p", 128, "-n", 8, "--place", ON_NPU, "--json")
         for phase in profile["phases"]:
             self.assertAlmostEqual(phase["us"] / 1e3, plan[phase["phase"]]["ms"], places=6)
         decode = {part["name"]: part["bound"] for part in profile["phases"][1]["by_op"]}
@@ -186,17 +184,17 @@ class Profile(unittest.TestCase):
 
     def test_changes_are_those_of_the_plan(self):
         options = ("small", "--quant", "q4c", "-p", 100, "-n", 8)  # no whole number of chunks
-        profile = json.loads(cria("profile", *options, "--device", "sim:hexagon-v79", "--json").stdout)
+        profile = cria_json("profile", *options, "--device", "sim:hexagon-v79", "--json")
         changes = {change["change"]: change for change in profile["changes"]}
         self.assertEqual({change["what"] for change in profile["changes"]},
                          {"", "encoding", "activations", "cache", "chunk", "placement"})
         for name, flags in (("", ()), ("--quant q8c", ("--quant", "q8c")), ("--act a16", ("--act", "a16")),
                             ("-ctk q8_0 -ctv q8_0", ("-ctk", "q8_0", "-ctv", "q8_0")), ("--prefill-chunk 16", ("--prefill-chunk", 16)),
-                            ("logits on the CPU", ("--place", NPU + ",logits=cpu"))):
-            place = () if "--place" in flags else ("--place", NPU)
+                            ("logits on the CPU", ("--place", ON_NPU + ",logits=cpu"))):
+            place = () if "--place" in flags else ("--place", ON_NPU)
             arguments = tuple(flags[1] if part == "q4c" and "--quant" in flags else part for part in options)
             flags = () if "--quant" in flags else flags
-            plan = json.loads(cria("plan", *arguments, "-c", 100, *place, *flags, "--json").stdout)
+            plan = cria_json("plan", *arguments, "-c", 100, *place, *flags, "--json")
             for field in ("prefill_tokens_per_second", "decode_tokens_per_second", "joules_per_token"):
                 self.assertAlmostEqual(changes[name][field] / plan[field], 1, places=9, msg=f"{name} {field}")
 

@@ -21,6 +21,10 @@ DRAFT = REPOSITORY / "models" / "cria-draft"
 HELDOUT = REPOSITORY / "models" / "heldout" / "heldout.txt"
 CALIBRATION = REPOSITORY / "models" / "calibration" / "calibration.txt"
 
+# The ops of a model, as --place names them, and all of them on the NPU.
+OP_KINDS = ("embed", "rms_norm", "linear", "rope", "kv_append", "attention", "swiglu", "last_row", "output")
+ON_NPU = ",".join(kind + "=npu" for kind in OP_KINDS)
+
 # ctest reports a test program that exits with this as skipped.
 SKIPPED = 77
 
