@@ -109,7 +109,8 @@ struct NpuSimulateReport {
   double joules_per_token = 0;      // with the display and the rest of the chip
   double npu_joules_per_token = 0;  // the NPU's own rail: multipliers, SRAM, static
   double npu_watts = 0;             // of it, on average
-  // CPU seconds: a core of the host's submits, hears of the end, and chooses the token.
+  // CPU seconds of the host's cores: one submits, one hears of the end, perhaps at once, and one
+  // chooses the token.
   double host_seconds_per_token = 0;
   double prefill_tokens_per_second = 0;
   double first_token_ms = 0;
