@@ -112,6 +112,25 @@ TEST(PlaceOps, PinsHold) {
   EXPECT_THAT(unknown.status().message(), HasSubstr("softmax"));
 }
 
+// A layer whose attention the NPU cannot do keeps its cache, and what fills it, on the processor.
+TEST(PlaceOps, TheRestLeavesACacheWhereItsAttentionRuns) {
+  const Plan plan = example_plan();
+  PlaceProblem problem = random_problem(plan, 1);
+  problem.rest_on_npu = true;
+  for (std::size_t i = 0; i < plan.ops.size(); ++i) {
+    if (plan.ops[i].kind != PlanOpKind::kAttention) continue;
+    problem.costs[1][i] = {std::nullopt, std::nullopt, EstimateBound::kCpu, EstimateBound::kCpu,
+                           "too long a context"};
+  }
+  const auto placed = place_ops(plan, problem);
+  ASSERT_TRUE(placed.ok()) << placed.status().message();
+  for (std::size_t i = 0; i < plan.ops.size(); ++i) {
+    EXPECT_EQ(placed->device[i],
+              plan_op_uses_cache(plan.ops[i]) ? PlaceDevice::kCpu : PlaceDevice::kNpu)
+        << i;
+  }
+}
+
 // What no pin names goes to the NPU, however cheap it were elsewhere; only pins are told as such.
 TEST(PlaceOps, TheRestRunsOnTheNpuWhereItCan) {
   const Plan plan = example_plan();
