@@ -114,8 +114,7 @@ struct NpuTiming {
   Picoseconds elapsed_ps = 0;                  // from the host's call until the token is chosen
   Picoseconds submit_ps = 0, complete_ps = 0;  // of it, on the host
   Picoseconds choose_ps = 0;                   // of it, on the host: the token from the logits
-  Picoseconds host_busy_ps =
-      0;  // the host's cores: submissions, ends (perhaps at once), the choice
+  Picoseconds host_busy_ps = 0;                // of the host's cores: submissions, ends, the choice
   std::size_t n_submissions = 0;
   NpuBound bound = NpuBound::kLatency;
   NpuWork work;                // of all
