@@ -1,8 +1,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <fstream>
+#include <thread>
 #include <vector>
 
 #include "base/aligned_buffer.h"
@@ -75,6 +77,25 @@ TEST(ThreadPool, RunsEveryTaskOnceWithAnyNumberOfThreads) {
       });
       for (auto& count : counts) EXPECT_EQ(count.load(), 1);
     }
+  }
+}
+
+// The thread that has the first task has others behind it, which must not wait for it.
+TEST(ThreadPool, TasksOfABusyThreadAreTakenByOthers) {
+  constexpr int kTasks = 64;
+  for (int n_threads : {2, 3}) {
+    ThreadPool pool(n_threads);
+    std::atomic<int> n_done{0};
+    std::atomic<bool> all_others_done{false};
+    pool.parallel_for(kTasks, [&](std::int64_t i, int) {
+      const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+      while (i == 0 && n_done.load() < kTasks - 1 && std::chrono::steady_clock::now() < give_up) {
+        std::this_thread::yield();
+      }
+      if (i == 0) all_others_done = n_done.load() == kTasks - 1;
+      n_done.fetch_add(1);
+    });
+    EXPECT_TRUE(all_others_done);
   }
 }
 

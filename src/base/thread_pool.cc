@@ -2,6 +2,7 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -22,29 +23,53 @@ void pause_briefly() {
 #endif
 }
 
+// Tasks that a thread has to itself until it has done them all, or others have done theirs. On a
+// cache line of its own.
+struct alignas(64) TaskRange {
+  std::atomic<std::int64_t> next{0};
+  std::int64_t end = 0;
+};
+
 }  // namespace
 
-// One loop at a time. `round` counts loops: a worker that sees it change joins the new loop. A
-// worker counts itself out through `n_inside`, and the loop ends when all tasks are taken and
-// nobody is inside.
+// One loop at a time. `round` counts loops: a worker that sees it change joins the new loop. The
+// loop ends when all tasks are taken and all workers have counted themselves out.
 struct ThreadPool::State {
   std::mutex one_caller;  // serializes parallel_for
   std::mutex sleep_mutex;
   std::condition_variable wake;
   std::atomic<std::uint64_t> round{0};
-  std::atomic<std::int64_t> next_task{0};
-  std::atomic<int> n_finished{0};  // workers done with the current round
-  std::int64_t n_tasks = 0;
+  std::atomic<int> n_finished{0};       // workers done with the current round
+  std::unique_ptr<TaskRange[]> ranges;  // one a thread
+  int n_ranges = 0;                     // of the current round
   const std::function<void(std::int64_t, int)>* task = nullptr;
   std::atomic<bool> stopping{false};
   std::chrono::microseconds spin_time{0};
   std::vector<std::thread> threads;
 
+  // Neighbouring tasks mostly read neighbouring memory: a thread that has one after the other is
+  // ahead of itself. Handed out in turns, tasks of 128 KB of weights cost two cores a tenth to a
+  // fifth of what they can read (q4, 64 and 1024 rows of 2048 columns a task: 81 and 100 %).
+  void share_tasks(std::int64_t n_tasks, int n_threads) {
+    n_ranges = static_cast<int>(std::min<std::int64_t>(n_tasks, n_threads));
+    const std::int64_t n_each = n_tasks / n_ranges, n_longer = n_tasks % n_ranges;
+    std::int64_t first = 0;
+    for (int i = 0; i < n_ranges; ++i) {
+      ranges[i].next.store(first, std::memory_order_relaxed);
+      first += n_each + (i < n_longer ? 1 : 0);
+      ranges[i].end = first;
+    }
+  }
+
+  // Those of the thread's own range, then what others have left.
   void take_tasks(int thread) {
-    for (;;) {
-      const std::int64_t index = next_task.fetch_add(1, std::memory_order_relaxed);
-      if (index >= n_tasks) return;
-      (*task)(index, thread);
+    for (int i = 0; i < n_ranges; ++i) {
+      TaskRange& range = ranges[(thread + i) % n_ranges];
+      for (;;) {
+        const std::int64_t index = range.next.fetch_add(1, std::memory_order_relaxed);
+        if (index >= range.end) break;
+        (*task)(index, thread);
+      }
     }
   }
 
@@ -62,6 +87,7 @@ struct ThreadPool::State {
 
 ThreadPool::ThreadPool(int n_threads, int spin_us)
     : n_threads_(n_threads < 1 ? 1 : n_threads), state_(std::make_unique<State>()) {
+  state_->ranges = std::make_unique<TaskRange[]>(static_cast<std::size_t>(n_threads_));
   state_->spin_time = std::chrono::microseconds(spin_us < 0 ? 0 : spin_us);
   for (int thread = 1; thread < n_threads_; ++thread) {
     state_->threads.emplace_back([this, thread] { work(thread); });
@@ -97,9 +123,8 @@ void ThreadPool::parallel_for(std::int64_t n_tasks,
     for (std::int64_t index = 0; index < n_tasks; ++index) task(index, 0);
     return;
   }
-  state_->n_tasks = n_tasks;
   state_->task = &task;
-  state_->next_task.store(0, std::memory_order_relaxed);
+  state_->share_tasks(n_tasks, n_threads_);
   state_->n_finished.store(0, std::memory_order_relaxed);
   {
     std::lock_guard lock(state_->sleep_mutex);

@@ -8,9 +8,10 @@
 
 namespace cria {
 
-// Runs `for i in [0, n_tasks)` over its threads. Tasks are handed out one by one, so uneven tasks
-// balance; which thread runs a task is not defined, hence a task's result must depend on nothing
-// but its index: this is what makes one thread equal N threads bit for bit.
+// Runs `for i in [0, n_tasks)` over its threads. Each has a share of tasks that follow each other,
+// and takes from others' when it is done with its own, so uneven tasks balance; which thread runs a
+// task is not defined, hence a task's result must depend on nothing but its index: this is what
+// makes one thread equal N threads bit for bit.
 //
 // Thread-safety: one `parallel_for` at a time; a second caller waits for the first.
 class ThreadPool {
