@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -11,6 +12,7 @@
 #include "base/byte_reader.h"
 #include "base/cpu_features.h"
 #include "base/mapped_file.h"
+#include "base/partial_file.h"
 #include "base/thread_pool.h"
 
 namespace cria {
@@ -51,6 +53,39 @@ TEST(MappedFile, MapsWholeFileAndNamesMissingOnes) {
   EXPECT_EQ(missing.status().code(), ErrorCode::kNotFound);
   EXPECT_NE(missing.status().message().find(path), std::string::npos);
   EXPECT_FALSE(MappedFile::open(testing::TempDir()).ok());
+}
+
+// Behind each other, across the pieces that the file is written in, with a gap, and backwards.
+TEST(PartialFile, HasWhatWasWrittenLastAtEachOffset) {
+  const std::string path = testing::TempDir() + "partial_file_test";
+  constexpr std::size_t kSize = (std::size_t{5} << 20) + 123;
+  std::vector<std::byte> expected(kSize);
+  Result<PartialFile> file = PartialFile::create(path, kSize);
+  ASSERT_TRUE(file.ok());
+  std::uint8_t value = 0;
+  const auto write = [&](std::size_t offset, std::size_t size) {
+    const std::vector<std::byte> bytes(size, std::byte{++value});
+    ASSERT_TRUE(file->write_at(offset, bytes).ok());
+    std::copy(bytes.begin(), bytes.end(), expected.begin() + static_cast<std::ptrdiff_t>(offset));
+  };
+  for (std::size_t at = 100; at < (std::size_t{3} << 20); at += 100'000) write(at, 100'000);
+  write(4'000'000, 1'000'000);
+  write(0, 200);
+  write(200, 50);
+  write(2'000'000, 200'000);
+  {
+    const Result<std::string> so_far = file->readable_path();
+    ASSERT_TRUE(so_far.ok());
+    const MappedFile mapped = MappedFile::open(*so_far).value();
+    EXPECT_TRUE(
+        std::ranges::equal(mapped.bytes(), std::span(expected).first(mapped.bytes().size())));
+  }
+  write(kSize - 1000, 1000);
+  PartialFile moved = std::move(*file);
+  ASSERT_TRUE(moved.commit().ok());
+  const MappedFile mapped = MappedFile::open(path).value();
+  EXPECT_TRUE(std::ranges::equal(mapped.bytes(), expected));
+  std::remove(path.c_str());
 }
 
 TEST(AlignedBuffer, IsZeroedAlignedAndRefusesTheAbsurd) {

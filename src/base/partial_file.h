@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 
@@ -31,25 +32,31 @@ class PartialFile {
   PartialFile& operator=(PartialFile&& other) noexcept;
   ~PartialFile();
 
-  // Writes all bytes at an offset. After an error the file is discarded.
+  // Writes all bytes at an offset, at the latest with readable_path() and commit(): what follows
+  // one another is collected, so an error may be that of earlier bytes. After one the file is
+  // discarded.
   Status write_at(std::uint64_t offset, std::span<const std::byte> bytes);
   // Closes the file and gives it its name. After an error the file is discarded.
   Status commit();
 
   bool is_open() const { return descriptor_ >= 0; }
   // A path under which this process can open what was written so far, until commit().
-  std::string readable_path() const;
+  Result<std::string> readable_path();
   const std::string& path() const { return path_; }
 
  private:
   Status open_temporary(const std::string& folder);
   Status reserve(std::uint64_t size_bytes);
+  Status write_now(std::uint64_t offset, std::span<const std::byte> bytes);
+  Status flush();
   Status give_name();
   void discard();
 
   std::string path_;
   std::string temporary_path_;  // empty while the file has no name
   int descriptor_ = -1;
+  std::vector<std::byte> collected_;  // of the file, from collected_offset_ on
+  std::uint64_t collected_offset_ = 0;
 };
 
 }  // namespace cria

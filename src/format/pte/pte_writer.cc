@@ -129,7 +129,10 @@ Status PteWriter::finish() { return finish({}, true); }
 Status PteWriter::finish(const std::function<Status(const std::string& path)>& check, bool keep) {
   Status status = check_complete();
   if (status.ok()) status = file_.write_at(0, head_);
-  if (status.ok() && check) status = check(file_.readable_path());
+  if (status.ok() && check) {
+    const Result<std::string> so_far = file_.readable_path();
+    status = so_far.ok() ? check(*so_far) : so_far.status();
+  }
   if (status.ok() && keep) status = file_.commit();
   file_ = PartialFile();  // whatever is left of it goes
   return status;
