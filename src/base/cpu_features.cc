@@ -73,7 +73,9 @@ bool cpu_supports(Isa isa) {
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
     case Isa::kAmxInt8:
-      return cpu_supports(Isa::kAvx512Vnni) && has_amx_int8();
+      // All processors with the one have the other; a virtual machine may hide it.
+      return cpu_supports(Isa::kAvx512Vnni) && __builtin_cpu_supports("avx512vbmi") &&
+             has_amx_int8();
 #elif defined(__aarch64__)
     case Isa::kNeonDotprod:
       return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;

@@ -234,6 +234,7 @@ struct AttentionCase {
   std::int64_t n_heads;
   std::int64_t head_dim;
   std::int64_t first;  // position
+  float q_size = 2.0f;
 };
 
 void compare_attention(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa, KvType k_type,
@@ -243,7 +244,7 @@ void compare_attention(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa,
   const KvHead k = kv_head(k_type, random_floats(n_cache, random), c.head_dim, false);
   const KvHead v = kv_head(v_type, random_floats(n_cache, random), c.head_dim, true);
   const std::int64_t width = c.n_heads * c.head_dim;
-  const auto q = random_floats(c.n_tokens * width, random, 2.0f);
+  const auto q = random_floats(c.n_tokens * width, random, c.q_size);
   std::vector<float> expected(q.size()), found(q.size());
   AttentionArgs args = {q.data(), width,           c.n_tokens,     c.n_heads,      c.head_dim,
                         k_type,   v_type,          k.bytes.data(), v.bytes.data(), c.first,
@@ -264,6 +265,7 @@ constexpr AttentionCase kAttentionCases[] = {
     {2, 1, 96, 126},   // the second token sees a whole tile, the first one position less
     {24, 4, 64, 242},  // more rows than any kernel takes, of which some see one tile more
     {24, 3, 96, 114},
+    {9, 4, 64, 242, 100.0f},  // scores from 0 to below the lowest that has a weight
 };
 
 [[maybe_unused]] void compare(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa) {

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "kernels/activation/exp.h"
+#include "kernels/activation/exp2.h"
 #include "kernels/kernels.h"
 #include "kernels/test_data.h"
 #include "tensor/float16.h"
@@ -37,6 +38,27 @@ TEST(Exp, EndsAreZeroAndInfinity) {
   EXPECT_EQ(spec::exp(kInfinity), kInfinity);
   EXPECT_EQ(spec::exp(1e30f), kInfinity);
   EXPECT_TRUE(std::isnan(spec::exp(std::nanf(""))));
+}
+
+constexpr double kExp2Error = 3.7e-6;
+
+TEST(Exp2, IsAccurateOverItsRange) {
+  double worst = 0;
+  for (float x = spec::kExp2Lowest; x <= 0; x += 1.0f / 4096) {
+    const double exact = std::exp2(static_cast<double>(x));
+    worst = std::fmax(worst, std::fabs(spec::exp2_of_negative(x) - exact) / exact);
+  }
+  EXPECT_LT(worst, kExp2Error);
+  RecordProperty("worst_relative_error_1e9", static_cast<int>(worst * 1e9));
+}
+
+TEST(Exp2, EndsAreZeroAndOne) {
+  EXPECT_EQ(spec::exp2_of_negative(0.0f), 1.0f);
+  EXPECT_EQ(spec::exp2_of_negative(-1e-30f), 1.0f);
+  EXPECT_EQ(spec::exp2_of_negative(-126.0f), 0x1p-126f);
+  EXPECT_EQ(spec::exp2_of_negative(std::nextafter(-126.0f, -127.0f)), 0.0f);
+  EXPECT_EQ(spec::exp2_of_negative(-std::numeric_limits<float>::infinity()), 0.0f);
+  EXPECT_TRUE(std::isnan(spec::exp2_of_negative(std::nanf(""))));
 }
 
 // silu: exp (1.2e-7), an addition and a division; swiglu one product more.
@@ -220,28 +242,27 @@ Exact exact_attention(const AttentionCase& c, std::int64_t t, std::int64_t h, st
   double sum = 0, weighted = 0, size = 0, worst_score_error = 0;
   for (std::int64_t p = 0; p < n; ++p) {
     double dot = 0, magnitude = 0, rounded = 0;
+    float top = 0;  // kQ8 rounds the query to half a step
+    for (std::int64_t i = 0; q8 && i < c.head_dim; ++i) top = std::fmax(top, std::fabs(q[i]));
     for (std::int64_t i = 0; i < c.head_dim; ++i) {
       const double product = double{q[i]} * c.k.values[p * c.head_dim + i];
       dot += product;
       magnitude += std::fabs(product);
-      // kQ8 rounds the query to half a step of its block of 32.
-      float top = 0;
-      for (std::int64_t j = i / 32 * 32; q8 && j < i / 32 * 32 + 32; ++j) {
-        top = std::fmax(top, std::fabs(q[j]));
-      }
       rounded += 0.5 * top / 127 * std::fabs(c.k.values[p * c.head_dim + i]);
     }
     const double weight = std::exp(dot * 0.125);
     sum += weight;
     weighted += weight * c.v.values[p * c.head_dim + d];
     size += weight * std::fabs(c.v.values[p * c.head_dim + d]);
-    // head_dim / 8 fused steps, three additions, the scale, the subtraction of the top.
+    // head_dim / 8 fused steps, three additions, the factor and its two roundings, the subtraction
+    // of the top.
     const double error = (c.head_dim / 8.0 + 5) * kHalfUlp * magnitude * 0.125 +
-                         2 * kHalfUlp * std::fabs(dot * 0.125) + 0.125 * rounded;
+                         4 * kHalfUlp * std::fabs(dot * 0.125) + 0.125 * rounded;
     worst_score_error = std::fmax(worst_score_error, error);
   }
-  // A weight is off by its score's error, exp's, and one shrink a tile; sums add a step a position.
-  const double relative = 2 * (worst_score_error + 1.2e-7 * (1 + n / 64.0)) +
+  // A weight is off by its score's error, that of exp2, and one shrink a tile; sums add a step a
+  // position.
+  const double relative = 2 * (worst_score_error + kExp2Error * (1 + n / 64.0)) +
                           (2.0 * static_cast<double>(n) + 4) * kHalfUlp;
   // kQ8 rounds each of 128 weights to half a step of 14 bits of the tile's largest; all tiles'
   // largest together are at most the sum.
@@ -326,6 +347,29 @@ TEST(Attention, IsCausal) {
     fill(std::byte{0x7f});  // two of them are not a number, as a half float and as a scale
     kernels().attention(c.args(after.data()));
     EXPECT_TRUE(same_bits(before, after)) << kv_type_name(type);
+  }
+}
+
+// A query that is not finite spoils its own head of its own token only.
+TEST(Attention, WhatIsNotFiniteGivesNotANumber) {
+  std::mt19937 random(39);
+  for (Isa isa : {Isa::kGeneric, best_isa()}) {
+    for (KvType type : {KvType::kF16, KvType::kQ8}) {
+      for (float bad : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
+        AttentionCase c = make_case(type, 20, 2, 64, 130, random);
+        std::vector<float> good(c.q.size()), spoilt(c.q.size());
+        kernels_for(isa).attention(c.args(good.data()));
+        c.q[(7 * 2 + 1) * 64 + 5] = bad;
+        kernels_for(isa).attention(c.args(spoilt.data()));
+        for (std::size_t i = 0; i < good.size(); ++i) {
+          if (i / 64 == 7 * 2 + 1) {
+            EXPECT_TRUE(std::isnan(spoilt[i])) << kv_type_name(type) << " " << i;
+          } else {
+            EXPECT_EQ(spoilt[i], good[i]) << kv_type_name(type) << " " << i;
+          }
+        }
+      }
+    }
   }
 }
 

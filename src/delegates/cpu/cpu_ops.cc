@@ -15,8 +15,10 @@ namespace {
 // short enough that threads finish together.
 constexpr std::size_t kTaskWeightBytes = 128 * 1024;
 constexpr std::int64_t kTasksPerThread = 4;  // at least, where there are that many panels
-// Tokens of an attention task: enough that what is done for a tile of the cache pays.
-constexpr std::int64_t kAttentionTokens = 16;
+// Tokens of an attention task: enough that what is done for a tile of the cache pays, fewer where
+// threads would have nothing to do.
+constexpr std::int64_t kMostAttentionTokens = 64;
+constexpr std::int64_t kLeastAttentionTokens = 16;
 constexpr std::int64_t kRowTile = 4;  // rows of a task of a cheap op
 // Rows of a task that quantizes many: their blocks are a cache line, which threads would else take
 // from each other.
@@ -255,12 +257,18 @@ void CpuMethod::attention(const PlanOp& op, const CpuCall& call) {
   const KvShape& kv = plan_.kv;
   const std::int64_t group = op.n_heads / kv.n_kv_heads;
   const std::int64_t width = group * kv.head_dim;
-  parallel_for(kv.n_kv_heads * ceil_div(call.n_tokens(), kAttentionTokens), [&](std::int64_t task) {
-    const std::int64_t head = task % kv.n_kv_heads;
-    const std::int64_t first = task / kv.n_kv_heads * kAttentionTokens;
+  std::int64_t n_tokens = kMostAttentionTokens;  // of a task
+  while (n_tokens > kLeastAttentionTokens &&
+         kv.n_kv_heads * call.n_tokens() < kTasksPerThread * host_.n_threads * n_tokens) {
+    n_tokens /= 2;
+  }
+  const std::int64_t n_parts = ceil_div(call.n_tokens(), n_tokens);
+  parallel_for(kv.n_kv_heads * n_parts, [&](std::int64_t task) {
+    const std::int64_t head = task / n_parts;
+    const std::int64_t first = task % n_parts * n_tokens;
     kernels_.attention({.q = row(op.x, call, first) + op.column + head * width,
                         .q_stride = plan_.buffers[op.x].width,
-                        .n_tokens = std::min(kAttentionTokens, call.n_tokens() - first),
+                        .n_tokens = std::min(n_tokens, call.n_tokens() - first),
                         .n_heads = group,
                         .head_dim = kv.head_dim,
                         .k_type = kv.k_type,

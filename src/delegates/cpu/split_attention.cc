@@ -4,8 +4,7 @@
 
 namespace cria {
 
-static_assert(spec::kRecordFloats == kScoreRecord && spec::kRecordShrink == kScoreShrink &&
-              spec::kRecordSums == kScoreSums && spec::kAttentionTile == kScorePositions);
+static_assert(spec::kRecordFloats == kScoreRecord && spec::kAttentionTile == kScorePositions);
 
 // A task is one head of one token.
 void CpuMethod::split_attention(const PlanOp& op, const CpuCall& call) {
@@ -27,7 +26,8 @@ void CpuMethod::split_attention(const PlanOp& op, const CpuCall& call) {
       const float* q = row(op.x, call, t) + op.column + head * kv.head_dim;
       return spec::attention_scores(args, q, n_positions, records);
     }
-    if (op.kind == PlanOpKind::kSoftmax) return spec::attention_softmax(n_positions, records);
+    if (op.kind == PlanOpKind::kSoftmax)
+      return spec::attention_softmax(kv.v_type, n_positions, records);
     spec::attention_mix(args, n_positions, records,
                         row(op.out, call, t) + (heads.first_query() + head) * kv.head_dim);
   });

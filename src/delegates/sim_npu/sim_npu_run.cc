@@ -18,13 +18,14 @@ constexpr std::int64_t kPanelsPerTask = 16;
 static_assert(kNpuRecord == spec::kRecordFloats && kNpuCacheTile == spec::kAttentionTile &&
               kNpuStateSums == spec::kAttentionSums);
 
-// The state of one row and head: largest score, factor of the last step, sums, values.
+// The state of one row and head: largest score, factors of the last step, sums, values.
 struct AttendState {
   float* raw;
   float& top() const { return raw[0]; }
   float& shrink() const { return raw[1]; }
-  float* sum() const { return raw + 2; }
-  float* acc() const { return raw + 2 + kNpuStateSums; }
+  float& grow() const { return raw[2]; }
+  float* sum() const { return raw + 3; }
+  float* acc() const { return raw + 3 + kNpuStateSums; }
 };
 
 }  // namespace
@@ -218,14 +219,17 @@ void SimNpuMethod::attend(const SimNpuRun& run, const SimNpuCall& call) {
     }
     if (c.kind == kAttendEnd) {
       float* out = floats(c.out, row) + head * head_dim;
-      spec::divide_by_sum(state.acc(), state.sum(), head_dim, out);
+      spec::divide_by_sum(state.acc(), spec::sum_of_weights(state.sum()), head_dim, out);
       continue;
     }
     const int n = spec::n_in_tile(call.position + c.first_row + row + 1, run.tile.first);
     if (n == 0) continue;
     float* p = floats(scores_at) + i * (c.records ? kNpuRecord : kNpuCacheTile);
     if (c.kind == kSoftmax) {
-      state.shrink() = spec::weigh_scores(p, n, state.top(), state.sum());
+      const spec::TileFactors factors =
+          spec::weigh_scores(cache.v_type, p, n, state.top(), state.sum());
+      state.shrink() = factors.shrink;
+      state.grow() = factors.grow;
       continue;
     }
     args.k = args.v = at(c.z) + static_cast<std::uint64_t>(head / c.group) *
@@ -237,9 +241,10 @@ void SimNpuMethod::attend(const SimNpuRun& run, const SimNpuCall& call) {
     }
     if (c.records) {
       state.shrink() = p[spec::kRecordShrink];
-      std::copy_n(p + spec::kRecordSums, kNpuStateSums, state.sum());
+      state.grow() = p[spec::kRecordGrow];
+      state.sum()[0] = p[spec::kRecordSum];
     }
-    spec::add_values(args, p, 0, n, state.shrink(), state.acc());
+    spec::add_values(args, p, 0, n, {state.shrink(), state.grow()}, state.acc());
   }
 }
 

@@ -212,7 +212,7 @@ std::uint64_t npu_block_bytes(std::uint64_t n_rows, std::uint64_t n_cols) {
 }
 
 std::uint64_t npu_state_floats(std::int64_t head_dim) {
-  return static_cast<std::uint64_t>(2 + kNpuStateSums + head_dim);
+  return static_cast<std::uint64_t>(3 + kNpuStateSums + head_dim);
 }
 
 std::uint64_t npu_panel_bytes(const NpuWeight& weight, std::uint32_t n_out) {

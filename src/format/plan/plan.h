@@ -73,13 +73,11 @@ enum class PlanOpKind : std::uint8_t {
 inline constexpr int kPlanOpKindCount = 16;
 
 // A score row has for each query head of a token `block` records of 144 floats, one for every 128
-// positions of the context, from position 0 on: 128 scores, then weights relative to the largest
-// score so far (kernels/attention/generic.h); behind them, of weights, the factor by which what was
-// summed up before this record shrinks, and the 8 partial sums of all weights up to here. What lies
-// behind the positions that a token sees is not defined.
+// positions of the context, from position 0 on: 128 scores, then weights; behind them, of weights,
+// the factors by which what was summed up before this record shrinks and what this one adds grows,
+// and the sum of all weights up to here (kernels/attention/generic.h and split.h). What lies behind
+// the positions that a token sees is not defined.
 inline constexpr std::int64_t kScorePositions = 128;
-inline constexpr std::int64_t kScoreShrink = 128;
-inline constexpr std::int64_t kScoreSums = 129;
 inline constexpr std::int64_t kScoreRecord = 144;
 
 inline constexpr std::uint32_t kNoBuffer = 0xffffffff;

@@ -6,10 +6,10 @@
 // 16 rows times 64 positions times 16 columns; the panels of the cache, which have 16 positions,
 // are put together once for all rows. Weights are cut into planes as in avx512.h.
 //
-// Most of the time goes into the softmax between the two, and tile instructions are strewn over it:
-// while scores of some rows are made of products, the weights of the rows before are multiplied,
-// and while these scores become weights, the keys of the rows to come. Measured on a Xeon, tile
-// instructions after some thousand cycles without cost 1500 cycles more than they take.
+// Most of the time goes into the softmax between the two, and the data of a step of 16 rows is as
+// large as the first-level cache. So a step has two passes: its products with keys become scores
+// panel by panel, a panel's products while the scores of the panel before are made, and strewn over
+// that the products of the weights of the step before with values; then scores become weights.
 #include <utility>
 
 #include "kernels/attention/avx512.h"
@@ -23,7 +23,7 @@ using namespace avx512;
 using attention_block::kTile;
 
 constexpr int kRows = kAmxRows;
-constexpr int kMaxRows = 4 * kRows;  // that share a tile of the cache read once
+constexpr int kMaxRows = 16 * kRows;  // that share a tile of the cache read once
 // Fewer rows (tokens times heads) are faster without tiles.
 constexpr std::int64_t kLeastRows = 16;
 constexpr int kKeyPanels = kTile / kKvPanel;
@@ -35,9 +35,11 @@ using Products = std::int32_t[kRows][16];
 
 // --- a tile of the cache -------------------------------------------------------------------------
 
+// [panel][group], one after the other: with room between them for larger heads they would crowd a
+// few sets of the first-level cache.
 struct Keys {
-  alignas(64) std::uint8_t codes[kKeyPanels][kMaxGroups][kQuads][64];  // signed
-  alignas(64) float scales[kKeyPanels][kMaxGroups][kKvPanel];
+  alignas(64) std::uint8_t codes[kKeyPanels * kMaxGroups][kQuads][64];  // signed
+  alignas(64) float scales[kKeyPanels * kMaxGroups][kKvPanel];
 };
 
 // The panels of positions [p0, p0 + n).
@@ -49,21 +51,29 @@ inline void load_keys(const AttentionArgs& args, std::int64_t p0, int n, Keys& k
   for (int p = 0; p * kKvPanel < n; ++p, panel += panel_bytes) {
     const std::byte* scales = panel + kv_panel_scales(args.head_dim);
     for (int g = 0; g < n_groups; ++g) {
+      const int at = p * n_groups + g;
       CRIA_UNROLL
       for (int q = 0; q < kQuads; ++q) {
         const __m512i codes = load_512(panel + (g * kQuads + q) * 64);
-        _mm512_storeu_si512(keys.codes[p][g][q], _mm512_sub_epi8(codes, offset));
+        _mm512_storeu_si512(keys.codes[at][q], _mm512_sub_epi8(codes, offset));
       }
-      _mm512_storeu_ps(keys.scales[p][g], load_halves(scales + g * 2 * kKvPanel));
+      _mm512_storeu_ps(keys.scales[at], load_halves(scales + g * 2 * kKvPanel));
     }
   }
 }
 
 struct Values {
-  int n_deep;  // in 64 positions
+  int n_deep;        // in 64 positions
+  int n_normalized;  // positions that scales are for
   alignas(64) std::byte codes[kTile / kDeep][kMaxHeadDim / kColumns][kDeep / 4][64];
-  alignas(64) ValueScales scales;
-  attention_block::LargestScale largest[kMaxGroups];
+  ValueScales scales;
+
+  // For rows that see the first n positions, as ColumnScales.
+  void normalize(int n_groups, int n) {
+    if (n == n_normalized) return;
+    for (int g = 0; g < n_groups; ++g) scales[g].normalize(n);
+    n_normalized = n;
+  }
 };
 
 // Of positions [p0, p0 + n); codes past them are zeros up to the next 64.
@@ -81,10 +91,8 @@ inline void load_values(const AttentionArgs& args, std::int64_t p0, int n, Value
     }
   }
   out.n_deep = n_quads / kQuadsOfTile;
+  out.n_normalized = 0;
   avx2::load_value_scales(args, p0, n, out.scales);
-  for (std::int64_t g = 0; g < dim / kColumnGroup; ++g) {
-    out.largest[g] = attention_block::LargestScale(out.scales[g]);
-  }
 }
 
 // --- 16 rows -------------------------------------------------------------------------------------
@@ -98,24 +106,24 @@ struct Rows {
   // The queries; those past n are zeros.
   alignas(64) std::int8_t codes[kMaxGroups][kRows][kColumnGroup];
   A8Block blocks[kMaxGroups][kRows];
+  float factor[kRows];  // what makes scores of their products with keys
   alignas(64) float top[kRows];
-  alignas(64) float sum[kRows][8];
-  alignas(64) float acc[kRows][kMaxHeadDim];
+  alignas(64) float sum[kRows][spec::kAttentionSums];
+  alignas(64) float acc[kRows * kMaxHeadDim];  // [row][head_dim]
 
   void clear(std::int64_t head_dim) {
     n = 0;
     std::memset(codes, 0, static_cast<std::size_t>(kRows * head_dim));
     std::memset(sum, 0, sizeof(sum));
-    for (int r = 0; r < kRows; ++r) {
-      top[r] = -std::numeric_limits<float>::infinity();
-      std::memset(acc[r], 0, static_cast<std::size_t>(head_dim) * sizeof(float));
-    }
+    for (float& of_row : top) of_row = -std::numeric_limits<float>::infinity();
+    std::memset(acc, 0, static_cast<std::size_t>(kRows * head_dim) * sizeof(float));
   }
 
-  void add(const float* q, float* to, std::int64_t n_seen, std::int64_t head_dim) {
+  void add(const AttentionArgs& args, const float* q, float* to, std::int64_t n_seen) {
     out[n] = to;
     n_positions[n] = n_seen;
-    quantize_a8_avx2({q, 0, kRows, n, 1, head_dim, codes[0][0], blocks[0]});
+    factor[n] = spec::score_factor(args) *
+                spec::quantize_query({q, 0, kRows, n, 1, args.head_dim, codes[0][0], blocks[0]});
     ++n;
   }
 
@@ -141,260 +149,298 @@ struct Step {
   }
 };
 
-// Weights of a step.
-struct Weights {
-  alignas(64) float to_code[kMaxGroups][kRows];
-  alignas(64) float of_code[kMaxGroups][kRows];
-  WeightPlanes planes[kMaxGroups][kRows];
-};
-
-// --- tile instructions ---------------------------------------------------------------------------
-
-using KeyProducts = Products[kMaxGroups][kKeyPanels];
-
-// The products of a step's queries and keys, a few at each of 16 calls: in begin() they are begun,
-// in end() they are stored.
-class KeyMultiplier {
- public:
-  KeyMultiplier(const Rows* rows, const Keys& keys, int n_groups, int n_panels, KeyProducts& out)
-      : rows_(rows), keys_(keys), out_(out), n_panels_(n_panels), n_(n_groups * n_panels) {
-    a_call_ = (n_ + kRows - 1) / kRows;
-  }
-
-  // a_call_ is 4 at most.
-  void begin() {
-    n_begun_ = std::min(a_call_, n_ - at_);
-    for (int i = 0; i < n_begun_; ++i) {
-      _tile_loadd(6, rows_->codes[(at_ + i) / n_panels_], kColumnGroup);
-      _tile_loadd(7, keys_.codes[(at_ + i) % n_panels_][(at_ + i) / n_panels_], 64);
-      switch (i) {
-        case 0:
-          _tile_zero(0);
-          _tile_dpbssd(0, 6, 7);
-          break;
-        case 1:
-          _tile_zero(1);
-          _tile_dpbssd(1, 6, 7);
-          break;
-        case 2:
-          _tile_zero(2);
-          _tile_dpbssd(2, 6, 7);
-          break;
-        default:
-          _tile_zero(3);
-          _tile_dpbssd(3, 6, 7);
-      }
-    }
-  }
-
-  void end() {
-    if (n_begun_ > 0) _tile_stored(0, at(0), 64);
-    if (n_begun_ > 1) _tile_stored(1, at(1), 64);
-    if (n_begun_ > 2) _tile_stored(2, at(2), 64);
-    if (n_begun_ > 3) _tile_stored(3, at(3), 64);
-    at_ += n_begun_;
-  }
-
- private:
-  Products& at(int i) { return out_[(at_ + i) / n_panels_][(at_ + i) % n_panels_]; }
-
-  const Rows* rows_;
-  const Keys& keys_;
-  KeyProducts& out_;
-  int n_panels_, n_;
-  int a_call_;
-  int at_ = 0, n_begun_ = 0;
-};
-
-// Sums of both planes: [16 columns][low, high].
-using PlaneSums = Products[kMaxHeadDim / kColumns][2];
-
-// The products of a step's weights and values, in 16 calls likewise.
-class ValueMultiplier {
- public:
-  ValueMultiplier(const Weights& weights, const Values* values, int n_groups, PlaneSums& out)
-      : weights_(weights), values_(values), out_(out), n_(values == nullptr ? 0 : 2 * n_groups) {}
-
-  void begin() {
-    is_due_ = at_ < n_ && at_ * kRows <= call_ * n_;
-    ++call_;
-    if (!is_due_) return;
-    constexpr auto kStride = static_cast<std::int64_t>(sizeof(WeightPlanes));
-    const WeightPlanes* planes = weights_.planes[at_ / 2];
-    _tile_zero(2);
-    _tile_zero(3);
-    for (int i = 0; i < values_->n_deep; ++i) {
-      _tile_loadd(5, values_->codes[i][at_], 64);
-      _tile_loadd(4, planes->low + i * kDeep, kStride);
-      _tile_dpbusd(2, 4, 5);
-      _tile_loadd(4, planes->high + i * kDeep, kStride);
-      _tile_dpbusd(3, 4, 5);
-    }
-  }
-
-  void end() {
-    if (!is_due_) return;
-    _tile_stored(2, out_[at_][0], 64);
-    _tile_stored(3, out_[at_][1], 64);
-    ++at_;
-  }
-
- private:
-  const Weights& weights_;
-  const Values* values_;
-  PlaneSums& out_;
-  int n_;
-  int at_ = 0, call_ = 0;
-  bool is_due_ = false;
-};
-
-template <typename Multiplier>
-inline void multiply_all(Multiplier multiplier) {
-  for (int r = 0; r < kRows; ++r) {
-    multiplier.begin();
-    multiplier.end();
-  }
-}
-
 // --- scores --------------------------------------------------------------------------------------
 
 struct Scores {
   alignas(64) float of[kRows][kTile];
-  alignas(64) float tops[kRows];
+  alignas(64) float tops[kRows][16];  // the largest of each row, in parts
 };
 
-// The scores of row r from its products, as linear_a8 makes them; kGroups is 0 for any number.
+// Weights of a step, what a code is worth, and what the values of steps before shrink by.
+struct Weights {
+  alignas(64) std::uint8_t low[kMaxGroups][kRows][kTile];
+  alignas(64) std::uint8_t high[kMaxGroups][kRows][kTile];
+  float scale[kMaxGroups][kRows];
+  alignas(64) float shrink[kRows];
+};
+
+// What passes of a step share.
+struct Scratch {
+  Products of_keys[2][kMaxGroups];  // of the panel at hand and the next
+  Products of_values[2];            // [low, high], of 16 columns
+  Scores scores;
+  Weights weights[2];  // of the step at hand and the one before, in turn
+};
+
+// The scores of a step. kGroups is 0 for any number.
 template <int kGroups>
-inline void score_row(const Step& step, const Keys& keys, const KeyProducts& products,
-                      const AttentionArgs& args, int r, Scores& scores) {
-  const auto n_groups = kGroups > 0 ? kGroups : static_cast<int>(args.head_dim / kColumnGroup);
-  const __m512 infinity = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
-  const __m512 scale = _mm512_set1_ps(args.scale);
-  __m512 tops = infinity;
-  for (int p = 0; p < kKeyPanels; ++p) {
-    __m512 score = infinity;
-    if (p < step.n_panels) {
-      score = _mm512_setzero_ps();
+class ScorePass {
+ public:
+  ScorePass(const Step& step, const Keys& keys, std::int64_t head_dim, Scratch& scratch)
+      : step_(step),
+        keys_(keys),
+        scratch_(scratch),
+        any_groups_(static_cast<int>(head_dim / kColumnGroup)) {}
+
+  void run() {
+    const __m512 infinity = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
+    for (auto& tops : scratch_.scores.tops) _mm512_storeu_ps(tops, infinity);
+    multiply_panel(0, [](int) {});
+    for (int p = 0; p + 1 < step_.n_panels; ++p) {
+      multiply_panel(p + 1, [&](int part) { score_panel(p, part); });
+    }
+    score_panel(step_.n_panels - 1, kAllParts);
+    for (int p = step_.n_panels; p < kKeyPanels; ++p) {
+      for (auto& row : scratch_.scores.of) _mm512_storeu_ps(row + kKvPanel * p, infinity);
+    }
+  }
+
+ private:
+  static constexpr int kAllParts = -1;
+
+  int n_groups() const { return kGroups > 0 ? kGroups : any_groups_; }
+  int n_parts() const { return (n_groups() + 1) / 2; }
+
+  // Queries times panel p, two groups at a time, and something else in as many parts.
+  template <typename Meanwhile>
+  void multiply_panel(int p, Meanwhile meanwhile) {
+    Products* out = scratch_.of_keys[p % 2];
+    for (int part = 0; part < n_parts(); ++part) {
+      const int g = 2 * part;
+      const bool two = g + 1 < n_groups();
+      _tile_zero(0);
+      _tile_loadd(6, step_.rows->codes[g], kColumnGroup);
+      _tile_loadd(7, keys_.codes[p * n_groups() + g], 64);
+      _tile_dpbssd(0, 6, 7);
+      if (two) {
+        _tile_zero(1);
+        _tile_loadd(6, step_.rows->codes[g + 1], kColumnGroup);
+        _tile_loadd(7, keys_.codes[p * n_groups() + g + 1], 64);
+        _tile_dpbssd(1, 6, 7);
+      }
+      meanwhile(part);
+      _tile_stored(0, out[g], 64);
+      if (two) _tile_stored(1, out[g + 1], 64);
+    }
+  }
+
+  // The scores of panel p from its products, as linear_a8 makes them: all rows, or one part.
+  void score_panel(int p, int part) {
+    const int begin = part == kAllParts ? 0 : kRows * part / n_parts();
+    const int end = part == kAllParts ? kRows : kRows * (part + 1) / n_parts();
+    if (step_.first == 0 && step_.n_seen[0] >= kKvPanel * (p + 1)) {
+      score_rows<false>(p, begin, end);
+    } else {
+      score_rows<true>(p, begin, end);
+    }
+  }
+
+  // kMasked: some rows do not see all of the panel.
+  template <bool kMasked>
+  void score_rows(int p, int begin, int end) {
+    const __m512 infinity = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
+    const int n_groups = this->n_groups();
+    const Products* products = scratch_.of_keys[p % 2];
+    const auto* scales = keys_.scales + p * n_groups;
+    const float* factors = step_.rows->factor;
+    Scores& scores = scratch_.scores;
+    for (int r = begin; r < end; ++r) {
+      __m512 score = _mm512_setzero_ps();
       CRIA_UNROLL
       for (int g = 0; g < n_groups; ++g) {
-        const __m512 x_scale = _mm512_set1_ps(step.rows->blocks[g][r].scale);
-        const __m512 both = _mm512_mul_ps(_mm512_loadu_ps(keys.scales[p][g]), x_scale);
-        score = _mm512_fmadd_ps(_mm512_cvtepi32_ps(load_512(products[g][p][r])), both, score);
+        const __m512 product = _mm512_cvtepi32_ps(load_512(products[g][r]));
+        score = _mm512_fmadd_ps(product, _mm512_loadu_ps(scales[g]), score);
       }
-      score = _mm512_mul_ps(score, scale);
-      if (step.n_seen[r] < kKvPanel * (p + 1)) {
-        score = _mm512_mask_blend_ps(below(kKvPanel * p, step.n_seen[r]), infinity, score);
+      score = _mm512_mul_ps(score, _mm512_set1_ps(factors[r]));
+      if constexpr (kMasked) {
+        score = _mm512_mask_blend_ps(below(kKvPanel * p, step_.n_seen[r]), infinity, score);
       }
-      tops = _mm512_max_ps(score, tops);  // in this order not-a-number is passed over
+      float* tops = scores.tops[r];  // in this order not-a-number is passed over
+      _mm512_storeu_ps(tops, _mm512_max_ps(score, _mm512_loadu_ps(tops)));
+      _mm512_storeu_ps(scores.of[r] + kKvPanel * p, score);
     }
-    _mm512_storeu_ps(scores.of[r] + kKvPanel * p, score);
   }
-  scores.tops[r] = avx2::max_of_lanes(_mm256_max_ps(low_half(tops), high_half(tops)));
+
+  const Step& step_;
+  const Keys& keys_;
+  Scratch& scratch_;
+  const int any_groups_;
+};
+
+// --- values --------------------------------------------------------------------------------------
+
+// Times 256, by bytes: that is left to the port that has nothing to do with floats.
+inline __m512i shift_8(__m512i v) {
+  alignas(64) static constexpr std::int8_t kFrom[64] = {
+      -1, 0, 1, 2, -1, 4, 5, 6, -1, 8, 9, 10, -1, 12, 13, 14,  //
+      -1, 0, 1, 2, -1, 4, 5, 6, -1, 8, 9, 10, -1, 12, 13, 14,  //
+      -1, 0, 1, 2, -1, 4, 5, 6, -1, 8, 9, 10, -1, 12, 13, 14,  //
+      -1, 0, 1, 2, -1, 4, 5, 6, -1, 8, 9, 10, -1, 12, 13, 14};
+  return _mm512_shuffle_epi8(v, load_512(kFrom));
 }
 
-template <int kGroups>
-inline void score_rows(const Step& step, const Keys& keys, const KeyProducts& products,
-                       const AttentionArgs& args, ValueMultiplier meanwhile, Scores& scores) {
-  for (int r = 0; r < kRows; ++r) {
-    meanwhile.begin();
-    if (r >= step.first && r < step.rows->n) {
-      score_row<kGroups>(step, keys, products, args, r, scores);
+// The weights of a step times its values, which are added to what its rows have, in calls that are
+// strewn over something else: 16 columns after the other, begun in one call, stored in the next and
+// added in the one after that, when others are begun.
+class ValueMultiplier {
+ public:
+  // `step`: its rows may be null, and then there is nothing to do.
+  ValueMultiplier(const Step& step, const Weights& weights, std::int64_t head_dim, Scratch& scratch)
+      : step_(step),
+        weights_(weights),
+        sums_(scratch.of_values),
+        head_dim_(head_dim),
+        n_columns_(step.rows == nullptr ? 0 : static_cast<int>(head_dim / kColumns)) {}
+
+  int n_calls() const { return n_columns_ == 0 ? 0 : 2 * n_columns_ + 1; }
+
+  void advance() {
+    const int column = n_calls_ / 2;
+    if (n_calls_ % 2 == 0) {
+      if (column > 0 && column <= n_columns_) add(column - 1);
+      if (column < n_columns_) multiply(column);
+    } else if (column < n_columns_) {
+      _tile_stored(2, sums_[0], 64);
+      _tile_stored(3, sums_[1], 64);
     }
-    meanwhile.end();
+    ++n_calls_;
   }
-}
+
+  void finish() {
+    while (n_calls_ < n_calls()) advance();
+  }
+
+ private:
+  void multiply(int column) {
+    const int g = column / 2;
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int i = 0; i < step_.values->n_deep; ++i) {
+      _tile_loadd(5, step_.values->codes[i][column], 64);
+      _tile_loadd(4, weights_.low[g][0] + i * kDeep, kTile);
+      _tile_dpbusd(2, 4, 5);
+      _tile_loadd(4, weights_.high[g][0] + i * kDeep, kTile);
+      _tile_dpbusd(3, 4, 5);
+    }
+  }
+
+  // acc += the stored sums.
+  void add(int column) {
+    const float* scales = weights_.scale[column / 2];
+    const auto& low = sums_[0];
+    const auto& high = sums_[1];
+    const std::int64_t head_dim = head_dim_;
+    const int n = step_.rows->n;
+    float* acc = step_.rows->acc + step_.first * head_dim + column * kColumns;
+    for (int r = step_.first; r < n; ++r, acc += head_dim) {
+      const __m512i both = _mm512_add_epi32(shift_8(load_512(high[r])), load_512(low[r]));
+      const __m512 shrunk = _mm512_mul_ps(_mm512_loadu_ps(acc), _mm512_set1_ps(weights_.shrink[r]));
+      const __m512 scale = _mm512_set1_ps(scales[r]);
+      _mm512_storeu_ps(acc, _mm512_fmadd_ps(_mm512_cvtepi32_ps(both), scale, shrunk));
+    }
+  }
+
+  const Step& step_;
+  const Weights& weights_;
+  Products* sums_;  // [low, high]
+  const std::int64_t head_dim_;
+  const int n_columns_;  // in 16
+  int n_calls_ = 0;
+};
 
 // --- weights -------------------------------------------------------------------------------------
 
-// spec::weight_scale of 16 rows.
-inline void set_weight_scales(__m512 top, float* to_code, float* of_code) {
-  const __m512 zero = _mm512_setzero_ps(), max = _mm512_set1_ps(spec::kWeightMax);
-  const __mmask16 finite =
-      _mm512_cmp_ps_mask(top, _mm512_set1_ps(std::numeric_limits<float>::infinity()), _CMP_LT_OQ);
-  const __mmask16 tiny = _mm512_cmp_ps_mask(top, _mm512_set1_ps(spec::kA8Smallest), _CMP_LT_OQ);
-  const __m512 not_a_number = _mm512_set1_ps(std::numeric_limits<float>::quiet_NaN());
-  const __m512 to = _mm512_mask_blend_ps(finite, zero, _mm512_div_ps(max, top));
-  const __m512 of = _mm512_mask_blend_ps(finite, not_a_number, _mm512_div_ps(top, max));
-  _mm512_storeu_ps(to_code, _mm512_mask_blend_ps(tiny, to, zero));
-  _mm512_storeu_ps(of_code, _mm512_mask_blend_ps(tiny, of, zero));
-}
-
-// Raises the running tops to those of the tile; what was summed before shrinks where it must.
-// Returns exp of the tile's tops - the tops.
-inline __m512 raise_tops(const Step& step, std::int64_t head_dim, const Scores& scores) {
-  Rows& rows = *step.rows;
-  const __m512 old = _mm512_loadu_ps(rows.top), tile = _mm512_loadu_ps(scores.tops);
-  const __m512 top = _mm512_max_ps(tile, old);
-  _mm512_storeu_ps(rows.top, top);
-  alignas(64) float shrinks[kRows];
-  _mm512_storeu_ps(shrinks, exp_of_negative(_mm512_sub_ps(old, top)));
-  const unsigned raised = _mm512_cmp_ps_mask(tile, old, _CMP_GT_OQ);
-  for (int r = step.first; r < rows.n; ++r) {
-    if ((raised >> r & 1) == 0) continue;
-    const __m512 shrink = _mm512_set1_ps(shrinks[r]);
-    for (std::int64_t d = 0; d < head_dim; d += 16) {
-      _mm512_storeu_ps(rows.acc[r] + d, _mm512_mul_ps(_mm512_loadu_ps(rows.acc[r] + d), shrink));
-    }
-    _mm256_store_ps(rows.sum[r], _mm256_mul_ps(_mm256_load_ps(rows.sum[r]), low_half(shrink)));
-  }
-  return exp_of_negative(_mm512_sub_ps(tile, top));
-}
-
-// The scores of row r -> weights -> planes.
-inline void weigh_row(const Step& step, int n_groups, const Scores& scores, int r, Weights& out) {
-  Rows& rows = *step.rows;
-  const __m512 top = _mm512_set1_ps(rows.top[r]);
-  __m512 p[kVectors];
-  __m256 sum = _mm256_load_ps(rows.sum[r]);
+// Codes [16 * i, 16 * i + 64) of both planes, from the low bits of floats.
+inline void store_planes_of_floats(const __m512i* codes, std::uint8_t* low, std::uint8_t* high) {
+  alignas(64) static constexpr std::uint8_t kEveryFourth[64] = {
+      0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60,  //
+      0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60,  //
+      0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60,  //
+      0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60};
+  const __m512i first = load_512(kEveryFourth);
+  const __m512i second = _mm512_or_si512(first, _mm512_set1_epi8(1));
+  __m512i of_low = _mm512_setzero_si512(), of_high = of_low;
   CRIA_UNROLL
-  for (int i = 0; i < kVectors; ++i) {
-    p[i] = exp_of_negative(_mm512_sub_ps(_mm512_loadu_ps(scores.of[r] + 16 * i), top));
-    sum = _mm256_add_ps(_mm256_add_ps(sum, low_half(p[i])), high_half(p[i]));
+  for (int j = 0; j < 4; ++j) {
+    const __mmask64 quarter = std::uint64_t{0xffff} << (16 * j);
+    of_low = _mm512_mask_permutexvar_epi8(of_low, quarter, first, codes[j]);
+    of_high = _mm512_mask_permutexvar_epi8(of_high, quarter, second, codes[j]);
   }
-  _mm256_store_ps(rows.sum[r], sum);
-  for (int g = 0; g < n_groups; ++g) {
-    __m512 w[kVectors];
+  _mm512_storeu_si512(low, of_low);
+  _mm512_storeu_si512(high, of_high);
+}
+
+// Scores -> weights of a step.
+class WeighPass {
+ public:
+  WeighPass(const Step& step, std::int64_t head_dim, const Scores& scores, Weights& out)
+      : rows_(*step.rows), step_(step), head_dim_(head_dim), scores_(scores), weights_(out) {}
+
+  // And meanwhile the values of the step before.
+  void run(ValueMultiplier meanwhile) {
+    raise_tops();
+    const int n_rows = rows_.n - step_.first;
+    for (int r = step_.first, calls = 0; r < rows_.n; ++r) {
+      const int due = meanwhile.n_calls() * (r - step_.first + 1) / n_rows;
+      for (; calls < due; ++calls) meanwhile.advance();
+      step_.values->normalize(n_groups(), step_.n_seen[r]);
+      weigh_row(r);
+    }
+  }
+
+ private:
+  int n_groups() const { return static_cast<int>(head_dim_ / kColumnGroup); }
+
+  // Raises the running tops to those of the tile.
+  void raise_tops() {
+    for (int r = step_.first; r < rows_.n; ++r) {
+      const __m512 tops = _mm512_loadu_ps(scores_.tops[r]);
+      tile_top_[r] = avx2::max_of_lanes(_mm256_max_ps(low_half(tops), high_half(tops)));
+    }
+    const Exp2OfNegative exp2;
+    const __m512 old = _mm512_loadu_ps(rows_.top), tile = _mm512_loadu_ps(tile_top_);
+    const __m512 top = _mm512_max_ps(tile, old);
+    _mm512_storeu_ps(rows_.top, top);
+    _mm512_storeu_ps(grow_, exp2(_mm512_sub_ps(tile, top)));
+    _mm512_storeu_ps(weights_.shrink, exp2(_mm512_sub_ps(old, top)));
+  }
+
+  void weigh_row(int r) {
+    const Exp2OfNegative exp2;
+    const __m512 top = _mm512_set1_ps(tile_top_[r]);
+    __m512 p[kVectors];
+    __m512 sum = _mm512_setzero_ps();
     CRIA_UNROLL
-    for (int i = 0; i < kVectors; ++i) {  // past what the row sees p is 0, and so is a code
-      w[i] = _mm512_mul_ps(p[i], _mm512_loadu_ps(step.values->scales[g] + 16 * i));
+    for (int i = 0; i < kVectors; ++i) {
+      p[i] = exp2(_mm512_sub_ps(_mm512_loadu_ps(scores_.of[r] + 16 * i), top));
+      sum = _mm512_add_ps(sum, p[i]);
     }
-    quantize_weights(w, {out.to_code[g][r], out.of_code[g][r]}, out.planes[g][r]);
+    const __m512 shrink = _mm512_set1_ps(weights_.shrink[r]), grow = _mm512_set1_ps(grow_[r]);
+    const __m512 before = _mm512_mul_ps(_mm512_loadu_ps(rows_.sum[r]), shrink);
+    _mm512_storeu_ps(rows_.sum[r], _mm512_fmadd_ps(sum, grow, before));
+    for (int g = 0; g < n_groups(); ++g) {
+      const attention_block::ColumnScales& scales = step_.values->scales[g];
+      weights_.scale[g][r] = scales.of_code * grow_[r];
+      CRIA_UNROLL
+      for (int i = 0; i < kVectors; i += 4) {
+        __m512i codes[4];
+        CRIA_UNROLL
+        for (int j = 0; j < 4; ++j) {
+          codes[j] = weight_codes(p[i + j], scales.to_codes + 16 * (i + j));
+        }
+        store_planes_of_floats(codes, weights_.low[g][r] + 16 * i, weights_.high[g][r] + 16 * i);
+      }
+    }
   }
-}
 
-inline void weigh_rows(const Step& step, std::int64_t head_dim, const Scores& scores,
-                       KeyMultiplier meanwhile, Weights& out) {
-  const auto n_groups = static_cast<int>(head_dim / kColumnGroup);
-  const __m512 largest = raise_tops(step, head_dim, scores);
-  for (int g = 0; g < n_groups; ++g) {
-    alignas(64) float scales[kRows] = {};
-    for (int r = step.first; r < step.rows->n; ++r) {
-      scales[r] = step.values->largest[g].of(step.n_seen[r]);
-    }
-    set_weight_scales(_mm512_mul_ps(largest, _mm512_loadu_ps(scales)), out.to_code[g],
-                      out.of_code[g]);
-  }
-  for (int r = 0; r < kRows; ++r) {
-    meanwhile.begin();
-    if (r >= step.first && r < step.rows->n) weigh_row(step, n_groups, scores, r, out);
-    meanwhile.end();
-  }
-}
-
-// acc += the sums of a step.
-inline void add_sums(const Step& step, const PlaneSums& sums, const Weights& weights,
-                     std::int64_t head_dim) {
-  if (step.rows == nullptr) return;
-  for (int r = step.first; r < step.rows->n; ++r) {
-    for (int c = 0; c < head_dim / kColumns; ++c) {
-      const __m512 scale = _mm512_set1_ps(weights.of_code[c / 2][r]);
-      const __m512i low = load_512(sums[c][0][r]), high = load_512(sums[c][1][r]);
-      const __m512i both = _mm512_add_epi32(_mm512_slli_epi32(high, 8), low);
-      float* acc = step.rows->acc[r] + c * kColumns;
-      _mm512_storeu_ps(acc, _mm512_fmadd_ps(_mm512_cvtepi32_ps(both), scale, _mm512_loadu_ps(acc)));
-    }
-  }
-}
+  Rows& rows_;
+  const Step& step_;
+  const std::int64_t head_dim_;
+  const Scores& scores_;
+  Weights& weights_;
+  alignas(64) float tile_top_[kRows] = {};
+  alignas(64) float grow_[kRows];  // what the tile's sums grow by
+};
 
 // --- a block of rows -----------------------------------------------------------------------------
 
@@ -408,34 +454,29 @@ class Block {
   void add(const float* q, float* out, std::int64_t n_positions) {
     Rows& last = rows_[n_ / kRows];
     if (n_ % kRows == 0) last.clear(args_.head_dim);
-    last.add(q, out, n_positions, args_.head_dim);
+    last.add(args_, q, out, n_positions);
     ++n_;
   }
 
   // All rows; there are none afterwards.
   void attend() {
-    Step last;
-    Weights* now = &weights_[0];     // of `step`
-    Weights* before = &weights_[1];  // of `last`
     enter(0);
-    Step step = {rows_[0], values_[0], 0};
     p0_ = 0;
     at_ = 0;
-    asm volatile("" : : : "memory");  // what tileloadd reads was stored before
-    multiply_all(keys_of(step));
-    while (step.rows != nullptr) {
-      score(step, last, *before);
-      add_sums(last, sums_, *before, args_.head_dim);
+    Step step = {rows_[0], values(0), 0}, before;
+    int turn = 0;
+    for (; step.rows != nullptr; turn ^= 1) {
+      asm volatile("" : : : "memory");  // what tileloadd reads was stored before
+      score(step);
+      // What this reads is stored, and out of the way of tile instructions, when it is wanted.
       const Step next = next_step();
-      asm volatile("" : : : "memory");
-      weigh_rows(step, args_.head_dim, scores_, keys_of(next), *now);
-      asm volatile("" : : : "memory");
-      std::swap(now, before);
-      last = step;
+      WeighPass(step, args_.head_dim, scratch_.scores, scratch_.weights[turn])
+          .run(values_of(before, turn ^ 1));
+      before = step;
       step = next;
     }
-    multiply_all(ValueMultiplier(*before, last.values, n_groups_, sums_));
-    add_sums(last, sums_, *before, args_.head_dim);
+    asm volatile("" : : : "memory");
+    values_of(before, turn ^ 1).finish();
     write();
   }
 
@@ -445,8 +486,10 @@ class Block {
     const Rows& last = rows_[(n_ - 1) / kRows];
     const int n = last.n_in_tile(last.n - 1, p0);
     load_keys(args_, p0, n, keys_);
-    load_values(args_, p0, n, values_[p0 / kTile % 2]);
+    load_values(args_, p0, n, values(p0));
   }
+
+  Values& values(std::int64_t p0) { return values_[p0 / kTile % 3]; }
 
   // The next rows that see the tile at hand, or the first of the next tile; none at the end.
   Step next_step() {
@@ -458,26 +501,25 @@ class Block {
       if (at_ == n_blocks) return {};
       enter(p0_);
     }
-    return {rows_[at_], values_[p0_ / kTile % 2], p0_};
+    return {rows_[at_], values(p0_), p0_};
   }
 
-  KeyMultiplier keys_of(const Step& step) {
-    return {step.rows, keys_, n_groups_, step.n_panels, products_};
+  ValueMultiplier values_of(const Step& step, int turn) {
+    return {step, scratch_.weights[turn], args_.head_dim, scratch_};
   }
 
-  // `before`: of the last step.
-  void score(const Step& step, const Step& last, const Weights& before) {
-    const ValueMultiplier values(before, last.values, n_groups_, sums_);
-    if (n_groups_ == 2) return score_rows<2>(step, keys_, products_, args_, values, scores_);
-    if (n_groups_ == 4) return score_rows<4>(step, keys_, products_, args_, values, scores_);
-    score_rows<0>(step, keys_, products_, args_, values, scores_);
+  void score(const Step& step) {
+    if (n_groups_ == 2) return ScorePass<2>(step, keys_, args_.head_dim, scratch_).run();
+    if (n_groups_ == 4) return ScorePass<4>(step, keys_, args_.head_dim, scratch_).run();
+    ScorePass<0>(step, keys_, args_.head_dim, scratch_).run();
   }
 
   void write() {
     for (int i = 0; i < n_; ++i) {
       const Rows& rows = rows_[i / kRows];
       const int r = i % kRows;
-      spec::divide_by_sum(rows.acc[r], rows.sum[r], args_.head_dim, rows.out[r]);
+      spec::divide_by_sum(rows.acc + r * args_.head_dim, spec::sum_of_weights(rows.sum[r]),
+                          args_.head_dim, rows.out[r]);
     }
     n_ = 0;
   }
@@ -489,11 +531,8 @@ class Block {
   std::int64_t p0_;  // the tile at hand, and
   int at_;           // whose turn it is
   Keys keys_;
-  Values values_[2];  // of the tile at hand and the one before
-  KeyProducts products_;
-  Scores scores_;
-  Weights weights_[2];  // of the step at hand and the one before, in turn
-  PlaneSums sums_;
+  Values values_[3];  // of the tile at hand, the one before and the next
+  Scratch scratch_;
 };
 
 inline void attention(const AttentionArgs& args) {

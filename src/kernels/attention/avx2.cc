@@ -9,7 +9,7 @@ namespace {
 // A tile of values, widened: codes [quads of positions][head_dim][4].
 struct ValueTile {
   alignas(32) std::int16_t codes[kTile * kMaxHeadDim];
-  alignas(32) ValueScales scales;
+  ValueScales scales;
 };
 
 inline void widen_tile(const AttentionArgs& args, std::int64_t p0, int n, ValueTile& tile) {
@@ -25,16 +25,13 @@ inline void widen_tile(const AttentionArgs& args, std::int64_t p0, int n, ValueT
   load_value_scales(args, p0, n, tile.scales);
 }
 
-// Codes of weights[i] * scales[i], i < n, which are at most `top`; codes past n are zero. Returns
-// what a code is worth.
-inline float quantize_weights(const float* weights, const float* scales, int n, float top,
-                              std::int16_t* codes) {
-  const spec::WeightScale scale = spec::weight_scale(top);
-  const __m256 to_code = _mm256_set1_ps(scale.to_code);
+// spec::weight_code of weights that are zero past what their row sees.
+inline void quantize_weights(const float* weights, const float* to_codes, std::int16_t* codes) {
+  const __m256i magic = _mm256_castps_si256(_mm256_set1_ps(spec::kRoundingMagic));
   const auto codes_at = [&](int i) {
-    const __m256 w = _mm256_mul_ps(_mm256_loadu_ps(weights + i), _mm256_load_ps(scales + i));
-    const __m256 seen = _mm256_and_ps(w, _mm256_castsi256_ps(below(i, n)));
-    return _mm256_cvtps_epi32(_mm256_mul_ps(seen, to_code));
+    const __m256 code = _mm256_fmadd_ps(_mm256_loadu_ps(weights + i), _mm256_load_ps(to_codes + i),
+                                        _mm256_castsi256_ps(magic));
+    return _mm256_sub_epi32(_mm256_castps_si256(code), magic);
   };
   CRIA_UNROLL
   for (int i = 0; i < kTile; i += 16) {
@@ -42,7 +39,6 @@ inline float quantize_weights(const float* weights, const float* scales, int n, 
         _mm256_permute4x64_epi64(_mm256_packs_epi32(codes_at(i), codes_at(i + 8)), 0xd8);
     _mm256_store_si256(reinterpret_cast<__m256i*>(codes + i), packed);
   }
-  return scale.of_code;
 }
 
 // acc[r][d .. d + 16) += scale[r] * sum over quads of codes[r] * the tile's.
@@ -89,15 +85,15 @@ inline void add_codes(const ValueTile& tile, const std::int16_t (*codes)[kTile],
 }
 
 // Columns [d, d + 32) of all rows that see the tile. Their weights are quantized first.
-inline void add_columns(Block& block, const ValueTile& tile, std::int64_t p0, std::int64_t d) {
+inline void add_columns(Block& block, ValueTile& tile, std::int64_t p0, std::int64_t d) {
   alignas(32) std::int16_t codes[attention_block::kMaxRows][kTile];
   float scales[attention_block::kMaxRows];
   const int first = block.first_row(p0);
-  attention_block::LargestScale largest(tile.scales[d / kColumnGroup]);
+  attention_block::ColumnScales& of_columns = tile.scales[d / kColumnGroup];
   for (int r = first; r < block.n_rows; ++r) {
-    const int n = block.rows[r].n_in_tile(p0);
-    scales[r] = quantize_weights(block.scores[r], tile.scales[d / kColumnGroup], n,
-                                 block.rows[r].largest * largest.of(n), codes[r]);
+    of_columns.normalize(block.rows[r].n_in_tile(p0));
+    quantize_weights(block.scores[r], of_columns.to_codes, codes[r]);
+    scales[r] = of_columns.of_code * block.rows[r].grow;
   }
   const std::int64_t dim = block.args.head_dim;
   for (std::int64_t half = d; half < d + kColumnGroup; half += 16) {
@@ -116,27 +112,35 @@ inline void add_columns(Block& block, const ValueTile& tile, std::int64_t p0, st
 struct Avx2Attention : HalfAttention {
   static void linear_a8(const LinearA8Args& args) { linear_a8_avx2(args); }
 
-  static void weigh_tile(float* scores, int n, std::int64_t dim, Row& row) {
+  static void weigh_tile(const AttentionArgs& args, float* scores, int n, Row& row) {
     for (int i = n / 8 * 8; i < kTile; i += 8) {
       const __m256 infinity = _mm256_set1_ps(-std::numeric_limits<float>::infinity());
       const __m256 seen = _mm256_castsi256_ps(below(i, n));
       _mm256_storeu_ps(scores + i, _mm256_blendv_ps(infinity, _mm256_loadu_ps(scores + i), seen));
     }
-    const float shrink = attention_block::raise_top(max_of(scores, kTile), row);
-    const __m256 shrink_8 = _mm256_set1_ps(shrink);
+    const auto [base, shrink] = attention_block::raise_top(args.v_type, max_of(scores, kTile), row);
+    const __m256 shrink_8 = _mm256_set1_ps(shrink), grow_8 = _mm256_set1_ps(row.grow);
     if (shrink != 1.0f) {
-      for (std::int64_t d = 0; d < dim; d += 8) {
+      for (std::int64_t d = 0; d < args.head_dim; d += 8) {
         _mm256_store_ps(row.acc + d, _mm256_mul_ps(_mm256_load_ps(row.acc + d), shrink_8));
       }
     }
-    const __m256 top_8 = _mm256_set1_ps(row.top);
-    __m256 sum = _mm256_mul_ps(_mm256_load_ps(row.sum), shrink_8);
-    for (int i = 0; i < kTile; i += 8) {
-      const __m256 p = exp(_mm256_sub_ps(_mm256_loadu_ps(scores + i), top_8));
-      _mm256_storeu_ps(scores + i, p);
-      sum = _mm256_add_ps(sum, p);
+    const __m256 base_8 = _mm256_set1_ps(base);
+    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    for (int i = 0; i < kTile; i += 16) {
+      CRIA_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        float* at = scores + i + 8 * half;
+        const __m256 p = exp2_of_negative(_mm256_sub_ps(_mm256_loadu_ps(at), base_8));
+        _mm256_storeu_ps(at, p);
+        sum[half] = _mm256_add_ps(sum[half], p);
+      }
     }
-    _mm256_store_ps(row.sum, sum);
+    for (int half = 0; half < 2; ++half) {
+      float* before = row.sum + 8 * half;
+      const __m256 shrunk = _mm256_mul_ps(_mm256_load_ps(before), shrink_8);
+      _mm256_store_ps(before, _mm256_fmadd_ps(sum[half], grow_8, shrunk));
+    }
   }
 
   static void add_values_q8(Block& block, std::int64_t p0, int n) {

@@ -27,13 +27,13 @@ inline __m256i below(int i, int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32
 
 // --- scores --------------------------------------------------------------------------------------
 
-// scores[h][i] = scale * q[h] . k[p0 + i] for i < n, for heads whose queries follow each other.
+// scores[h][i] of q[h] . k[p0 + i] for i < n, for heads whose queries follow each other.
 template <int kHeads>
 inline void score_halves(const AttentionArgs& args, const float* q, std::int64_t p0, int n,
                          float (*scores)[kTile]) {
   const std::int64_t dim = args.head_dim;
   const auto* keys = reinterpret_cast<const std::uint16_t*>(args.k);
-  const __m128 scale = _mm_set1_ps(args.scale);
+  const __m128 factor = _mm_set1_ps(spec::score_factor(args));
   for (int i = 0; i < n; i += kPositions) {
     const std::uint16_t* k[kPositions];
     CRIA_UNROLL
@@ -58,7 +58,7 @@ inline void score_halves(const AttentionArgs& args, const float* q, std::int64_t
     CRIA_UNROLL
     for (int h = 0; h < kHeads; ++h) {
       const __m128 sums = sums_of_lanes(dot[h][0], dot[h][1], dot[h][2], dot[h][3]);
-      _mm_storeu_ps(scores[h] + i, _mm_mul_ps(sums, scale));
+      _mm_storeu_ps(scores[h] + i, _mm_mul_ps(sums, factor));
     }
   }
 }
@@ -117,16 +117,15 @@ inline void load_value_scales(const AttentionArgs& args, std::int64_t p0, int n,
     const auto* halves = reinterpret_cast<const std::uint16_t*>(panel);
     for (std::int64_t b = 0; b < dim / kColumnGroup; ++b) {
       for (int i = 0; i < kKvPanel; i += 8) {
-        _mm256_store_ps(scales[b] + first + i, load_halves(halves + b * kKvPanel + i));
+        _mm256_store_ps(scales[b].of_positions + first + i, load_halves(halves + b * kKvPanel + i));
       }
     }
   }
+  for (std::int64_t b = 0; b < dim / kColumnGroup; ++b) scales[b].begin();
 }
 
 // The part of a Form that does not depend on how int8 is multiplied.
 struct HalfAttention {
-  static void quantize_a8(const QuantizeA8Args& args) { quantize_a8_avx2(args); }
-
   template <int kHeads>
   static void score_halves(const AttentionArgs& args, const float* q, std::int64_t p0, int n,
                            float (*scores)[kTile]) {

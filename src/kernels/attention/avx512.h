@@ -59,27 +59,22 @@ inline void store_planes(const __m512i* codes, int i, WeightPlanes& out) {
   _mm512_storeu_si512(out.high + 16 * i, _mm512_permutexvar_epi32(order, high));
 }
 
-// Of weights times the scales of their values.
-inline void quantize_weights(const __m512* w, const spec::WeightScale& scale, WeightPlanes& out) {
-  const __m512 to_code = _mm512_set1_ps(scale.to_code);
-  __m512i codes[kVectors];
-  CRIA_UNROLL
-  for (int i = 0; i < kVectors; ++i) codes[i] = _mm512_cvtps_epi32(_mm512_mul_ps(w[i], to_code));
-  store_planes(codes, 0, out);
-  store_planes(codes, 4, out);
-  out.scale = scale.of_code;
+// The float whose low bits are spec::weight_code of weights that are zero past what their row sees.
+inline __m512i weight_codes(__m512 weights, const float* to_codes) {
+  return _mm512_castps_si512(
+      _mm512_fmadd_ps(weights, _mm512_loadu_ps(to_codes), _mm512_set1_ps(spec::kRoundingMagic)));
 }
 
-// For the first n positions, with weights of at most `top`; codes past them are zero.
-inline void quantize_row(const float* weights, const float* scales, int n, float top,
-                         WeightPlanes& out) {
-  __m512 w[kVectors];
+inline void quantize_row(const float* weights, const float* to_codes, WeightPlanes& out) {
+  const __m512i magic = _mm512_castps_si512(_mm512_set1_ps(spec::kRoundingMagic));
+  __m512i codes[kVectors];
   CRIA_UNROLL
   for (int i = 0; i < kVectors; ++i) {
-    w[i] = _mm512_maskz_mul_ps(below(16 * i, n), _mm512_loadu_ps(weights + 16 * i),
-                               _mm512_loadu_ps(scales + 16 * i));
+    codes[i] =
+        _mm512_sub_epi32(weight_codes(_mm512_loadu_ps(weights + 16 * i), to_codes + 16 * i), magic);
   }
-  quantize_weights(w, spec::weight_scale(top), out);
+  store_planes(codes, 0, out);
+  store_planes(codes, 4, out);
 }
 
 // --- values as int8 ------------------------------------------------------------------------------
@@ -132,7 +127,7 @@ inline void score_halves(const AttentionArgs& args, const float* q, std::int64_t
                          float (*scores)[kTile]) {
   const std::int64_t dim = args.head_dim;
   const auto* keys = reinterpret_cast<const std::uint16_t*>(args.k);
-  const __m128 scale = _mm_set1_ps(args.scale);
+  const __m128 factor = _mm_set1_ps(spec::score_factor(args));
   for (int i = 0; i < n; i += 2 * kScorePairs) {
     const std::uint16_t* k[2 * kScorePairs];
     CRIA_UNROLL
@@ -162,7 +157,7 @@ inline void score_halves(const AttentionArgs& args, const float* q, std::int64_t
       for (int p = 0; p < kScorePairs; p += 2) {
         const __m128 sums = avx2::sums_of_lanes(low_half(dot[h][p]), high_half(dot[h][p]),
                                                 low_half(dot[h][p + 1]), high_half(dot[h][p + 1]));
-        _mm_storeu_ps(scores[h] + i + 2 * p, _mm_mul_ps(sums, scale));
+        _mm_storeu_ps(scores[h] + i + 2 * p, _mm_mul_ps(sums, factor));
       }
     }
   }
@@ -215,7 +210,6 @@ inline void add_row_halves(Block& block, int r, std::int64_t p0) {
 
 // What attention/block.h leaves open.
 struct Avx512Attention {
-  static void quantize_a8(const QuantizeA8Args& args) { quantize_a8_avx2(args); }
   static void linear_a8(const LinearA8Args& args) { CRIA_AVX512VNNI_NAME(linear_a8)(args); }
 
   template <int kHeads>
@@ -241,7 +235,7 @@ struct Avx512Attention {
     return true;
   }
 
-  static void weigh_tile(float* scores, int n, std::int64_t dim, Row& row) {
+  static void weigh_tile(const AttentionArgs& args, float* scores, int n, Row& row) {
     __m512 s[kVectors];
     __m512 tops = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
     const __m512 infinity = tops;
@@ -251,22 +245,24 @@ struct Avx512Attention {
       tops = _mm512_max_ps(s[i], tops);  // in this order not-a-number is passed over
     }
     const float tile_top = avx2::max_of_lanes(_mm256_max_ps(low_half(tops), high_half(tops)));
-    const float shrink = attention_block::raise_top(tile_top, row);
-    const __m256 shrink_8 = _mm256_set1_ps(shrink);
+    const auto [base, shrink] = attention_block::raise_top(args.v_type, tile_top, row);
+    const __m512 shrink_16 = _mm512_set1_ps(shrink), base_16 = _mm512_set1_ps(base);
     if (shrink != 1.0f) {
-      for (std::int64_t d = 0; d < dim; d += 8) {
-        _mm256_store_ps(row.acc + d, _mm256_mul_ps(_mm256_load_ps(row.acc + d), shrink_8));
+      for (std::int64_t d = 0; d < args.head_dim; d += 8) {
+        const __m256 before = _mm256_load_ps(row.acc + d);
+        _mm256_store_ps(row.acc + d, _mm256_mul_ps(before, low_half(shrink_16)));
       }
     }
-    __m256 sum = _mm256_mul_ps(_mm256_load_ps(row.sum), shrink_8);
-    const __m512 top = _mm512_set1_ps(row.top);
+    const Exp2OfNegative exp2;
+    __m512 sum = _mm512_setzero_ps();
     CRIA_UNROLL
     for (int i = 0; i < kVectors; ++i) {
-      const __m512 p = exp_of_negative(_mm512_sub_ps(s[i], top));
+      const __m512 p = exp2(_mm512_sub_ps(s[i], base_16));
       _mm512_storeu_ps(scores + 16 * i, p);
-      sum = _mm256_add_ps(_mm256_add_ps(sum, low_half(p)), high_half(p));
+      sum = _mm512_add_ps(sum, p);
     }
-    _mm256_store_ps(row.sum, sum);
+    const __m512 shrunk = _mm512_mul_ps(_mm512_loadu_ps(row.sum), shrink_16);
+    _mm512_storeu_ps(row.sum, _mm512_fmadd_ps(sum, _mm512_set1_ps(row.grow), shrunk));
   }
 
   using WeightPlanes = avx512::WeightPlanes;
@@ -276,9 +272,8 @@ struct Avx512Attention {
     avx2::load_value_scales(args, p0, n, scales);
   }
 
-  static void quantize_row(const float* weights, const float* scales, int n, float top,
-                           WeightPlanes& out) {
-    avx512::quantize_row(weights, scales, n, top, out);
+  static void quantize_row(const float* weights, const float* to_codes, int, WeightPlanes& out) {
+    avx512::quantize_row(weights, to_codes, out);
   }
 
   template <int kRows>

@@ -59,7 +59,7 @@ inline void load_keys(const AttentionArgs& args, std::int64_t p, int n, float* o
   }
 }
 
-// scores[r][0 .. 8) = scale * q of row r times eight keys.
+// scores[r][0 .. 8) of row r with eight keys.
 template <int kRows>
 inline void score_eight(const float* keys, const attention_block::Row* rows,
                         const AttentionArgs& args, float (*scores)[attention_block::kTile],
@@ -81,10 +81,10 @@ inline void score_eight(const float* keys, const attention_block::Row* rows,
       for (int r = 0; r < kRows; ++r) dot[r][i] = _mm512_fmadd_ps(query[r], key, dot[r][i]);
     }
   }
-  const __m256 scale = _mm256_set1_ps(args.scale);
+  const __m256 factor = _mm256_set1_ps(spec::score_factor(args));
   CRIA_UNROLL
   for (int r = 0; r < kRows; ++r) {
-    _mm256_storeu_ps(scores[r] + first, _mm256_mul_ps(sums_of_halves(dot[r]), scale));
+    _mm256_storeu_ps(scores[r] + first, _mm256_mul_ps(sums_of_halves(dot[r]), factor));
   }
 }
 

@@ -24,9 +24,10 @@ struct Row {
   const float* q;
   float* out;
   std::int64_t n_positions;  // that it sees
+  float factor;              // what makes scores of its products with keys
   float top;
-  float largest;  // weight of the tile at hand: exp of its top - the top
-  alignas(32) float sum[8];
+  float grow;  // of the tile at hand, as in spec::TileFactors
+  alignas(64) float sum[spec::kAttentionSums];
   alignas(64) float acc[kMaxHeadDim];
 
   // Positions of the tile at p0 that it sees.
@@ -76,11 +77,12 @@ inline void score_tile_f16(Block& block, std::int64_t p0, int n_seen) {
   }
 }
 
-template <typename Form>
 inline void quantize_queries(Block& block) {
   const std::int64_t dim = block.args.head_dim;
   for (int r = 0; r < block.n_rows; ++r) {
-    Form::quantize_a8({block.rows[r].q, 0, block.n_rows, r, 1, dim, block.codes, block.blocks});
+    Row& row = block.rows[r];
+    row.factor *=
+        spec::quantize_query({row.q, 0, block.n_rows, r, 1, dim, block.codes, block.blocks});
   }
 }
 
@@ -99,48 +101,28 @@ inline void score_tile_q8(Block& block, std::int64_t p0, int n) {
                    .out = block.scores[0],
                    .out_stride = kTile,
                    .accumulate = false});
-  const float scale = args.scale;  // a copy, which stores cannot change
   for (int r = 0; r < block.n_rows; ++r) {
-    for (std::int64_t i = 0; i < n_keys; ++i) block.scores[r][i] *= scale;
+    const float factor = block.rows[r].factor;  // a copy, which stores cannot change
+    for (std::int64_t i = 0; i < n_keys; ++i) block.scores[r][i] *= factor;
   }
 }
 
-// The running maximum, raised to that of a tile; returns what earlier sums shrink by.
-inline float raise_top(float tile_top, Row& row) {
-  if (tile_top > row.top) {
-    const float shrink = spec::exp(row.top - tile_top);
-    row.largest = 1.0f;
-    row.top = tile_top;
-    return shrink;
-  }
-  row.largest = spec::exp(tile_top - row.top);
-  return 1.0f;
+// What a tile's weights are relative to, and what earlier sums shrink by.
+struct RaisedTop {
+  float base;
+  float shrink;
+};
+
+// Raises the running maximum to that of a tile.
+inline RaisedTop raise_top(KvType v_type, float tile_top, Row& row) {
+  const float before = row.top;
+  row.top = tile_top > before ? tile_top : before;
+  const float base = v_type == KvType::kQ8 ? tile_top : row.top;
+  row.grow = spec::exp2_of_negative(base - row.top);
+  return {base, spec::exp2_of_negative(before - row.top)};
 }
 
 // --- values --------------------------------------------------------------------------------------
-
-// The largest magnitude of a tile's scales for 32 columns, for rows that see more and more of it.
-class LargestScale {
- public:
-  LargestScale() = default;
-  explicit LargestScale(const float* scales) : scales_(scales) {}
-
-  // Of the first n positions.
-  float of(int n) {
-    std::uint32_t bits = bits_;
-    for (int i = n_; i < n; ++i) {
-      bits = std::max(bits, std::bit_cast<std::uint32_t>(scales_[i]) & 0x7fffffffu);
-    }
-    bits_ = bits;
-    n_ = n;
-    return std::bit_cast<float>(bits);
-  }
-
- private:
-  const float* scales_ = nullptr;
-  int n_ = 0;
-  std::uint32_t bits_ = 0;
-};
 
 template <typename Form>
 inline void add_values_f16(Block& block, std::int64_t p0, int n_seen) {
@@ -158,8 +140,39 @@ inline void add_values_f16(Block& block, std::int64_t p0, int n_seen) {
   }
 }
 
-// Scales of a tile of int8 values.
-using ValueScales = float[kMaxHeadDim / kColumnGroup][kTile];
+// The scales of a tile of int8 values for 32 columns, for rows that see more and more of it.
+struct ColumnScales {
+  alignas(64) float of_positions[kTile];
+  // The same times to_code of spec::WeightScale, of the positions of normalize(); zeros after them.
+  alignas(64) float to_codes[kTile];
+  float of_code;
+
+  // Once scales were loaded.
+  void begin() {
+    n_ = 0;
+    top_bits_ = 0;
+  }
+
+  // For rows that see the first n positions. REQUIRES: n is no smaller than in the call before.
+  [[gnu::noinline]] void normalize(int n) {
+    if (n == n_) return;
+    for (int i = n_; i < n; ++i) {
+      top_bits_ = std::max(top_bits_, std::bit_cast<std::uint32_t>(of_positions[i]) & 0x7fffffffu);
+    }
+    n_ = n;
+    const spec::WeightScale scale = spec::weight_scale(std::bit_cast<float>(top_bits_));
+    for (int i = 0; i < n; ++i) to_codes[i] = of_positions[i] * scale.to_code;
+    for (int i = n; i < kTile; ++i) to_codes[i] = 0.0f;
+    of_code = scale.of_code;
+  }
+
+ private:
+  int n_;
+  std::uint32_t top_bits_;  // of the largest magnitude
+};
+
+// Of all columns.
+using ValueScales = ColumnScales[kMaxHeadDim / kColumnGroup];
 
 // The panels of a tile of int8 values.
 struct ValuePanels {
@@ -167,12 +180,6 @@ struct ValuePanels {
   std::int64_t panel_bytes;
   std::int64_t quad_bytes;  // of all columns
   int n;
-};
-
-// The scales of a tile of values for 32 columns.
-struct ColumnScales {
-  const float* of_positions;
-  LargestScale largest;
 };
 
 // Columns [d, d + 32) of kRows rows from r on.
@@ -187,8 +194,9 @@ inline void add_row_codes(Block& block, ColumnScales& scales, int r, std::int64_
   for (int i = 0; i < kRows; ++i) {
     const Row& row = block.rows[r + i];
     const int n_seen = row.n_in_tile(p0);
-    Form::quantize_row(block.scores[r + i], scales.of_positions, n_seen,
-                       row.largest * scales.largest.of(n_seen), weights[i]);
+    scales.normalize(n_seen);
+    Form::quantize_row(block.scores[r + i], scales.to_codes, n_seen, weights[i]);
+    weights[i].scale = scales.of_code * row.grow;
   }
   Form::template add_codes<kRows>(panels, weights, d, &block.rows[r]);
 }
@@ -198,11 +206,10 @@ inline void add_values_q8(Block& block, std::int64_t p0, int n_seen) {
   if constexpr (requires { Form::add_values_q8(block, p0, n_seen); }) {
     return Form::add_values_q8(block, p0, n_seen);
   } else {
-    alignas(64) ValueScales scales;
+    ValueScales scales;
     Form::load_value_scales(block.args, p0, n_seen, scales);
     for (std::int64_t d = 0; d < block.args.head_dim; d += kColumnGroup) {
-      const float* of_positions = scales[d / kColumnGroup];
-      ColumnScales of_columns = {of_positions, LargestScale(of_positions)};
+      ColumnScales& of_columns = scales[d / kColumnGroup];
       int r = block.first_row(p0);
       for (; r + 4 <= block.n_rows; r += 4) add_row_codes<Form, 4>(block, of_columns, r, p0, d);
       const int left = block.n_rows - r;
@@ -226,7 +233,7 @@ inline void attend_tile(Block& block, std::int64_t p0) {
   }
   for (int r = block.first_row(p0); r < block.n_rows; ++r) {
     Row& row = block.rows[r];
-    Form::weigh_tile(block.scores[r], row.n_in_tile(p0), args.head_dim, row);
+    Form::weigh_tile(args, block.scores[r], row.n_in_tile(p0), row);
   }
   if (args.v_type == KvType::kQ8) {
     add_values_q8<Form>(block, p0, n);
@@ -240,24 +247,25 @@ inline void attend(Block& block) {
   const std::int64_t dim = block.args.head_dim;
   for (int r = 0; r < block.n_rows; ++r) {
     Row& row = block.rows[r];
+    row.factor = spec::score_factor(block.args);
     row.top = -std::numeric_limits<float>::infinity();
     for (float& sum : row.sum) sum = 0.0f;
     for (std::int64_t d = 0; d < dim; ++d) row.acc[d] = 0.0f;
   }
-  if (block.args.k_type == KvType::kQ8) quantize_queries<Form>(block);
+  if (block.args.k_type == KvType::kQ8) quantize_queries(block);
   const std::int64_t n_positions = block.rows[block.n_rows - 1].n_positions;
   for (std::int64_t p0 = 0; p0 < n_positions; p0 += kTile) attend_tile<Form>(block, p0);
   for (int r = 0; r < block.n_rows; ++r) {
     const Row& row = block.rows[r];
-    spec::divide_by_sum(row.acc, row.sum, dim, row.out);
+    spec::divide_by_sum(row.acc, spec::sum_of_weights(row.sum), dim, row.out);
   }
 }
 
 // For head_dim % 8 == 0. Form is how an instruction set does its part (`static` members):
-//   quantize_a8(args), linear_a8(args)           the ops
-//   score_halves<heads>(args, q, p0, n, scores)  scores[h][i] = scale * q[h] . k[p0 + i], i < n, of
-//                                                1 or 2 heads whose queries follow each other
-//   weigh_tile(scores, n, head_dim, row)         scores -> weights, in place; shrinks what was
+//   linear_a8(args)                              the op
+//   score_halves<heads>(args, q, p0, n, scores)  scores[h][i] of q[h] . k[p0 + i], i < n, of 1 or 2
+//                                                heads whose queries follow each other
+//   weigh_tile(args, scores, n, row)             scores -> weights, in place; shrinks what was
 //                                                summed before
 //   add_row_halves<heads>(block, r, p0)          acc of rows r .. += weights times half floats
 //   score_tile_f16(block, p0, n), add_values_f16(block, p0, n)
@@ -269,9 +277,8 @@ inline void attend(Block& block) {
 //                                                that any row sees. Else these four:
 //   WeightPlanes                                 weights of a row for 32 columns as integers
 //   load_value_scales(args, p0, n, scales)
-//   quantize_row(weights, scales, n, top, out)
-//                                                the first n of a tile, weights times scales, which
-//                                                are at most `top`, as WeightPlanes
+//   quantize_row(weights, to_codes, n, out)      spec::weight_code of the first n of a tile as
+//                                                WeightPlanes, but for their scale
 //   add_codes<rows>(panels, weights, d, rows)    acc of 1 to 4 rows, columns d .. d + 31, +=
 //                                                WeightPlanes times int8 values
 template <typename Form>

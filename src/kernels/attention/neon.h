@@ -35,6 +35,7 @@ template <int kHeads>
 inline void score_halves(const AttentionArgs& args, const float* q, std::int64_t p0, int n,
                          float (*scores)[kTile]) {
   const std::int64_t dim = args.head_dim;
+  const float factor = spec::score_factor(args);
   const auto* keys = reinterpret_cast<const std::uint16_t*>(args.k);
   for (int i = 0; i < n; i += 4) {
     const std::uint16_t* k[4];
@@ -58,7 +59,7 @@ inline void score_halves(const AttentionArgs& args, const float* q, std::int64_t
       }
     }
     for (int h = 0; h < kHeads; ++h) {
-      vst1q_f32(scores[h] + i, vmulq_n_f32(sums_of_lanes(dot[h]), args.scale));
+      vst1q_f32(scores[h] + i, vmulq_n_f32(sums_of_lanes(dot[h]), factor));
     }
   }
 }
@@ -94,30 +95,32 @@ inline void add_halves(const AttentionArgs& args, const float (*weights)[kTile],
 
 // --- softmax -------------------------------------------------------------------------------------
 
-// Weights past n, up to a multiple of 8, become zero; those after it stay as they are.
-inline void weigh_tile(float* scores, int n, std::int64_t dim, Row& row) {
-  const float shrink = attention_block::raise_top(max_of(scores, n), row);
+// Weights past n, up to a multiple of 16, become zero; those after it stay as they are.
+inline void weigh_tile(const AttentionArgs& args, float* scores, int n, Row& row) {
+  const auto [base, shrink] = attention_block::raise_top(args.v_type, max_of(scores, n), row);
   if (shrink != 1.0f) {
-    for (std::int64_t d = 0; d < dim; d += 4) {
+    for (std::int64_t d = 0; d < args.head_dim; d += 4) {
       vst1q_f32(row.acc + d, vmulq_n_f32(vld1q_f32(row.acc + d), shrink));
     }
   }
-  for (int i = n; i % 8 != 0; ++i) scores[i] = -std::numeric_limits<float>::infinity();
-  const float32x4_t top = vdupq_n_f32(row.top);
-  float32x4_t sum[2];
-  for (int half = 0; half < 2; ++half) {
-    sum[half] = vmulq_n_f32(vld1q_f32(row.sum + 4 * half), shrink);
-  }
-  for (int i = 0; i < n; i += 8) {
+  for (int i = n; i % 16 != 0; ++i) scores[i] = -std::numeric_limits<float>::infinity();
+  const float32x4_t base_4 = vdupq_n_f32(base);
+  float32x4_t sum[4];
+  CRIA_UNROLL
+  for (float32x4_t& quarter : sum) quarter = vdupq_n_f32(0.0f);
+  for (int i = 0; i < n; i += 16) {
     CRIA_UNROLL
-    for (int half = 0; half < 2; ++half) {
-      float* at = scores + i + 4 * half;
-      const float32x4_t p = exp(vsubq_f32(vld1q_f32(at), top));
+    for (int quarter = 0; quarter < 4; ++quarter) {
+      float* at = scores + i + 4 * quarter;
+      const float32x4_t p = exp2_of_negative(vsubq_f32(vld1q_f32(at), base_4));
       vst1q_f32(at, p);
-      sum[half] = vaddq_f32(sum[half], p);
+      sum[quarter] = vaddq_f32(sum[quarter], p);
     }
   }
-  for (int half = 0; half < 2; ++half) vst1q_f32(row.sum + 4 * half, sum[half]);
+  for (int quarter = 0; quarter < 4; ++quarter) {
+    float* before = row.sum + 4 * quarter;
+    vst1q_f32(before, vfmaq_n_f32(vmulq_n_f32(vld1q_f32(before), shrink), sum[quarter], row.grow));
+  }
 }
 
 // --- values as int8 ------------------------------------------------------------------------------
@@ -129,10 +132,11 @@ inline void load_value_scales(const AttentionArgs& args, std::int64_t p0, int n,
   for (int first = 0; first < n; first += kKvPanel, panel += panel_bytes) {
     for (std::int64_t b = 0; b < dim / kColumnGroup; ++b) {
       for (int i = 0; i < kKvPanel; i += 4) {
-        vst1q_f32(scales[b] + first + i, load_halves(panel + 2 * (b * kKvPanel + i)));
+        vst1q_f32(scales[b].of_positions + first + i, load_halves(panel + 2 * (b * kKvPanel + i)));
       }
     }
   }
+  for (std::int64_t b = 0; b < dim / kColumnGroup; ++b) scales[b].begin();
 }
 
 // Weights of one row for 32 columns as integers: two registers for 16 positions, as
@@ -142,35 +146,25 @@ struct WeightPlanes {
   float scale;
 };
 
-// w[i] = weights[i] * scales[i], i < n, then zeros up to a multiple of 16.
-inline void scale_weights(const float* weights, const float* scales, int n, float* w) {
-  int i = 0;
-  for (; i + 4 <= n; i += 4) {
-    vst1q_f32(w + i, vmulq_f32(vld1q_f32(weights + i), vld1q_f32(scales + i)));
-  }
-  for (; i < n; ++i) w[i] = weights[i] * scales[i];
-  for (; i % kKvPanel != 0; ++i) w[i] = 0.0f;
+// spec::weight_code of eight weights.
+inline int16x8_t weight_codes(const float* weights, const float* to_codes) {
+  const float32x4_t magic = vdupq_n_f32(spec::kRoundingMagic);
+  const float32x4_t a = vfmaq_f32(magic, vld1q_f32(weights), vld1q_f32(to_codes));
+  const float32x4_t b = vfmaq_f32(magic, vld1q_f32(weights + 4), vld1q_f32(to_codes + 4));
+  const int16x8_t low =
+      vuzp1q_s16(vreinterpretq_s16_f32(a), vreinterpretq_s16_f32(b));  // the low halves
+  return vandq_s16(low, vdupq_n_s16(0x3fff));
 }
 
-// Four weights as integers; the conversion rounds to nearest even, as the specification's magic
-// number does.
-inline int16x4_t round_4(const float* w, float inverse) {
-  return vmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(w), inverse)));
-}
-
-// Codes of the first `n` weights, which are at most `top`; those after them are zero.
+// Codes of the first `n` weights, which are followed by zeros up to a multiple of 16; those after
+// them are zero.
 template <typename Form>
-inline void quantize_row(const float* weights, const float* scales, int n, float top,
-                         WeightPlanes& out) {
-  float w[kTile];
-  scale_weights(weights, scales, n, w);
-  const spec::WeightScale scale = spec::weight_scale(top);
-  const float inverse = scale.to_code;
+inline void quantize_row(const float* weights, const float* to_codes, int n, WeightPlanes& out) {
   const int n_panels = static_cast<int>((n + kKvPanel - 1) / kKvPanel);
   for (int p = 0; p < n_panels; ++p) {
-    const float* at = w + kKvPanel * p;
-    const int16x8_t a = vcombine_s16(round_4(at, inverse), round_4(at + 4, inverse));
-    const int16x8_t b = vcombine_s16(round_4(at + 8, inverse), round_4(at + 12, inverse));
+    const int i = static_cast<int>(kKvPanel) * p;
+    const int16x8_t a = weight_codes(weights + i, to_codes + i);
+    const int16x8_t b = weight_codes(weights + i + 8, to_codes + i + 8);
     const int8x16_t low = vuzp1q_s8(vreinterpretq_s8_s16(a), vreinterpretq_s8_s16(b));
     const int8x16_t high = vcombine_s8(vshrn_n_s16(a, 7), vshrn_n_s16(b, 7));
     const int8x16x2_t planes = Form::pair_planes(vandq_s8(low, vdupq_n_s8(127)), high);
@@ -178,7 +172,6 @@ inline void quantize_row(const float* weights, const float* scales, int n, float
     vst1q_s8(out.codes[p][1], planes.val[1]);
   }
   std::memset(out.codes + n_panels, 0, static_cast<std::size_t>(kPanelsATile - n_panels) * 32);
-  out.scale = scale.of_code;
 }
 
 // acc[r][d .. d + 4 * kParts) += scale[r] * sum over positions of codes[r] * the tile's.
@@ -222,16 +215,14 @@ inline void add_codes(const ValuePanels& panels, const WeightPlanes* weights, st
 //   split_planes(sum)                  sums of both planes, 4 columns a register
 template <typename Form>
 struct NeonAttention : Form {
-  static void quantize_a8(const QuantizeA8Args& args) { quantize_a8_neon_dotprod(args); }
-
   template <int kHeads>
   static void score_halves(const AttentionArgs& args, const float* q, std::int64_t p0, int n,
                            float (*scores)[kTile]) {
     neon::score_halves<kHeads>(args, q, p0, n, scores);
   }
 
-  static void weigh_tile(float* scores, int n, std::int64_t dim, Row& row) {
-    neon::weigh_tile(scores, n, dim, row);
+  static void weigh_tile(const AttentionArgs& args, float* scores, int n, Row& row) {
+    neon::weigh_tile(args, scores, n, row);
   }
 
   template <int kHeads>
@@ -254,9 +245,8 @@ struct NeonAttention : Form {
     neon::load_value_scales(args, p0, n, scales);
   }
 
-  static void quantize_row(const float* weights, const float* scales, int n, float top,
-                           WeightPlanes& out) {
-    neon::quantize_row<Form>(weights, scales, n, top, out);
+  static void quantize_row(const float* weights, const float* to_codes, int n, WeightPlanes& out) {
+    neon::quantize_row<Form>(weights, to_codes, n, out);
   }
 
   template <int kRows>

@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -102,6 +103,18 @@ inline Ints shuffle_epi8(const Ints& v, const Ints& at) {
   return each([](__m256i x, __m256i y) { return _mm256_shuffle_epi8(x, y); }, v, at);
 }
 
+inline Ints mask_permutexvar_epi8(const Ints& v, std::uint64_t mask, const Ints& at,
+                                  const Ints& x) {
+  std::uint8_t from[64], index[64], to[64];
+  storeu_si512(from, x);
+  storeu_si512(index, at);
+  storeu_si512(to, v);
+  for (int i = 0; i < 64; ++i) {
+    if ((mask >> i & 1) != 0) to[i] = from[index[i] & 63];
+  }
+  return loadu_si512(to);
+}
+
 // Each quarter of a register by itself, as the halves of AVX2.
 inline Ints packus_epi32(const Ints& a, const Ints& b) {
   return each([](__m256i x, __m256i y) { return _mm256_packus_epi32(x, y); }, a, b);
@@ -161,12 +174,11 @@ inline Ints mask_blend_epi32(std::uint16_t mask, const Ints& zero, const Ints& o
   return loadu_si512(a);
 }
 
-inline std::uint16_t cmp_ps_mask(const Floats& a, const Floats& b, int predicate) {
-  const bool less = predicate == _CMP_LT_OQ;  // else _CMP_GT_OQ
+template <int predicate>
+inline std::uint16_t cmp_ps_mask(const Floats& a, const Floats& b) {
   unsigned mask = 0;
   for (int i = 0; i < 2; ++i) {
-    const __m256 holds = less ? _mm256_cmp_ps(a.half[i], b.half[i], _CMP_LT_OQ)
-                              : _mm256_cmp_ps(a.half[i], b.half[i], _CMP_GT_OQ);
+    const __m256 holds = _mm256_cmp_ps(a.half[i], b.half[i], predicate);
     mask |= static_cast<unsigned>(_mm256_movemask_ps(holds)) << 8 * i;
   }
   return static_cast<std::uint16_t>(mask);
@@ -178,8 +190,18 @@ inline Floats mask_blend_ps(std::uint16_t mask, const Floats& zero, const Floats
 inline Floats mul_ps(const Floats& a, const Floats& b) {
   return each([](__m256 x, __m256 y) { return _mm256_mul_ps(x, y); }, a, b);
 }
-inline Floats div_ps(const Floats& a, const Floats& b) {
-  return each([](__m256 x, __m256 y) { return _mm256_div_ps(x, y); }, a, b);
+// To nearest even; `how` says nothing else.
+inline Floats reduce_ps(const Floats& v, int) {
+  return each([](__m256 x) { return _mm256_sub_ps(x, _mm256_round_ps(x, 8)); }, v);
+}
+// For integers n whose power of two is no subnormal.
+inline Floats maskz_scalef_ps(std::uint16_t mask, const Floats& x, const Floats& n) {
+  float v[16], powers[16];
+  storeu_ps(v, x);
+  storeu_ps(powers, n);
+  for (int i = 0; i < 16; ++i)
+    v[i] = (mask >> i & 1) != 0 ? std::ldexp(v[i], static_cast<int>(powers[i])) : 0.0f;
+  return loadu_ps(v);
 }
 inline Floats add_ps(const Floats& a, const Floats& b) {
   return each([](__m256 x, __m256 y) { return _mm256_add_ps(x, y); }, a, b);
@@ -190,9 +212,6 @@ inline Floats sub_ps(const Floats& a, const Floats& b) {
 inline Floats max_ps(const Floats& a, const Floats& b) {
   return each([](__m256 x, __m256 y) { return _mm256_max_ps(x, y); }, a, b);
 }
-inline Floats maskz_mul_ps(std::uint16_t mask, const Floats& a, const Floats& b) {
-  return mask_blend_ps(mask, set1_ps(0.0f), mul_ps(a, b));
-}
 inline Floats fmadd_ps(const Floats& a, const Floats& b, const Floats& c) {
   return each([](__m256 x, __m256 y, __m256 z) { return _mm256_fmadd_ps(x, y, z); }, a, b, c);
 }
@@ -202,9 +221,6 @@ inline Floats fnmadd_ps(const Floats& a, const Floats& b, const Floats& c) {
 
 inline Floats cvtepi32_ps(const Ints& v) {
   return each([](__m256i x) { return _mm256_cvtepi32_ps(x); }, v);
-}
-inline Ints cvtps_epi32(const Floats& v) {
-  return each([](__m256 x) { return _mm256_cvtps_epi32(x); }, v);
 }
 inline Floats cvtph_ps(__m256i halves) {
   return {{_mm256_cvtph_ps(_mm256_castsi256_si128(halves)),
@@ -234,11 +250,13 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #undef _mm512_srai_epi32
 #undef _mm512_cmpgt_epi32_mask
 #undef _mm512_cmp_ps_mask
+#undef _mm512_reduce_ps
 #undef _mm512_extractf32x8_ps
 
 #define __m512i cria::avx512::Ints
 #define __m512 cria::avx512::Floats
 #define __mmask16 std::uint16_t
+#define __mmask64 std::uint64_t
 #define _mm512_loadu_si512 cria::avx512::loadu_si512
 #define _mm512_storeu_si512 cria::avx512::storeu_si512
 #define _mm512_loadu_ps cria::avx512::loadu_ps
@@ -269,6 +287,7 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #define _mm512_packus_epi32 cria::avx512::packus_epi32
 #define _mm512_packus_epi16 cria::avx512::packus_epi16
 #define _mm512_permutexvar_epi32 cria::avx512::permutexvar_epi32
+#define _mm512_mask_permutexvar_epi8 cria::avx512::mask_permutexvar_epi8
 #define _mm512_add_epi32 cria::avx512::add_epi32
 #define _mm512_sub_epi32 cria::avx512::sub_epi32
 #define _mm512_sub_epi8 cria::avx512::sub_epi8
@@ -277,18 +296,17 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #define _mm512_dpbusd_epi32 cria::avx512::dpbusd_epi32
 #define _mm512_cmpgt_epi32_mask cria::avx512::cmpgt_epi32_mask
 #define _mm512_mask_blend_epi32 cria::avx512::mask_blend_epi32
-#define _mm512_cmp_ps_mask cria::avx512::cmp_ps_mask
+#define _mm512_cmp_ps_mask(a, b, predicate) cria::avx512::cmp_ps_mask<predicate>(a, b)
 #define _mm512_mask_blend_ps cria::avx512::mask_blend_ps
+#define _mm512_reduce_ps cria::avx512::reduce_ps
+#define _mm512_maskz_scalef_ps cria::avx512::maskz_scalef_ps
 #define _mm512_mul_ps cria::avx512::mul_ps
-#define _mm512_div_ps cria::avx512::div_ps
 #define _mm512_add_ps cria::avx512::add_ps
 #define _mm512_sub_ps cria::avx512::sub_ps
 #define _mm512_max_ps cria::avx512::max_ps
-#define _mm512_maskz_mul_ps cria::avx512::maskz_mul_ps
 #define _mm512_fmadd_ps cria::avx512::fmadd_ps
 #define _mm512_fnmadd_ps cria::avx512::fnmadd_ps
 #define _mm512_cvtepi32_ps cria::avx512::cvtepi32_ps
-#define _mm512_cvtps_epi32 cria::avx512::cvtps_epi32
 #define _mm512_cvtph_ps cria::avx512::cvtph_ps
 #define _mm512_cvtepi8_epi32 cria::avx512::cvtepi8_epi32
 #define _mm512_cvtepu8_epi32 cria::avx512::cvtepu8_epi32

@@ -17,6 +17,19 @@ inline constexpr std::uint32_t kFloatInfinityBits = 0x7f800000u;
 // Adding and subtracting 1.5 * 2^23 rounds |x| < 2^22 to an integer, ties to even.
 inline constexpr float kRoundingMagic = 12582912.0f;
 
+// code = round_to_even(x * inverse) of a block, and their sums.
+inline void quantize_a8_codes(const float* x, float inverse, std::int8_t* codes, A8Block& block) {
+  for (int i = 0; i < kColumnGroup; ++i) {
+    const float rounded = (x[i] * inverse + kRoundingMagic) - kRoundingMagic;
+    codes[i] = static_cast<std::int8_t>(static_cast<int>(rounded));
+  }
+  for (int half = 0; half < 2; ++half) {
+    int sum = 0;
+    for (int i = 0; i < kColumnGroup / 2; ++i) sum += codes[half * kColumnGroup / 2 + i];
+    block.sums[half] = static_cast<std::int16_t>(sum);
+  }
+}
+
 // One block: x[0..31] -> codes.
 //   amax  = max |x|, found on the bits so that not-a-number is larger than infinity
 //   code  = round_to_even(x * (127 / amax)),  scale = amax / 127
@@ -33,16 +46,8 @@ inline void quantize_a8_block(const float* x, std::int8_t* codes, A8Block& block
     if (amax_bits >= kFloatInfinityBits) block.scale = std::numeric_limits<float>::quiet_NaN();
     return;
   }
-  const float inverse = 127.0f / amax;
-  int sums[2] = {0, 0};
-  for (int i = 0; i < kColumnGroup; ++i) {
-    const float rounded = (x[i] * inverse + kRoundingMagic) - kRoundingMagic;
-    codes[i] = static_cast<std::int8_t>(static_cast<int>(rounded));
-    sums[i / 16] += codes[i];
-  }
+  quantize_a8_codes(x, 127.0f / amax, codes, block);
   block.scale = amax / 127.0f;
-  block.sums[0] = static_cast<std::int16_t>(sums[0]);
-  block.sums[1] = static_cast<std::int16_t>(sums[1]);
 }
 
 // The last block of a row, padded with zeros.
