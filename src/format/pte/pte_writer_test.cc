@@ -232,6 +232,20 @@ TEST_F(PteWriterTest, AFullDiskOnTheWayLeavesNothing) {
   EXPECT_EQ(sigismember(&signals, SIGXFSZ), 0);
 }
 
+// What is more than a piece of the file does not wait for the end.
+TEST_F(PteWriterTest, AFullDiskEndsALongSegment) {
+  Program program = example_program();
+  program.segments[0].size_bytes = std::uint64_t{5} << 20;
+  Result<PteWriter> writer = PteWriter::create(path_, program);
+  ASSERT_TRUE(writer.ok());
+  const std::vector<std::byte> bytes(program.segments[0].size_bytes);
+  {
+    const FileSizeLimit limit(std::uint64_t{1} << 20);
+    EXPECT_EQ(writer->append(0, bytes).code(), ErrorCode::kOutOfResources);
+  }
+  EXPECT_TRUE(files().empty());
+}
+
 TEST_F(PteWriterTest, AnUnfinishedFileIsNoProgram) {
   Result<PartialFile> file = PartialFile::create(path_, 100);
   ASSERT_TRUE(file.ok());
