@@ -31,7 +31,7 @@ inline __m256 exp(__m256 x) {
 }
 
 inline __m256 exp2_of_negative(__m256 x) {
-  const __m256 magic = _mm256_set1_ps(spec::kExp2Magic);
+  const __m256 magic = _mm256_set1_ps(spec::kExpMagic);
   const __m256 shifted = _mm256_add_ps(x, magic);
   const __m256 r = _mm256_sub_ps(x, _mm256_sub_ps(shifted, magic));
   __m256 p = _mm256_set1_ps(spec::kExp2Polynomial[0]);

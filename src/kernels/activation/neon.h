@@ -28,7 +28,7 @@ inline float32x4_t exp(float32x4_t x) {
 }
 
 inline float32x4_t exp2_of_negative(float32x4_t x) {
-  const float32x4_t magic = vdupq_n_f32(spec::kExp2Magic);
+  const float32x4_t magic = vdupq_n_f32(spec::kExpMagic);
   const float32x4_t shifted = vaddq_f32(x, magic);
   const float32x4_t r = vsubq_f32(x, vsubq_f32(shifted, magic));
   float32x4_t p = vdupq_n_f32(spec::kExp2Polynomial[0]);

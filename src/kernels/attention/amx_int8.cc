@@ -8,10 +8,8 @@
 //
 // Most of the time goes into the softmax between the two, and the data of a step of 16 rows is as
 // large as the first-level cache. So a step has two passes: its products with keys become scores
-// panel by panel, a panel's products while the scores of the panel before are made, and strewn over
-// that the products of the weights of the step before with values; then scores become weights.
-#include <utility>
-
+// panel by panel, a panel's products while the scores of the panel before are made; then scores
+// become weights, and strewn over that are the products of the step before with values.
 #include "kernels/attention/avx512.h"
 #include "kernels/panel/amx.h"
 
@@ -63,17 +61,9 @@ inline void load_keys(const AttentionArgs& args, std::int64_t p0, int n, Keys& k
 }
 
 struct Values {
-  int n_deep;        // in 64 positions
-  int n_normalized;  // positions that scales are for
+  int n_deep;  // in 64 positions
   alignas(64) std::byte codes[kTile / kDeep][kMaxHeadDim / kColumns][kDeep / 4][64];
   ValueScales scales;
-
-  // For rows that see the first n positions, as ColumnScales.
-  void normalize(int n_groups, int n) {
-    if (n == n_normalized) return;
-    for (int g = 0; g < n_groups; ++g) scales[g].normalize(n);
-    n_normalized = n;
-  }
 };
 
 // Of positions [p0, p0 + n); codes past them are zeros up to the next 64.
@@ -91,7 +81,6 @@ inline void load_values(const AttentionArgs& args, std::int64_t p0, int n, Value
     }
   }
   out.n_deep = n_quads / kQuadsOfTile;
-  out.n_normalized = 0;
   avx2::load_value_scales(args, p0, n, out.scales);
 }
 
@@ -383,7 +372,7 @@ class WeighPass {
     for (int r = step_.first, calls = 0; r < rows_.n; ++r) {
       const int due = meanwhile.n_calls() * (r - step_.first + 1) / n_rows;
       for (; calls < due; ++calls) meanwhile.advance();
-      step_.values->normalize(n_groups(), step_.n_seen[r]);
+      for (int g = 0; g < n_groups(); ++g) step_.values->scales[g].normalize(step_.n_seen[r]);
       weigh_row(r);
     }
   }

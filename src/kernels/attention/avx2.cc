@@ -118,13 +118,8 @@ struct Avx2Attention : HalfAttention {
       const __m256 seen = _mm256_castsi256_ps(below(i, n));
       _mm256_storeu_ps(scores + i, _mm256_blendv_ps(infinity, _mm256_loadu_ps(scores + i), seen));
     }
-    const auto [base, shrink] = attention_block::raise_top(args.v_type, max_of(scores, kTile), row);
+    const auto [base, shrink] = attention_block::raise_top(args, max_of(scores, kTile), row);
     const __m256 shrink_8 = _mm256_set1_ps(shrink), grow_8 = _mm256_set1_ps(row.grow);
-    if (shrink != 1.0f) {
-      for (std::int64_t d = 0; d < args.head_dim; d += 8) {
-        _mm256_store_ps(row.acc + d, _mm256_mul_ps(_mm256_load_ps(row.acc + d), shrink_8));
-      }
-    }
     const __m256 base_8 = _mm256_set1_ps(base);
     __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
     for (int i = 0; i < kTile; i += 16) {

@@ -245,14 +245,8 @@ struct Avx512Attention {
       tops = _mm512_max_ps(s[i], tops);  // in this order not-a-number is passed over
     }
     const float tile_top = avx2::max_of_lanes(_mm256_max_ps(low_half(tops), high_half(tops)));
-    const auto [base, shrink] = attention_block::raise_top(args.v_type, tile_top, row);
+    const auto [base, shrink] = attention_block::raise_top(args, tile_top, row);
     const __m512 shrink_16 = _mm512_set1_ps(shrink), base_16 = _mm512_set1_ps(base);
-    if (shrink != 1.0f) {
-      for (std::int64_t d = 0; d < args.head_dim; d += 8) {
-        const __m256 before = _mm256_load_ps(row.acc + d);
-        _mm256_store_ps(row.acc + d, _mm256_mul_ps(before, low_half(shrink_16)));
-      }
-    }
     const Exp2OfNegative exp2;
     __m512 sum = _mm512_setzero_ps();
     CRIA_UNROLL

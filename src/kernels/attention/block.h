@@ -113,13 +113,17 @@ struct RaisedTop {
   float shrink;
 };
 
-// Raises the running maximum to that of a tile.
-inline RaisedTop raise_top(KvType v_type, float tile_top, Row& row) {
+// Raises the running maximum to that of a tile; the values summed so far shrink.
+inline RaisedTop raise_top(const AttentionArgs& args, float tile_top, Row& row) {
   const float before = row.top;
   row.top = tile_top > before ? tile_top : before;
-  const float base = v_type == KvType::kQ8 ? tile_top : row.top;
+  const float base = args.v_type == KvType::kQ8 ? tile_top : row.top;
   row.grow = spec::exp2_of_negative(base - row.top);
-  return {base, spec::exp2_of_negative(before - row.top)};
+  const float shrink = spec::exp2_of_negative(before - row.top);
+  if (shrink != 1.0f) {
+    for (std::int64_t d = 0; d < args.head_dim; ++d) row.acc[d] *= shrink;
+  }
+  return {base, shrink};
 }
 
 // --- values --------------------------------------------------------------------------------------
@@ -154,8 +158,13 @@ struct ColumnScales {
   }
 
   // For rows that see the first n positions. REQUIRES: n is no smaller than in the call before.
-  [[gnu::noinline]] void normalize(int n) {
-    if (n == n_) return;
+  void normalize(int n) {
+    if (n != n_) normalize_anew(n);
+  }
+
+ private:
+  // Not inlined: it is long, and rare where rows see whole tiles.
+  [[gnu::noinline]] void normalize_anew(int n) {
     for (int i = n_; i < n; ++i) {
       top_bits_ = std::max(top_bits_, std::bit_cast<std::uint32_t>(of_positions[i]) & 0x7fffffffu);
     }
@@ -166,7 +175,6 @@ struct ColumnScales {
     of_code = scale.of_code;
   }
 
- private:
   int n_;
   std::uint32_t top_bits_;  // of the largest magnitude
 };

@@ -97,12 +97,7 @@ inline void add_halves(const AttentionArgs& args, const float (*weights)[kTile],
 
 // Weights past n, up to a multiple of 16, become zero; those after it stay as they are.
 inline void weigh_tile(const AttentionArgs& args, float* scores, int n, Row& row) {
-  const auto [base, shrink] = attention_block::raise_top(args.v_type, max_of(scores, n), row);
-  if (shrink != 1.0f) {
-    for (std::int64_t d = 0; d < args.head_dim; d += 4) {
-      vst1q_f32(row.acc + d, vmulq_n_f32(vld1q_f32(row.acc + d), shrink));
-    }
-  }
+  const auto [base, shrink] = attention_block::raise_top(args, max_of(scores, n), row);
   for (int i = n; i % 16 != 0; ++i) scores[i] = -std::numeric_limits<float>::infinity();
   const float32x4_t base_4 = vdupq_n_f32(base);
   float32x4_t sum[4];
