@@ -145,4 +145,19 @@ std::vector<PlanPart> split_plan(const Plan& plan, const std::vector<bool>& on_n
   return made;
 }
 
+Plan cut_plan(const Plan& plan, std::size_t first, std::size_t end) {
+  std::vector<bool> is_known(plan.buffers.size(), false);  // imported, or written by the part
+  PartBuilder part(plan, false);
+  for (std::size_t i = first; i < end; ++i) {
+    const PlanOp& op = plan.ops[i];
+    for (const std::uint32_t buffer : plan_op_reads(plan, op)) {
+      if (!is_known[buffer]) part.add_import(buffer);
+      is_known[buffer] = true;
+    }
+    part.add(op);
+    if (op.out != kNoBuffer) is_known[op.out] = true;
+  }
+  return part.take().plan;
+}
+
 }  // namespace cria

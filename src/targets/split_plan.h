@@ -23,4 +23,8 @@ struct PlanPart {
 // (not is_part).
 std::vector<PlanPart> split_plan(const Plan& plan, const std::vector<bool>& on_npu);
 
+// Ops [first, end) as a part of the plan. Imports: every buffer of which they need what earlier ops
+// have left there. REQUIRES: first < end <= the number of ops.
+Plan cut_plan(const Plan& plan, std::size_t first, std::size_t end);
+
 }  // namespace cria

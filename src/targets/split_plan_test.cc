@@ -55,6 +55,23 @@ void parts_fit_together(const Plan& plan, std::size_t first_cut) {
   }
 }
 
+// A cut is the part that a split there gives.
+TEST(SplitPlanTest, CutsImportWhatEarlierOpsLeft) {
+  const Plan plan = example_plan();
+  for (std::size_t first = 1; first < plan.ops.size(); ++first) {
+    std::vector<bool> on_npu(plan.ops.size(), false);
+    std::fill(on_npu.begin() + static_cast<std::ptrdiff_t>(first), on_npu.end(), true);
+    const Plan split = split_plan(plan, on_npu)[1].plan,
+               cut = cut_plan(plan, first, plan.ops.size());
+    EXPECT_EQ(cut, split) << first;
+  }
+  const Plan middle = cut_plan(plan, 7, 10);  // the feed-forward half of a layer
+  EXPECT_TRUE(verify_plan(middle).ok());
+  EXPECT_EQ(names(middle, middle.imports), std::vector<std::string>{"h"});
+  EXPECT_EQ(middle.ops.size(), 3u);
+  EXPECT_TRUE(cut_plan(plan, 0, plan.ops.size()).imports.empty());
+}
+
 TEST(SplitPlanTest, PartsFitTogether) {
   parts_fit_together(example_plan(), 1);
   parts_fit_together(example_split_plan(), 6);  // before, scores on the NPU are two parts
