@@ -4,18 +4,11 @@
 #include <cmath>
 #include <vector>
 
+#include "api/divergence.h"
 #include "base/result.h"
 
 namespace cria {
 namespace {
-
-// log(sum(exp(row))), in double.
-double log_sum_exp(const float* row, std::int64_t n) {
-  const double largest = *std::max_element(row, row + n);
-  double sum = 0;
-  for (std::int64_t i = 0; i < n; ++i) sum += std::exp(row[i] - largest);
-  return largest + std::log(sum);
-}
 
 // Mean and its standard error.
 struct Mean {
@@ -113,17 +106,6 @@ std::vector<std::int32_t> window_ids(const std::vector<std::int32_t>& ids, std::
 }
 
 }  // namespace
-
-double kl_divergence(const float* reference, const float* model, std::int64_t n) {
-  const double reference_norm = log_sum_exp(reference, n);
-  const double model_norm = log_sum_exp(model, n);
-  double kl = 0;
-  for (std::int64_t i = 0; i < n; ++i) {
-    const double log_p = reference[i] - reference_norm;
-    kl += std::exp(log_p) * (log_p - (model[i] - model_norm));
-  }
-  return std::max(kl, 0.0);  // rounding can leave -1e-17
-}
 
 Result<EvaluateReport> evaluate(const Engine& model, const Engine* reference, std::string_view text,
                                 const EvaluateOptions& options) {
