@@ -1,11 +1,11 @@
 #include "api/sensitivity.h"
 
 #include <algorithm>
+#include <numeric>
 
-#include "api/delegates.h"
+#include "api/divergence.h"
+#include "api/model_tail.h"
 #include "base/thread_pool.h"
-#include "cria/evaluate.h"
-#include "llm/program_model.h"
 #include "tensor/packing.h"
 #include "tokenizer/tokenizer.h"
 
@@ -18,22 +18,24 @@ class Measurement {
       : request_(request), pool_(request.n_threads > 0 ? request.n_threads : available_cores()) {}
 
   Result<std::vector<double>> run() {
-    ExecutorOptions options;
-    options.n_threads = pool_.n_threads();
-    CRIA_ASSIGN_OR_RETURN(model_,
-                          ProgramModel::create(request_.program, builtin_delegates(), options));
-    CRIA_ASSIGN_OR_RETURN(const std::uint64_t cache_bytes, kv_cache_bytes(model_->info(), n_ctx()));
-    CRIA_ASSIGN_OR_RETURN(cache_, KvCache::allocate(cache_bytes));
-    CRIA_RETURN_IF_ERROR(run_text(reference_));
-    std::vector<double> divergences;
-    for (const ProbedMatrix& matrix : request_.matrices) {
-      CRIA_RETURN_IF_ERROR(report(divergences.size()));
+    CRIA_ASSIGN_OR_RETURN(model_, ModelTail::create(request_.program, request_.windows, pool_));
+    reference_.resize(request_.windows.size() * static_cast<std::size_t>(n_ctx() * n_vocab()));
+    logits_.resize(reference_.size());
+    CRIA_RETURN_IF_ERROR(model_->run(reference_));
+    measure_reference_norms();
+    CRIA_RETURN_IF_ERROR(find_starts());
+    std::vector<double> divergences(request_.matrices.size());
+    std::size_t n_done = 0;
+    for (const std::size_t m : order_) {
+      const ProbedMatrix& matrix = request_.matrices[m];
+      CRIA_RETURN_IF_ERROR(report(n_done++));
+      CRIA_RETURN_IF_ERROR(model_->advance(starts_[m]));
       CRIA_RETURN_IF_ERROR(replace(matrix));
-      CRIA_RETURN_IF_ERROR(run_text(logits_));
+      CRIA_RETURN_IF_ERROR(model_->run(logits_));
       CRIA_RETURN_IF_ERROR(request_.program->undo_edits(matrix.name));
-      divergences.push_back(mean_divergence());
+      divergences[m] = mean_divergence();
     }
-    CRIA_RETURN_IF_ERROR(report(divergences.size()));
+    CRIA_RETURN_IF_ERROR(report(n_done));
     return divergences;
   }
 
@@ -47,15 +49,16 @@ class Measurement {
 
   std::int64_t n_ctx() const { return std::ssize(request_.windows[0]); }
 
-  // Logits of all positions of all windows.
-  Status run_text(std::vector<float>& logits) {
-    const std::size_t n_window = n_ctx() * model_->info().n_vocab;
-    logits.resize(request_.windows.size() * n_window);
-    for (std::size_t w = 0; w < request_.windows.size(); ++w) {
-      cache_->reset();
-      CRIA_RETURN_IF_ERROR(model_->forward(request_.windows[w], *cache_, LogitRows::kAll,
-                                           std::span(logits).subspan(w * n_window, n_window)));
+  std::int64_t n_vocab() const { return model_->n_vocab(); }
+
+  // In the order in which the model reads them: what lies before one is the same for all behind it.
+  Status find_starts() {
+    for (const ProbedMatrix& matrix : request_.matrices) {
+      CRIA_ASSIGN_OR_RETURN(starts_.emplace_back(), model_->start_for(matrix.name));
     }
+    order_.resize(starts_.size());
+    std::iota(order_.begin(), order_.end(), std::size_t{0});
+    std::ranges::stable_sort(order_, {}, [this](std::size_t m) { return starts_[m]; });
     return {};
   }
 
@@ -87,23 +90,33 @@ class Measurement {
     return {};
   }
 
+  std::int64_t n_rows() const { return std::ssize(request_.windows) * n_ctx(); }
+
+  void measure_reference_norms() {
+    reference_norms_.resize(static_cast<std::size_t>(n_rows()));
+    pool_.parallel_for(n_rows(), [&](std::int64_t i, int) {
+      reference_norms_[i] = log_sum_exp(reference_.data() + i * n_vocab(), n_vocab());
+    });
+  }
+
   double mean_divergence() {
-    const std::int64_t n_vocab = model_->info().n_vocab;
-    const auto n = static_cast<std::int64_t>(request_.windows.size()) * n_ctx();
-    std::vector<double> kl(static_cast<std::size_t>(n));
-    pool_.parallel_for(n, [&](std::int64_t i, int) {
-      kl[i] = kl_divergence(reference_.data() + i * n_vocab, logits_.data() + i * n_vocab, n_vocab);
+    const std::int64_t n_vocab = this->n_vocab();
+    std::vector<double> kl(static_cast<std::size_t>(n_rows()));
+    pool_.parallel_for(n_rows(), [&](std::int64_t i, int) {
+      kl[i] = kl_divergence(reference_.data() + i * n_vocab, reference_norms_[i],
+                            logits_.data() + i * n_vocab, n_vocab);
     });
     double sum = 0;
     for (const double one : kl) sum += one;
-    return sum / static_cast<double>(n);
+    return sum / static_cast<double>(n_rows());
   }
 
   const SensitivityRequest& request_;
   ThreadPool pool_;
-  std::unique_ptr<ProgramModel> model_;
-  std::optional<KvCache> cache_;
+  std::unique_ptr<ModelTail> model_;
+  std::vector<std::size_t> starts_, order_;  // of the matrices
   std::vector<float> reference_, logits_;
+  std::vector<double> reference_norms_;  // of its rows
 };
 
 }  // namespace

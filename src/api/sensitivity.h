@@ -42,8 +42,10 @@ Result<std::vector<std::vector<std::int32_t>>> sensitivity_windows(const Tokeniz
                                                                    std::int64_t n_windows);
 
 // The mean KL(program || program with that matrix as the probe has it), nats, of each matrix. One
-// matrix differs at a time, and the program is as it was afterwards. Time: a pass over the windows
-// for each. Memory: the logits of the windows. REQUIRES: a window, and no empty one.
+// matrix differs at a time, and the program is as it was afterwards. Time: for each, a pass over
+// the windows through what lies behind it in the model. Memory: twice the logits of the windows,
+// and the activations at one place of the model (model_tail.h). REQUIRES: a window, and no empty
+// one.
 Result<std::vector<double>> measure_sensitivities(const SensitivityRequest& request);
 
 }  // namespace cria
