@@ -132,7 +132,7 @@ class Fitting {
     options.progress = [&, step](std::string_view, std::uint64_t done, std::uint64_t total) {
       return !options_.progress || options_.progress(step, done, total);
     };
-    return compile_path(path_, options, scratch_, {.check = checks.check, .keep = false});
+    return compile_path(path_, options, scratch_, {checks.check, false, checks.verify_chunk});
   }
 
   static double error_of(const CompiledTensor& tensor) {
@@ -222,9 +222,10 @@ class Fitting {
     const std::string probe =
         fmt::format("base = \"{}\"\n[[rule]]\ntensors = \"*\"\nencoding = \"{}\"\n",
                     options_.recipe, encoding_spec(kProbe).name);
-    CRIA_RETURN_IF_ERROR(
-        compile(uniform_recipe(matrices_[0].probed.dense), "cpu", "reference", {.check = load})
-            .status());
+    // Windows in one call: the weights are read, and made floats of, once for all of their tokens.
+    CRIA_RETURN_IF_ERROR(compile(uniform_recipe(matrices_[0].probed.dense), "cpu", "reference",
+                                 {.check = load, .verify_chunk = budget_.n_ctx})
+                             .status());
     CRIA_RETURN_IF_ERROR(compile(probe, "cpu", "probe", {.check = load_probe}).status());
     CRIA_ASSIGN_OR_RETURN(const std::vector<double> kl, measure_sensitivities(request));
     for (std::size_t m = 0; m < matrices_.size(); ++m) {

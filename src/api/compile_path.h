@@ -1,6 +1,7 @@
 // Compiling what is no user's whole request: the steps of other commands.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -12,6 +13,7 @@ namespace cria {
 struct CompileChecks {
   std::function<Status(const std::string& path)> check;
   bool keep = true;
+  std::int64_t verify_chunk = 0;  // 0: its default
 };
 
 // compile() of a source that is resolved (model/resolve.h), so that an id is looked up once.

@@ -103,6 +103,7 @@ Result<CompileReport> compile_path(const std::string& path, const CompileOptions
   // An NPU's prefill should fill its matrix tiles and leave room in its SRAM.
   if (device.npu != nullptr) request.prefill_chunk = 64;
   if (options.prefill_chunk > 0) request.prefill_chunk = options.prefill_chunk;
+  if (checks.verify_chunk > 0) request.verify_chunk = checks.verify_chunk;
   CRIA_ASSIGN_OR_RETURN(const CompileSummary summary,
                         compile_checkpoint(*checkpoint, target, request));
   CompileReport report = to_report(summary);
