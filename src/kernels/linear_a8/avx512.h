@@ -5,6 +5,7 @@
 #include "kernels/panel/avx2_words.h"
 #include "kernels/panel/avx512.h"
 #include "kernels/panel/avx512_e8p.h"
+#include "kernels/panel/avx512_pairs.h"
 
 namespace cria::avx512 {
 namespace {
@@ -73,6 +74,13 @@ inline const std::uint8_t* group_codes(const spec::PanelRegions& panel, std::int
     if (has_vbmi_and_gfni()) {
       expand_e8p_vbmi<kSpec.bits>(panel.codes + group * 64 * kSpec.bits, kOffset<encoding>,
                                   expanded);
+      return expanded.bytes[0];
+    }
+  }
+  if constexpr (kSpec.codebook == Codebook::kPairs) {
+    static_assert(kOffset<encoding> == 1 << (pair_code_bits(kSpec.bits) - 1));
+    if (has_vbmi_and_gfni()) {
+      expand_pairs_vbmi<kSpec.bits>(panel.codes + group * 64 * kSpec.bits, expanded);
       return expanded.bytes[0];
     }
   }
