@@ -57,10 +57,11 @@ struct BudgetReport {
 // Measures what each matrix is worth: the KL of the output when it alone is in about 4 bits, scaled
 // to other encodings by the errors of their weights; then finds the encodings with the smallest sum
 // among all that fit, exactly. `options.recipe` is a name, whose methods are kept and whose
-// encodings are not. Passes over the model: seven conversions, and one over the text for each
-// matrix. Programs without a name lie on the disk of `scratch_path` meanwhile. Deterministic.
-// kInvalidArgument: no such budget, or not even the smallest choices fit, with what they need;
-// kUnsupported: matrices that are in codes already; pins (a model that two devices share).
+// encodings are not. Passes over the model: seven conversions, and for each matrix one over the
+// text, from that matrix to the end. Programs without a name lie on the disk of `scratch_path`
+// meanwhile. Deterministic. kInvalidArgument: no such budget, or not even the smallest choices fit,
+// with what they need; kUnsupported: matrices that are in codes already; pins (a model that two
+// devices share).
 Result<BudgetReport> fit_budget(const CompileOptions& options, const BudgetOptions& budget,
                                 const std::string& scratch_path);
 
