@@ -13,7 +13,8 @@ namespace cria {
 Result<std::string> open_cache_dir(const std::string& wanted);
 
 // What a compiled program depends on, as one line of text: the source's files with sizes and times
-// of change, the recipe, the context, the tokenizer, cria's version. `path` is the resolved source.
+// of change, the recipe, the context, the tokenizer, and the versions of cria and of what it
+// writes: the plan, the tokenizer's block, the recipes. `path` is the resolved source.
 Result<std::string> source_fingerprint(const std::string& path, const CompileOptions& options);
 
 // "<name>-<recipe>-<16 hex digits of the fingerprint's hash>.pte"
