@@ -98,6 +98,7 @@ TEST(Llama3, RanksGiveTheReferenceIds) {
   const auto ids = tokenizer->encode("Hello<|eot_id|>");
   ASSERT_TRUE(ids.ok());
   EXPECT_THAT(*ids, ElementsAre(128000, 9906, 128009));
+  EXPECT_LT(tokenizer->serialize().size(), 3'600'000u);  // a part of every compiled model
 }
 
 TEST(Llama3, MergesGiveTheSameIdsAsRanks) {
@@ -110,6 +111,7 @@ TEST(Llama3, MergesGiveTheSameIdsAsRanks) {
   const auto by_merge = tokenizer_of(vocabulary_of_merges(encoder, merges));
   ASSERT_TRUE(by_rank.ok() && by_merge.ok()) << by_merge.status().message();
   expect_cases(*by_merge, inputs, outputs);
+  EXPECT_LT(by_merge->serialize().size(), 4'000'000u);
   EXPECT_EQ(by_merge->n_vocab(), by_rank->n_vocab());
   EXPECT_EQ(by_merge->bos_id(), by_rank->bos_id());
   EXPECT_EQ(by_merge->eos_ids(), by_rank->eos_ids());

@@ -1,12 +1,10 @@
 #include "tokenizer/tokenizer_blob.h"
 
-#include <bit>
-
 namespace cria {
 
 namespace {
 
-constexpr std::uint64_t kMix1 = 0x9e3779b97f4a7c15u, kMix2 = 0xd6e8feb86659fd93u;
+constexpr std::uint64_t kMix1 = PairHash::kMix1, kMix2 = PairHash::kMix2;
 constexpr std::uint32_t kMaxEosIds = 1024;
 
 template <typename T>
@@ -22,13 +20,9 @@ std::uint64_t mix(std::uint64_t h, std::uint64_t word) {
 }
 
 constexpr std::array<const char*, kBlobSections> kSectionNames = {
-    "token ends", "token bytes", "token kinds", "end ids",      "special ids",
-    "byte ids",   "token slots", "pair slots",  "chat template"};
-
-bool is_table(std::uint64_t size_bytes, std::size_t slot_bytes) {
-  return size_bytes == 0 ||
-         (size_bytes % slot_bytes == 0 && std::has_single_bit(size_bytes / slot_bytes));
-}
+    "token begins", "token bytes", "token kinds", "end ids",      "special ids",
+    "byte ids",     "token table", "pair table",  "chat template"};
+constexpr std::uint32_t kMaxBeginBits = 32, kMaxOrderBits = 32, kMaxRankBits = 32;
 
 Status check_fields(const BlobHeader& header, std::string_view what) {
   if (header.model > static_cast<std::uint32_t>(TokenizerModel::kSentencePiece)) {
@@ -40,8 +34,30 @@ Status check_fields(const BlobHeader& header, std::string_view what) {
   if (header.bos_id < kNoToken || header.bos_id >= static_cast<std::int32_t>(header.n_tokens)) {
     return bad_input("{}: begin token {} of {} tokens", what, header.bos_id, header.n_tokens);
   }
-  if (header.max_probe > kMaxProbe) {
-    return bad_input("{}: probe length {}, at most {} allowed", what, header.max_probe, kMaxProbe);
+  if (header.begin_bits < 1 || header.begin_bits > kMaxBeginBits) {
+    return bad_input("{}: token begins of {} bits, expected 1 to {}", what, header.begin_bits,
+                     kMaxBeginBits);
+  }
+  return {};
+}
+
+Status check_tables(const BlobHeader& header, std::string_view what) {
+  const auto bytes_of = [&](BlobSection section) {
+    return header.sections[static_cast<std::size_t>(section)].size_bytes;
+  };
+  const std::uint32_t w = id_bits(header.n_tokens);
+  const PackedShape& tokens = header.token_table;
+  if (!tokens.fits(bytes_of(BlobSection::kTokenTable)) || tokens.value_bits != w) {
+    return bad_input("{}: the token table's shape does not fit its {} bytes and {} tokens", what,
+                     bytes_of(BlobSection::kTokenTable), header.n_tokens);
+  }
+  const PackedShape& pairs = header.pair_table;
+  const std::uint32_t max_bits =
+      (header.flags & kBlobRankIsValue) != 0 ? kMaxRankBits : w + kMaxOrderBits;
+  if (!pairs.fits(bytes_of(BlobSection::kPairTable)) || pairs.value_bits < w ||
+      pairs.value_bits > max_bits || pairs.check_bits != pair_check_bits(w, pairs.n_homes)) {
+    return bad_input("{}: the pair table's shape does not fit its {} bytes and {} tokens", what,
+                     bytes_of(BlobSection::kPairTable), header.n_tokens);
   }
   return {};
 }
@@ -59,15 +75,14 @@ Status check_sections(const BlobHeader& header, std::size_t size_bytes, std::str
     return header.sections[static_cast<std::size_t>(section)].size_bytes;
   };
   const std::uint64_t n = header.n_tokens;
-  const bool fits = bytes_of(BlobSection::kTokenEnds) == n * sizeof(std::uint32_t) &&
-                    bytes_of(BlobSection::kTokenKinds) == n &&
-                    bytes_of(BlobSection::kEosIds) <= kMaxEosIds * sizeof(std::int32_t) &&
-                    bytes_of(BlobSection::kSpecialIds) <= n * sizeof(std::int32_t) &&
-                    bytes_of(BlobSection::kByteIds) == 256 * sizeof(std::int32_t) &&
-                    is_table(bytes_of(BlobSection::kTokenSlots), sizeof(TokenSlot)) &&
-                    is_table(bytes_of(BlobSection::kPairSlots), sizeof(PairSlot));
+  const bool fits =
+      bytes_of(BlobSection::kTokenBegins) == packed_size_bytes(n + 1, header.begin_bits) &&
+      bytes_of(BlobSection::kTokenKinds) == packed_size_bytes(n, kKindBits) &&
+      bytes_of(BlobSection::kEosIds) <= kMaxEosIds * sizeof(std::int32_t) &&
+      bytes_of(BlobSection::kSpecialIds) <= n * sizeof(std::int32_t) &&
+      bytes_of(BlobSection::kByteIds) == 256 * sizeof(std::int32_t);
   if (!fits) return bad_input("{}: section sizes do not fit {} tokens", what, n);
-  return {};
+  return check_tables(header, what);
 }
 
 }  // namespace
@@ -90,17 +105,38 @@ std::uint64_t hash_bytes(std::string_view bytes, std::uint32_t seed) {
   return h ^ (h >> 29);
 }
 
+std::uint32_t pair_check_bits(std::uint32_t id_bits, std::uint32_t n_homes) {
+  const auto log2 = static_cast<std::uint32_t>(std::bit_width(n_homes)) - 1;
+  return 2 * id_bits > log2 ? 2 * id_bits - log2 : 0;
+}
+
+TokenizerView::TokenizerView(std::span<const std::byte> bytes, const BlobHeader& header)
+    : bytes_(bytes),
+      header_(header),
+      begins_(data(BlobSection::kTokenBegins)),
+      token_text_(text(BlobSection::kTokenBytes)),
+      token_table_(data(BlobSection::kTokenTable), header.token_table),
+      pair_table_(data(BlobSection::kPairTable), header.pair_table),
+      pair_hash_(id_bits(header.n_tokens), header.pair_seed),
+      order_bits_(header.pair_table.value_bits - id_bits(header.n_tokens)),
+      rank_mask_(low_bits((header.flags & kBlobRankIsValue) != 0 ? kMaxRankBits : order_bits_)) {}
+
 Result<TokenizerView> TokenizerView::open(std::span<const std::byte> bytes, std::string_view what) {
   BlobHeader header;
-  if (bytes.size() < sizeof(header)) {
-    return bad_input("{}: {} bytes, a tokenizer's header has {}", what, bytes.size(),
-                     sizeof(header));
+  const std::size_t n_read = std::min(bytes.size(), sizeof(header));
+  if (n_read < offsetof(BlobHeader, model)) {
+    return bad_input("{}: {} bytes are too few for a tokenizer", what, bytes.size());
   }
-  std::memcpy(&header, bytes.data(), sizeof(header));
+  // Other versions' headers may be shorter.
+  std::memcpy(&header, bytes.data(), n_read);
   if (header.magic != kBlobMagic) return bad_input("{}: not a tokenizer of cria", what);
   if (header.version != kBlobVersion) {
-    return unsupported("{}: tokenizer version {}, this build reads {}", what, header.version,
-                       kBlobVersion);
+    return unsupported("{}: tokenizer version {}, this build reads {}: compile the model again",
+                       what, header.version, kBlobVersion);
+  }
+  if (n_read < sizeof(header)) {
+    return bad_input("{}: {} bytes, a tokenizer's header has {}", what, bytes.size(),
+                     sizeof(header));
   }
   CRIA_RETURN_IF_ERROR(check_fields(header, what));
   CRIA_RETURN_IF_ERROR(check_sections(header, bytes.size(), what));
@@ -118,42 +154,37 @@ std::vector<std::int32_t> TokenizerView::eos_ids() const {
 
 std::string_view TokenizerView::token_bytes(std::int32_t id) const {
   if (!contains(id)) return {};
-  const auto index = static_cast<std::size_t>(id);
-  const std::uint32_t begin =
-      index == 0 ? 0 : read<std::uint32_t>(BlobSection::kTokenEnds, index - 1);
-  const auto end = read<std::uint32_t>(BlobSection::kTokenEnds, index);
-  const std::string_view all = text(BlobSection::kTokenBytes);
-  if (begin > end || end > all.size()) return {};
-  return all.substr(begin, end - begin);
+  const std::uint64_t bit = static_cast<std::uint64_t>(id) * header_.begin_bits;
+  const std::uint64_t mask = low_bits(header_.begin_bits);
+  const std::uint64_t begin = bits_from(begins_, bit) & mask;
+  const std::uint64_t end = bits_from(begins_, bit + header_.begin_bits) & mask;
+  if (begin > end || end > token_text_.size()) return {};
+  return {token_text_.data() + begin, end - begin};
 }
 
 TokenKind TokenizerView::token_kind(std::int32_t id) const {
   if (!contains(id)) return TokenKind::kUnused;
-  const auto kind = read<std::uint8_t>(BlobSection::kTokenKinds, static_cast<std::size_t>(id));
-  return kind > static_cast<std::uint8_t>(TokenKind::kAdded) ? TokenKind::kUnused
-                                                             : static_cast<TokenKind>(kind);
+  const std::uint64_t kind =
+      bits_from(data(BlobSection::kTokenKinds), static_cast<std::uint64_t>(id) * kKindBits) &
+      low_bits(kKindBits);
+  return kind > static_cast<std::uint64_t>(TokenKind::kAdded) ? TokenKind::kUnused
+                                                              : static_cast<TokenKind>(kind);
 }
 
 std::int32_t TokenizerView::find_token(std::string_view bytes, std::uint64_t hash) const {
-  const std::size_t n_slots = count<TokenSlot>(BlobSection::kTokenSlots);
-  const auto tag = static_cast<std::uint32_t>(hash >> 32);
-  for (std::size_t probe = 0; probe <= header_.max_probe && probe < n_slots; ++probe) {
-    const auto slot = read<TokenSlot>(BlobSection::kTokenSlots, (hash + probe) & (n_slots - 1));
-    if (slot.id == kNoToken) return kNoToken;
-    if (slot.hash_tag == tag && token_bytes(slot.id) == bytes) return checked(slot.id);
-  }
-  return kNoToken;
+  const std::uint64_t id = token_table_.find(hash, [&](std::uint64_t value) {
+    return token_bytes(static_cast<std::int32_t>(value)) == bytes;
+  });
+  return id == PackedTable::kNone ? kNoToken : checked(static_cast<std::int32_t>(id));
 }
 
 PairMerge TokenizerView::find_pair(std::int32_t left, std::int32_t right) const {
-  const std::size_t n_slots = count<PairSlot>(BlobSection::kPairSlots);
-  const std::uint64_t hash = hash_pair(left, right, header_.pair_seed);
-  for (std::size_t probe = 0; probe <= header_.max_probe && probe < n_slots; ++probe) {
-    const auto slot = read<PairSlot>(BlobSection::kPairSlots, (hash + probe) & (n_slots - 1));
-    if (slot.left == left && slot.right == right) return {slot.rank, checked(slot.merged)};
-    if (slot.left == kNoToken) break;
-  }
-  return {0, kNoToken};
+  if (!contains(left) || !contains(right)) return {0, kNoToken};
+  const std::uint64_t value =
+      pair_table_.find(pair_hash_(left, right), [](std::uint64_t) { return true; });
+  if (value == PackedTable::kNone) return {0, kNoToken};
+  return {static_cast<std::uint32_t>(value & rank_mask_),
+          checked(static_cast<std::int32_t>(value >> order_bits_))};
 }
 
 std::int32_t TokenizerView::longest_special_prefix(std::string_view text,

@@ -1,14 +1,32 @@
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
 #include "tokenizer/fuzz_check.h"
 #include "tokenizer/tokenizer_testing.h"
 
-// Four bytes each (offset in 24 bits, value) change a good block; then it is used.
+namespace {
+
+std::vector<std::byte> block_of(const cria::Vocabulary& vocabulary) {
+  return cria::Tokenizer::build(vocabulary)->serialize();
+}
+
+// One in which ids say the order of merges, one with ranks, one with scores.
+std::vector<std::vector<std::byte>> good_blocks() {
+  cria::Vocabulary shuffled = cria::tiny_vocabulary();
+  std::reverse(shuffled.merges.begin(), shuffled.merges.end());
+  return {block_of(cria::tiny_vocabulary()), block_of(shuffled),
+          block_of(cria::tiny_sentencepiece())};
+}
+
+}  // namespace
+
+// Four bytes each (offset in 24 bits, value) change a good block, which the first byte chooses;
+// then it is used.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const std::vector<std::byte> good =
-      cria::Tokenizer::build(cria::tiny_vocabulary())->serialize();
-  std::vector<std::byte> bytes = good;
+  static const std::vector<std::vector<std::byte>> good = good_blocks();
+  std::vector<std::byte> bytes = good[size == 0 ? 0 : data[0] % good.size()];
+  if (size > 0) ++data, --size;
   for (std::size_t i = 0; i + 4 <= size; i += 4) {
     const std::size_t at = data[i] | data[i + 1] << 8 | data[i + 2] << 16;
     bytes[at % bytes.size()] = static_cast<std::byte>(data[i + 3]);

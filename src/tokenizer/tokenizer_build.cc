@@ -3,6 +3,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <optional>
 
 #include "tokenizer/tokenizer_blob.h"
@@ -13,95 +14,132 @@ namespace {
 
 constexpr std::uint32_t kSeeds = 8;  // tried one after the other when keys collide too much
 constexpr std::size_t kSectionAlignment = 64;
+// One in 64 wrong tokens that a search passes gets to a comparison of bytes.
+constexpr std::uint8_t kTokenCheckBits = 6;
 
-// At most two thirds full, so that probes stay short.
-std::size_t slots_for(std::size_t n_keys) {
-  return n_keys == 0 ? 0 : std::bit_ceil(n_keys + n_keys / 2);
+std::string_view bytes_of(const std::vector<Token>& tokens, std::uint64_t id) {
+  return tokens[static_cast<std::size_t>(id)].bytes;
 }
 
-// The table of BlobSection::kTokenSlots, while it grows.
-class TokenTable {
- public:
-  TokenTable(const std::vector<Token>& tokens, std::uint32_t seed)
-      : tokens_(&tokens), seed_(seed), slots_(slots_for(tokens.size()), {kNoToken, 0}) {}
+// The table of BlobSection::kTokenTable.
+struct TokenTable {
+  const std::vector<Token>* tokens;
+  std::uint32_t seed;
+  PackedTableBytes packed;
 
-  // False: the place is crowded, another seed may do. Of equal tokens the first stays.
-  bool insert(std::int32_t id) {
-    const std::string& bytes = (*tokens_)[static_cast<std::size_t>(id)].bytes;
-    const std::uint64_t hash = hash_bytes(bytes, seed_);
-    for (std::uint32_t probe = 0; probe <= kMaxProbe; ++probe) {
-      TokenSlot& slot = slots_[(hash + probe) & (slots_.size() - 1)];
-      if (slot.id == kNoToken) {
-        slot = {id, static_cast<std::uint32_t>(hash >> 32)};
-        return true;
-      }
-      if ((*tokens_)[static_cast<std::size_t>(slot.id)].bytes == bytes) return true;
-    }
-    return false;
-  }
-
+  // Of equal tokens the first one.
   std::int32_t find(std::string_view bytes) const {
-    const std::uint64_t hash = hash_bytes(bytes, seed_);
-    for (std::uint32_t probe = 0; probe <= kMaxProbe && probe < slots_.size(); ++probe) {
-      const TokenSlot& slot = slots_[(hash + probe) & (slots_.size() - 1)];
-      if (slot.id == kNoToken) return kNoToken;
-      if (slot.hash_tag == static_cast<std::uint32_t>(hash >> 32) &&
-          (*tokens_)[static_cast<std::size_t>(slot.id)].bytes == bytes) {
-        return slot.id;
-      }
-    }
-    return kNoToken;
+    const std::uint64_t id = packed.table().find(
+        hash_bytes(bytes, seed), [&](std::uint64_t id) { return bytes_of(*tokens, id) == bytes; });
+    return id == PackedTable::kNone ? kNoToken : static_cast<std::int32_t>(id);
   }
-
-  std::uint32_t seed() const { return seed_; }
-  const std::vector<TokenSlot>& slots() const { return slots_; }
-
- private:
-  const std::vector<Token>* tokens_;
-  std::uint32_t seed_;
-  std::vector<TokenSlot> slots_;
 };
 
 Result<TokenTable> make_token_table(const std::vector<Token>& tokens) {
+  const auto same = [&](std::uint64_t a, std::uint64_t b) {
+    return bytes_of(tokens, a) == bytes_of(tokens, b);
+  };
   for (std::uint32_t seed = 0; seed < kSeeds; ++seed) {
-    TokenTable table(tokens, seed);
-    bool fits = true;
-    for (std::size_t id = 0; id < tokens.size() && fits; ++id) {
+    std::vector<PackedEntry> entries;
+    entries.reserve(tokens.size());
+    for (std::size_t id = 0; id < tokens.size(); ++id) {
       const Token& token = tokens[id];
       if (token.kind != TokenKind::kNormal || token.bytes.empty()) continue;
-      fits = table.insert(static_cast<std::int32_t>(id));
+      entries.push_back({hash_bytes(token.bytes, seed), id});
     }
-    if (fits) return table;
+    const auto value_bits =
+        static_cast<std::uint8_t>(id_bits(static_cast<std::uint32_t>(tokens.size())));
+    auto packed = pack_table(entries,
+                             {.n_homes = homes_for(entries.size()),
+                              .check_bits = kTokenCheckBits,
+                              .value_bits = value_bits},
+                             same);
+    if (packed) return TokenTable{&tokens, seed, std::move(*packed)};
   }
   return bad_input("vocabulary: its tokens collide in every hash table (made to do so?)");
 }
 
-struct PairTable {
-  std::uint32_t seed = 0;
-  std::vector<PairSlot> slots;
+struct Pair {
+  std::int32_t left, right;
+  std::uint32_t rank;  // lower ones merge first
+  std::int32_t merged;
 };
 
-// False: crowded. Of equal pairs the first stays, which is the one of the lowest rank.
-bool insert_pair(PairTable& table, const PairSlot& pair) {
-  const std::uint64_t hash = hash_pair(pair.left, pair.right, table.seed);
-  for (std::uint32_t probe = 0; probe <= kMaxProbe; ++probe) {
-    PairSlot& slot = table.slots[(hash + probe) & (table.slots.size() - 1)];
-    if (slot.left == kNoToken) {
-      slot = pair;
-      return true;
-    }
-    if (slot.left == pair.left && slot.right == pair.right) return true;
+// BlobSection::kPairTable.
+struct PairTable {
+  std::uint32_t seed;
+  bool rank_is_value;
+  PackedTableBytes packed;
+};
+
+// Numbers of the pairs, by index, such that (merged, number) is in the order of the ranks and equal
+// where they are equal. nullopt: there are none.
+std::optional<std::vector<std::uint32_t>> orders_within_merged(const std::vector<Pair>& pairs) {
+  const auto earlier = [&](std::size_t a, std::size_t b) {
+    return std::pair(pairs[a].rank, pairs[a].merged) < std::pair(pairs[b].rank, pairs[b].merged);
+  };
+  std::vector<std::size_t> by_rank(pairs.size());
+  std::iota(by_rank.begin(), by_rank.end(), std::size_t{0});
+  if (!std::is_sorted(by_rank.begin(), by_rank.end(), earlier)) {
+    std::sort(by_rank.begin(), by_rank.end(), earlier);
   }
-  return false;
+  std::vector<std::uint32_t> orders(pairs.size());
+  for (std::size_t i = 1; i < by_rank.size(); ++i) {
+    const Pair &last = pairs[by_rank[i - 1]], &pair = pairs[by_rank[i]];
+    if (pair.merged < last.merged) return std::nullopt;
+    if (pair.merged > last.merged && pair.rank == last.rank) return std::nullopt;
+    if (pair.merged == last.merged) {
+      orders[by_rank[i]] = orders[by_rank[i - 1]] + (pair.rank != last.rank ? 1 : 0);
+    }
+  }
+  return orders;
 }
 
-Result<PairTable> make_pair_table(const std::vector<PairSlot>& pairs) {
+// The values of the table, one a pair, and their shape.
+struct PairValues {
+  std::vector<std::uint64_t> values;
+  std::uint32_t value_bits;
+  bool rank_is_value;
+};
+
+PairValues pair_values(const std::vector<Pair>& pairs, std::uint32_t w) {
+  const auto bits_for = [](const std::vector<std::uint32_t>& orders) {
+    const auto greatest = std::max_element(orders.begin(), orders.end());
+    return greatest == orders.end() ? 0u : static_cast<std::uint32_t>(std::bit_width(*greatest));
+  };
+  auto orders = orders_within_merged(pairs);
+  const bool rank_is_value = orders && w + bits_for(*orders) <= 32;
+  if (!rank_is_value) {
+    orders.emplace();
+    for (const Pair& pair : pairs) orders->push_back(pair.rank);
+  }
+  const std::uint32_t order_bits = bits_for(*orders);
+  PairValues result{{}, w + order_bits, rank_is_value};
+  result.values.reserve(pairs.size());
+  for (std::size_t i = 0; i < pairs.size(); ++i) {
+    result.values.push_back(static_cast<std::uint64_t>(pairs[i].merged) << order_bits |
+                            (*orders)[i]);
+  }
+  return result;
+}
+
+// Of equal pairs the first stays, which is the one of the lowest rank.
+Result<PairTable> make_pair_table(const std::vector<Pair>& pairs, std::size_t n_tokens) {
+  const std::uint32_t w = id_bits(static_cast<std::uint32_t>(n_tokens));
+  const PairValues values = pair_values(pairs, w);
+  const std::uint32_t n_homes = homes_for(pairs.size());
+  const PackedShape shape{.n_homes = n_homes,
+                          .check_bits = static_cast<std::uint8_t>(pair_check_bits(w, n_homes)),
+                          .value_bits = static_cast<std::uint8_t>(values.value_bits)};
   for (std::uint32_t seed = 0; seed < kSeeds; ++seed) {
-    PairTable table{
-        seed, std::vector<PairSlot>(slots_for(pairs.size()), {kNoToken, kNoToken, 0, kNoToken})};
-    const bool fits = std::all_of(pairs.begin(), pairs.end(),
-                                  [&](const PairSlot& pair) { return insert_pair(table, pair); });
-    if (fits) return table;
+    const PairHash hash(w, seed);
+    std::vector<PackedEntry> entries;
+    entries.reserve(pairs.size());
+    for (std::size_t i = 0; i < pairs.size(); ++i) {
+      entries.push_back({hash(pairs[i].left, pairs[i].right), values.values[i]});
+    }
+    auto packed = pack_table(entries, shape, [](std::uint64_t, std::uint64_t) { return true; });
+    if (packed) return PairTable{seed, values.rank_is_value, std::move(*packed)};
   }
   return bad_input("vocabulary: its merges collide in every hash table (made to do so?)");
 }
@@ -149,9 +187,9 @@ Status check_vocabulary(const Vocabulary& vocabulary) {
 
 // Every way to cut a token into two tokens. `rank_of(id)` gives the priority.
 template <typename RankOf>
-std::vector<PairSlot> pairs_from_splits(const std::vector<Token>& tokens, const TokenTable& table,
-                                        const RankOf& rank_of) {
-  std::vector<PairSlot> pairs;
+std::vector<Pair> pairs_from_splits(const std::vector<Token>& tokens, const TokenTable& table,
+                                    const RankOf& rank_of) {
+  std::vector<Pair> pairs;
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     const auto id = static_cast<std::int32_t>(i);
     const std::string_view bytes = tokens[i].bytes;
@@ -182,17 +220,16 @@ std::vector<std::uint32_t> score_ranks(const std::vector<Token>& tokens) {
   return ranks;
 }
 
-Result<std::vector<PairSlot>> pairs_from_merges(const Vocabulary& vocabulary,
-                                                const TokenTable& table) {
+Result<std::vector<Pair>> pairs_from_merges(const Vocabulary& vocabulary, const TokenTable& table) {
   const auto& tokens = vocabulary.tokens;
   const auto is_normal = [&](std::int32_t id) {
     return id >= 0 && static_cast<std::size_t>(id) < tokens.size() &&
            tokens[static_cast<std::size_t>(id)].kind == TokenKind::kNormal;
   };
-  if (vocabulary.merges.size() >= std::numeric_limits<std::uint32_t>::max()) {
+  if (vocabulary.merges.size() > std::numeric_limits<std::int32_t>::max()) {
     return bad_input("vocabulary: {} merges are too many", vocabulary.merges.size());
   }
-  std::vector<PairSlot> pairs;
+  std::vector<Pair> pairs;
   pairs.reserve(vocabulary.merges.size());
   std::string joined;
   for (std::size_t rank = 0; rank < vocabulary.merges.size(); ++rank) {
@@ -213,7 +250,7 @@ Result<std::vector<PairSlot>> pairs_from_merges(const Vocabulary& vocabulary,
   return pairs;
 }
 
-Result<std::vector<PairSlot>> make_pairs(const Vocabulary& vocabulary, const TokenTable& table) {
+Result<std::vector<Pair>> make_pairs(const Vocabulary& vocabulary, const TokenTable& table) {
   if (vocabulary.model == TokenizerModel::kSentencePiece) {
     const std::vector<std::uint32_t> ranks = score_ranks(vocabulary.tokens);
     return pairs_from_splits(vocabulary.tokens, table, [&](std::size_t id) { return ranks[id]; });
@@ -286,17 +323,19 @@ class BlobWriter {
 };
 
 void add_tokens(BlobWriter& writer, const std::vector<Token>& tokens) {
-  std::vector<std::uint32_t> ends;
-  std::vector<std::uint8_t> kinds;
+  std::vector<std::uint64_t> begins, kinds;
   std::string all;
   for (const Token& token : tokens) {
+    begins.push_back(all.size());
+    kinds.push_back(static_cast<std::uint64_t>(token.kind));
     all += token.bytes;
-    ends.push_back(static_cast<std::uint32_t>(all.size()));
-    kinds.push_back(static_cast<std::uint8_t>(token.kind));
   }
-  writer.add<std::uint32_t>(BlobSection::kTokenEnds, ends);
+  begins.push_back(all.size());
+  const int begin_bits = std::max(1, static_cast<int>(std::bit_width(all.size())));
+  writer.header.begin_bits = static_cast<std::uint32_t>(begin_bits);
+  writer.add<std::byte>(BlobSection::kTokenBegins, pack_array(begins, writer.header.begin_bits));
   writer.add<char>(BlobSection::kTokenBytes, all);
-  writer.add<std::uint8_t>(BlobSection::kTokenKinds, kinds);
+  writer.add<std::byte>(BlobSection::kTokenKinds, pack_array(kinds, kKindBits));
 }
 
 }  // namespace
@@ -306,7 +345,8 @@ Result<std::vector<std::byte>> make_tokenizer_blob(const Vocabulary& vocabulary)
   CRIA_ASSIGN_OR_RETURN(const TokenTable table, make_token_table(vocabulary.tokens));
   CRIA_ASSIGN_OR_RETURN(const auto byte_ids, make_byte_ids(vocabulary, table));
   CRIA_ASSIGN_OR_RETURN(const auto pairs, make_pairs(vocabulary, table));
-  CRIA_ASSIGN_OR_RETURN(const PairTable pair_table, make_pair_table(pairs));
+  CRIA_ASSIGN_OR_RETURN(const PairTable pair_table,
+                        make_pair_table(pairs, vocabulary.tokens.size()));
 
   BlobWriter writer;
   BlobHeader& header = writer.header;
@@ -314,18 +354,20 @@ Result<std::vector<std::byte>> make_tokenizer_blob(const Vocabulary& vocabulary)
   header.version = kBlobVersion;
   header.model = static_cast<std::uint32_t>(vocabulary.model);
   header.flags = (vocabulary.ignore_merges ? kBlobIgnoreMerges : 0) |
-                 (vocabulary.add_bos && vocabulary.bos_id != kNoToken ? kBlobAddBos : 0);
+                 (vocabulary.add_bos && vocabulary.bos_id != kNoToken ? kBlobAddBos : 0) |
+                 (pair_table.rank_is_value ? kBlobRankIsValue : 0);
   header.n_tokens = static_cast<std::uint32_t>(vocabulary.tokens.size());
   header.bos_id = vocabulary.bos_id;
-  header.token_seed = table.seed();
+  header.token_seed = table.seed;
   header.pair_seed = pair_table.seed;
-  header.max_probe = kMaxProbe;
+  header.token_table = table.packed.shape;
+  header.pair_table = pair_table.packed.shape;
   add_tokens(writer, vocabulary.tokens);
   writer.add<std::int32_t>(BlobSection::kEosIds, vocabulary.eos_ids);
   writer.add<std::int32_t>(BlobSection::kSpecialIds, make_special_ids(vocabulary.tokens));
   writer.add<std::int32_t>(BlobSection::kByteIds, byte_ids);
-  writer.add<TokenSlot>(BlobSection::kTokenSlots, table.slots());
-  writer.add<PairSlot>(BlobSection::kPairSlots, pair_table.slots);
+  writer.add<std::byte>(BlobSection::kTokenTable, table.packed.bytes);
+  writer.add<std::byte>(BlobSection::kPairTable, pair_table.packed.bytes);
   writer.add<char>(BlobSection::kChatTemplate, vocabulary.chat_template);
   return std::move(writer).finish();
 }

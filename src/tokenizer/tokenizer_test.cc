@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <thread>
 
 #include "tokenizer/merger.h"
@@ -24,27 +25,6 @@ Tokenizer tiny(const Vocabulary& vocabulary = tiny_vocabulary()) {
   auto tokenizer = Tokenizer::build(vocabulary);
   EXPECT_TRUE(tokenizer.ok()) << tokenizer.status().message();
   return std::move(tokenizer).value();
-}
-
-// A SentencePiece vocabulary of bytes and a few words.
-Vocabulary tiny_sentencepiece() {
-  Vocabulary vocabulary;
-  vocabulary.model = TokenizerModel::kSentencePiece;
-  vocabulary.tokens = {{"<unk>", TokenKind::kUnused, 0},
-                       {"<s>", TokenKind::kSpecial, 0},
-                       {"</s>", TokenKind::kSpecial, 0}};
-  for (int byte = 0; byte < 256; ++byte) {
-    vocabulary.tokens.push_back({std::string(1, static_cast<char>(byte)), TokenKind::kByte, 0});
-  }
-  float score = 0;
-  for (const char* text : {" ", "a", "b", "h", "e", "l", "o", "é", "he", "ll", "hell", "hello",
-                           " hello", "aa", " a"}) {
-    vocabulary.tokens.push_back({text, TokenKind::kNormal, score});
-    score -= 1;
-  }
-  vocabulary.bos_id = 1;
-  vocabulary.eos_ids = {2};
-  return vocabulary;
 }
 
 Ids encode(const Tokenizer& tokenizer, std::string_view text, const EncodeOptions& options = {}) {
@@ -195,6 +175,85 @@ TEST(Merger, TheHeapEqualsScanning) {
   }
 }
 
+// How merging is defined, on one piece: the ids after all merges.
+Ids merged_by_the_rule(const Vocabulary& vocabulary, const std::string& piece) {
+  const auto bytes_of = [&](std::int32_t id) {
+    return vocabulary.tokens[static_cast<std::size_t>(id)].bytes;
+  };
+  std::map<std::string, std::int32_t> ids;
+  for (std::size_t id = 0; id < vocabulary.tokens.size(); ++id) {
+    ids.emplace(vocabulary.tokens[id].bytes, static_cast<std::int32_t>(id));
+  }
+  std::map<std::pair<std::int32_t, std::int32_t>, std::size_t> ranks;
+  for (std::size_t rank = 0; rank < vocabulary.merges.size(); ++rank) {
+    ranks.emplace(std::pair(vocabulary.merges[rank].left, vocabulary.merges[rank].right), rank);
+  }
+  Ids symbols;
+  for (const char c : piece) symbols.push_back(static_cast<std::uint8_t>(c));
+  while (true) {
+    std::size_t best = symbols.size(), best_rank = ranks.size();
+    for (std::size_t i = 0; i + 1 < symbols.size(); ++i) {
+      const auto rank = ranks.find({symbols[i], symbols[i + 1]});
+      if (rank == ranks.end() || (best < symbols.size() && rank->second >= best_rank)) continue;
+      best = i;
+      best_rank = rank->second;
+    }
+    if (best == symbols.size()) return symbols;
+    symbols[best] = ids.at(bytes_of(symbols[best]) + bytes_of(symbols[best + 1]));
+    symbols.erase(symbols.begin() + static_cast<std::ptrdiff_t>(best) + 1);
+  }
+}
+
+BlobHeader header_of(std::span<const std::byte> blob) {
+  BlobHeader header;
+  std::memcpy(&header, blob.data(), sizeof(header));
+  return header;
+}
+
+// Whether the merges come in the order of the ids that they make, of which one may be made in
+// several ways, or in any other order: the block holds ranks differently, and they say the same.
+TEST(Tokenizer, AnyOrderOfMergesGivesTheIdsOfTheRule) {
+  std::mt19937 random(8);
+  int n_by_id = 0, n_by_id_and_order = 0, n_by_rank = 0;
+  for (int i = 0; i < 60; ++i) {
+    Vocabulary vocabulary = tiny_vocabulary();
+    std::map<std::string, std::int32_t> ids;
+    for (const char c : {'a', 'b', 'c'}) ids.emplace(std::string(1, c), c);
+    vocabulary.merges.clear();
+    for (int j = 0; j < 40; ++j) {
+      const auto pick = [&] {
+        return std::next(ids.begin(), static_cast<std::ptrdiff_t>(random() % ids.size()))->first;
+      };
+      const std::string token = pick() + pick();
+      if (token.size() > 9 || !ids.emplace(token, vocabulary.tokens.size()).second) continue;
+      vocabulary.tokens.push_back({token, TokenKind::kNormal, 0});
+      for (std::size_t cut = 1; cut < token.size(); ++cut) {
+        const auto left = ids.find(token.substr(0, cut)), right = ids.find(token.substr(cut));
+        if (left == ids.end() || right == ids.end()) continue;
+        vocabulary.merges.push_back({left->second, right->second});
+        if (i % 3 == 0) break;
+      }
+    }
+    if (i % 3 == 2) {
+      vocabulary.merges.push_back(vocabulary.merges.front());  // said twice
+      std::shuffle(vocabulary.merges.begin(), vocabulary.merges.end(), random);
+    }
+    const Tokenizer tokenizer = tiny(vocabulary);
+    const BlobHeader header = header_of(tokenizer.serialize());
+    const bool rank_is_value = (header.flags & kBlobRankIsValue) != 0;
+    const bool has_order = header.pair_table.value_bits > id_bits(header.n_tokens);
+    ++(!rank_is_value ? n_by_rank : has_order ? n_by_id_and_order : n_by_id);
+    for (int j = 0; j < 200; ++j) {
+      std::string piece(1 + random() % 70, 'a');  // scanned and by the heap
+      for (char& c : piece) c = "abc"[random() % 3];
+      ASSERT_EQ(encode(tokenizer, piece, kPlain), merged_by_the_rule(vocabulary, piece)) << piece;
+    }
+  }
+  EXPECT_GT(n_by_id, 10);
+  EXPECT_GT(n_by_id_and_order, 10);
+  EXPECT_GT(n_by_rank, 10);
+}
+
 // With quadratic merging this would take hours.
 TEST(Tokenizer, LongPiecesFinish) {
   const std::string text(1 << 20, 'a');
@@ -311,22 +370,36 @@ TEST(TokenizerBlob, RefusesWhatItsHeaderCannotMean) {
   const std::vector<std::byte> blob = tiny().serialize();
   const auto error_of = [&](auto change) {
     std::vector<std::byte> bytes = blob;
-    BlobHeader header;
-    std::memcpy(&header, bytes.data(), sizeof(header));
+    BlobHeader header = header_of(bytes);
     change(header);
     std::memcpy(bytes.data(), &header, sizeof(header));
     const auto loaded = Tokenizer::load(bytes, "m.pte");
     return loaded.ok() ? std::string("accepted") : loaded.status().message();
   };
   EXPECT_THAT(error_of([](BlobHeader& h) { h.magic[0] = 'x'; }), HasSubstr("m.pte: not a"));
-  EXPECT_THAT(error_of([](BlobHeader& h) { h.version = 9; }), HasSubstr("version 9"));
+  EXPECT_THAT(error_of([](BlobHeader& h) { h.version = 1; }),
+              HasSubstr("m.pte: tokenizer version 1, this build reads 2: compile"));
   EXPECT_THAT(error_of([](BlobHeader& h) { h.model = 2; }), HasSubstr("model 2"));
   EXPECT_THAT(error_of([](BlobHeader& h) { h.n_tokens = 0; }), HasSubstr("0 tokens"));
   EXPECT_THAT(error_of([](BlobHeader& h) { h.n_tokens -= 1; }), HasSubstr("section sizes"));
   EXPECT_THAT(error_of([](BlobHeader& h) { h.n_tokens = 0xffffffffu; }), HasSubstr("tokens"));
   EXPECT_THAT(error_of([](BlobHeader& h) { h.bos_id = -2; }), HasSubstr("begin token"));
   EXPECT_THAT(error_of([](BlobHeader& h) { h.bos_id = 1 << 20; }), HasSubstr("begin token"));
-  EXPECT_THAT(error_of([](BlobHeader& h) { h.max_probe = 1u << 31; }), HasSubstr("probe"));
+  EXPECT_THAT(error_of([](BlobHeader& h) { h.begin_bits = 0; }), HasSubstr("begins of 0"));
+  EXPECT_THAT(error_of([](BlobHeader& h) { h.begin_bits = 33; }), HasSubstr("begins of 33"));
+  EXPECT_THAT(error_of([](BlobHeader& h) { h.begin_bits += 1; }), HasSubstr("section sizes"));
+  const auto expect_refused = [&](PackedShape BlobHeader::*shape, const char* message) {
+    EXPECT_THAT(error_of([&](BlobHeader& h) { (h.*shape).n_homes += 1; }), HasSubstr(message));
+    EXPECT_THAT(error_of([&](BlobHeader& h) { (h.*shape).place_bits = 0; }), HasSubstr(message));
+    // The same size, but ids and orders of other widths.
+    EXPECT_THAT(error_of([&](BlobHeader& h) {
+                  (h.*shape).value_bits -= 1;
+                  (h.*shape).check_bits += 1;
+                }),
+                HasSubstr(message));
+  };
+  expect_refused(&BlobHeader::token_table, "token table");
+  expect_refused(&BlobHeader::pair_table, "pair table");
   for (int i = 0; i < kBlobSections; ++i) {
     const auto index = static_cast<std::size_t>(i);
     EXPECT_THAT(error_of([&](BlobHeader& h) { h.sections[index].offset = ~0ull; }),
@@ -345,8 +418,7 @@ TEST(TokenizerBlob, DamagedTablesStayInBounds) {
   const std::vector<std::byte> blob = tiny().serialize();
   std::mt19937 random(7);
   int n_loaded = 0;
-  BlobHeader header;
-  std::memcpy(&header, blob.data(), sizeof(header));
+  const BlobHeader header = header_of(blob);
   // load() refuses bytes without a token, so those mostly stay as they are.
   const auto byte_ids = header.sections[static_cast<std::size_t>(BlobSection::kByteIds)];
   for (int i = 0; i < 3000; ++i) {
@@ -368,15 +440,23 @@ TEST(TokenizerBlob, DamagedTablesStayInBounds) {
   EXPECT_GT(n_loaded, 2000);
 }
 
+// Programs of before had a shorter header.
+TEST(TokenizerBlob, TheVersionIsSaidBeforeTheHeaderIsTooShort) {
+  std::vector<std::byte> blob = tiny().serialize();
+  blob.resize(sizeof(BlobHeader) - 16);
+  EXPECT_THAT(Tokenizer::load(blob, "m.pte").status().message(), HasSubstr("header has"));
+  blob[8] = std::byte{1};
+  EXPECT_THAT(Tokenizer::load(blob, "m.pte").status().message(), HasSubstr("version 1"));
+}
+
 // Every slot full and no key right: probes must stop by themselves.
 TEST(TokenizerBlob, FullTablesDoNotHang) {
   std::vector<std::byte> bytes = tiny().serialize();
-  BlobHeader header;
-  std::memcpy(&header, bytes.data(), sizeof(header));
-  for (const auto section : {BlobSection::kPairSlots, BlobSection::kTokenSlots}) {
+  const BlobHeader header = header_of(bytes);
+  for (const auto section : {BlobSection::kPairTable, BlobSection::kTokenTable}) {
     const auto& extent = header.sections[static_cast<std::size_t>(section)];
     std::fill_n(bytes.begin() + static_cast<std::ptrdiff_t>(extent.offset), extent.size_bytes,
-                std::byte{1});
+                std::byte{0xff});
   }
   const auto loaded = Tokenizer::load(bytes, "test");
   ASSERT_TRUE(loaded.ok());

@@ -65,6 +65,27 @@ inline Vocabulary tiny_vocabulary() {
   return vocabulary;
 }
 
+// A SentencePiece vocabulary of bytes and a few words.
+inline Vocabulary tiny_sentencepiece() {
+  Vocabulary vocabulary;
+  vocabulary.model = TokenizerModel::kSentencePiece;
+  vocabulary.tokens = {{"<unk>", TokenKind::kUnused, 0},
+                       {"<s>", TokenKind::kSpecial, 0},
+                       {"</s>", TokenKind::kSpecial, 0}};
+  for (int byte = 0; byte < 256; ++byte) {
+    vocabulary.tokens.push_back({std::string(1, static_cast<char>(byte)), TokenKind::kByte, 0});
+  }
+  float score = 0;
+  for (const char* text : {" ", "a", "b", "h", "e", "l", "o", "é", "he", "ll", "hell", "hello",
+                           " hello", "aa", " a"}) {
+    vocabulary.tokens.push_back({text, TokenKind::kNormal, score});
+    score -= 1;
+  }
+  vocabulary.bos_id = 1;
+  vocabulary.eos_ids = {2};
+  return vocabulary;
+}
+
 // Text of up to `max_length` characters, or bytes, that rules on white space, case, digits and
 // invalid UTF-8 stumble over.
 inline std::string random_text(std::mt19937& random, std::size_t max_length) {
