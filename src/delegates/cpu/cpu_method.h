@@ -115,6 +115,9 @@ class CpuMethod {
                      const GatedPart& part);
   void rope(const PlanOp& op, const CpuCall& call);
   void kv_append(const PlanOp& op, const CpuCall& call);
+  // The K (or V) of a head at the positions [begin, end), which are tokens of the call.
+  void append_head(const PlanOp& op, const CpuCall& call, std::int64_t head, bool is_value,
+                   std::int64_t begin, std::int64_t end) const;
   void append_row(KvType type, const float* x, std::int64_t position, bool is_value,
                   std::byte* head) const;
   // K (or V) of one KV head in the cache.

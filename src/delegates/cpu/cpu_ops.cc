@@ -238,17 +238,34 @@ void CpuMethod::append_row(KvType type, const float* x, std::int64_t position, b
   kernels_.store_q8({codes, blocks, head_dim, position, panel, is_value});
 }
 
-// Shared by heads: positions of one head share cache lines.
-void CpuMethod::kv_append(const PlanOp& op, const CpuCall& call) {
+void CpuMethod::append_head(const PlanOp& op, const CpuCall& call, std::int64_t head, bool is_value,
+                            std::int64_t begin, std::int64_t end) const {
   const KvShape& kv = plan_.kv;
-  parallel_for(2 * kv.n_kv_heads, [&](std::int64_t task) {
-    const std::int64_t head = task / 2;
-    const bool is_value = task % 2 != 0;
-    std::byte* to = kv_head(call, op.layer, head, is_value);
-    const std::int64_t column = (is_value ? op.column_v : op.column) + head * kv.head_dim;
-    for (std::int64_t t = 0; t < call.n_tokens(); ++t) {
-      append_row(is_value ? kv.v_type : kv.k_type, row(op.x, call, t) + column, call.position + t,
-                 is_value, to);
+  std::byte* to = kv_head(call, op.layer, head, is_value);
+  const std::int64_t column = (is_value ? op.column_v : op.column) + head * kv.head_dim;
+  for (std::int64_t position = begin; position < end; ++position) {
+    append_row(is_value ? kv.v_type : kv.k_type, row(op.x, call, position - call.position) + column,
+               position, is_value, to);
+  }
+}
+
+// Few tokens are shared by heads, since positions of one head share cache lines; many by panels of
+// positions, so that each row is read from end to end.
+void CpuMethod::kv_append(const PlanOp& op, const CpuCall& call) {
+  const std::int64_t n_heads = plan_.kv.n_kv_heads;
+  const std::int64_t begin = call.position, end = begin + call.n_tokens();
+  if (call.n_tokens() < kManyTokens) {
+    return parallel_for(2 * n_heads, [&](std::int64_t task) {
+      append_head(op, call, task / 2, task % 2 != 0, begin, end);
+    });
+  }
+  const std::int64_t first_panel = begin / kKvPanel;
+  parallel_for(ceil_div(end, kKvPanel) - first_panel, [&](std::int64_t task) {
+    const std::int64_t first = (first_panel + task) * kKvPanel;
+    const std::int64_t from = std::max(first, begin), to = std::min(first + kKvPanel, end);
+    for (std::int64_t head = 0; head < n_heads; ++head) {
+      append_head(op, call, head, false, from, to);
+      append_head(op, call, head, true, from, to);
     }
   });
 }
