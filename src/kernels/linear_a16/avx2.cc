@@ -24,12 +24,6 @@ struct FloatScales {
   __m256 min[kBlocks][2];
 };
 
-inline __m256 bytes_to_floats(__m256i (*widen)(__m128i), const std::byte* at) {
-  return _mm256_cvtepi32_ps(widen(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(at))));
-}
-inline __m256i widen_signed(__m128i v) { return _mm256_cvtepi8_epi32(v); }
-inline __m256i widen_unsigned(__m128i v) { return _mm256_cvtepu8_epi32(v); }
-
 template <Encoding encoding>
 inline FloatScales<encoding> load_float_scales(const spec::PanelRegions& panel,
                                                std::int64_t group) {
@@ -37,19 +31,11 @@ inline FloatScales<encoding> load_float_scales(const spec::PanelRegions& panel,
   constexpr int kBlocks = FloatScales<encoding>::kBlocks;
   FloatScales<encoding> out;
   for (int h = 0; h < 2; ++h) {
-    const __m256 scale = load_scale<encoding>(panel, group, h);
-    __m256 min = _mm256_setzero_ps();
-    if constexpr (kSpec.has_min) min = load_min<encoding>(panel, group, h);
     for (int b = 0; b < kBlocks; ++b) {
-      out.scale[b][h] = scale;
-      out.min[b][h] = min;
-      if constexpr (kSpec.scale == ScaleKind::kSuper) {
-        const std::int64_t at = (group * kBlocks + b) * kPanelRows + 8 * h;
-        out.scale[b][h] = _mm256_mul_ps(scale, bytes_to_floats(widen_signed, panel.scales + at));
-        if constexpr (kSpec.has_min) {
-          const __m256 byte = bytes_to_floats(widen_unsigned, panel.mins + at);
-          out.min[b][h] = _mm256_mul_ps(byte, _mm256_xor_ps(min, _mm256_set1_ps(-0.0f)));
-        }
+      out.scale[b][h] = load_scale<encoding>(panel, group * kBlocks + b, h);
+      out.min[b][h] = _mm256_setzero_ps();
+      if constexpr (kSpec.has_min) {
+        out.min[b][h] = load_min<encoding>(panel, group * kBlocks + b, h);
       }
     }
   }

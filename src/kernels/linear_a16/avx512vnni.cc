@@ -40,21 +40,11 @@ inline FloatScales<encoding> load_float_scales(const spec::PanelRegions& panel,
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   constexpr int kBlocks = FloatScales<encoding>::kBlocks;
   FloatScales<encoding> out;
-  const __m512 scale = load_scale<encoding>(panel, group);
-  __m512 min = _mm512_setzero_ps();
-  if constexpr (kSpec.has_min) min = load_min<encoding>(panel, group);
   CRIA_UNROLL
   for (int b = 0; b < kBlocks; ++b) {
-    out.scale[b] = scale;
-    out.min[b] = min;
-    if constexpr (kSpec.scale == ScaleKind::kSuper) {
-      const std::int64_t at = (group * kBlocks + b) * kPanelRows;
-      out.scale[b] = _mm512_mul_ps(scale, _mm512_cvtepi32_ps(load_signed(panel.scales + at)));
-      if constexpr (kSpec.has_min) {
-        const __m512 byte = _mm512_cvtepi32_ps(load_unsigned(panel.mins + at));
-        out.min[b] = _mm512_mul_ps(byte, _mm512_sub_ps(_mm512_set1_ps(-0.0f), min));
-      }
-    }
+    out.scale[b] = load_scale<encoding>(panel, group * kBlocks + b);
+    out.min[b] = _mm512_setzero_ps();
+    if constexpr (kSpec.has_min) out.min[b] = load_min<encoding>(panel, group * kBlocks + b);
     if constexpr (kShifted<encoding>) {
       out.scale[b] = _mm512_mul_ps(out.scale[b], _mm512_set1_ps(0x1p-24f));
     }

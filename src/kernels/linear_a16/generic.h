@@ -25,15 +25,9 @@ inline void decode_group(const PanelRegions& panel, std::int64_t group, int row,
   unpack_values<encoding>(panel.codes + group * kSpec.bits * 64, row, values);
   for (int k = 0; k < kColumnGroup; ++k) {
     const std::int64_t b = (group * kColumnGroup + k) / kSpec.block;
-    float scale = block_scale<encoding>(panel, b, row);
     float min = 0.0f;
     if constexpr (kSpec.has_min) min = block_min<encoding>(panel, b, row);
-    if constexpr (kSpec.scale == ScaleKind::kSuper) {
-      const std::int64_t s = group * kColumnGroup / kSuperBlock;
-      scale *= super_scale<encoding>(panel, s, row);
-      if constexpr (kSpec.has_min) min *= -super_min(panel, s, row);
-    }
-    w[k] = std::fma(scale, static_cast<float>(values[k]), min);
+    w[k] = std::fma(block_scale<encoding>(panel, b, row), static_cast<float>(values[k]), min);
   }
 }
 

@@ -45,18 +45,11 @@ void unpack_group(const spec::PanelRegions& panel, std::int64_t group,
     unroll<kQuads>([&]<int q>() __attribute__((always_inline)) {
       vst1q_s8(out.values[q][p], load_values<encoding, q>(codes, table, p));
     });
-    const float32x4_t scale = load_scale<encoding>(panel, group, p);
-    float32x4_t min = vdupq_n_f32(0.0f);
-    if constexpr (kSpec.has_min) min = load_min<encoding>(panel, group, p);
     for (int b = 0; b < kBlocks; ++b) {
-      out.scale[b][p] = scale;
-      out.min[b][p] = min;
-      if constexpr (kSpec.scale == ScaleKind::kSuper) {
-        const std::int64_t at = (group * kBlocks + b) * kPanelRows + 4 * p;
-        out.scale[b][p] = vmulq_f32(scale, vcvtq_f32_s32(load_signed(panel.scales + at)));
-        if constexpr (kSpec.has_min) {
-          out.min[b][p] = vmulq_f32(vcvtq_f32_u32(load_unsigned(panel.mins + at)), vnegq_f32(min));
-        }
+      out.scale[b][p] = load_scale<encoding>(panel, group * kBlocks + b, p);
+      out.min[b][p] = vdupq_n_f32(0.0f);
+      if constexpr (kSpec.has_min) {
+        out.min[b][p] = load_min<encoding>(panel, group * kBlocks + b, p);
       }
     }
   }

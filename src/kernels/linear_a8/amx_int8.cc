@@ -61,7 +61,7 @@ struct PaddedTokens {
 template <typename Form>
 struct TileScales {
   GroupScales<Form> of_group;
-  __m512 block[Form::kBlocks];  // kSuper: the small scales, as floats
+  __m512 block[Form::kBlocks];  // of two blocks: the small scales, as floats
 };
 
 // A chunk of columns of a panel. Of two blocks of 16 columns each has a tile of its own, with zeros
@@ -90,8 +90,8 @@ inline void unpack_tiles(const spec::PanelRegions& panel, std::int64_t first, in
     }
     TileScales<Form>& scales = out.scales[g];
     scales.of_group = load_scales<encoding>(panel, first + g);
-    for (int b = 0; b < Form::kBlocks && Form::kSuper; ++b) {
-      const std::int64_t at = ((first + g) * Form::kBlocks + b) * kPanelRows;
+    for (int b = 0; b < 2 && Form::kBlocks == 2; ++b) {
+      const std::int64_t at = ((first + g) * 2 + b) * kPanelRows;
       scales.block[b] = _mm512_cvtepi32_ps(load_signed(panel.scales + at));
     }
   }
@@ -138,8 +138,8 @@ inline __m512 add_products(const Products* products, int t, const TileScales<For
                            const A8Block& x, __m512 acc) {
   const __m512 x_scale = _mm512_set1_ps(x.scale);
   __m512 dot = _mm512_cvtepi32_ps(load_512(products[0][t]));
-  if constexpr (Form::kSuper) dot = _mm512_mul_ps(dot, scales.block[0]);
   if constexpr (Form::kBlocks == 2) {
+    dot = _mm512_mul_ps(dot, scales.block[0]);
     dot = _mm512_fmadd_ps(_mm512_cvtepi32_ps(load_512(products[1][t])), scales.block[1], dot);
   }
   acc = _mm512_fmadd_ps(dot, _mm512_mul_ps(scales.of_group.scale, x_scale), acc);

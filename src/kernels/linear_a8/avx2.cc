@@ -17,8 +17,8 @@
 // Two planes of 4 bits (u = 16 high + low, 8 quads each) have as many operations as the magnitudes,
 // but half as many loads again, and were slower by a third.
 //
-// The sums go to 32 bits with vpmaddwd, whose other operand carries the small scales of kSuper
-// encodings (and the 16 of the high plane) for nothing.
+// The sums go to 32 bits with vpmaddwd, whose other operand carries the small scales of blocks of
+// 16 columns for nothing.
 #include "kernels/isa.h"
 #include "kernels/panel/avx2_words.h"
 
@@ -37,8 +37,7 @@ constexpr int kTileTokens = 4;
 template <Encoding encoding>
 struct A8Form {
   static constexpr EncodingSpec kSpec = encoding_spec(encoding);
-  static constexpr bool kSuperScale = kSpec.scale == ScaleKind::kSuper;
-  static constexpr int kBlocks = kColumnGroup / kSpec.block;
+  static constexpr int kBlocks = kColumnGroup / kSpec.block;  // of two, small scales are integers
   // Two planes, magnitudes and values, or one of unsigned codes.
   static constexpr bool kWords = kSpec.code_columns() > 1;
   static constexpr bool kE8P = kSpec.codebook == Codebook::kE8P;
@@ -97,11 +96,12 @@ inline __m256i code_plane(const CodeTables& tables, __m256i codes, int plane) {
 // What a group has besides codes, by halves of 8 rows. Pairs are two int16 in a row's 32 bits.
 template <Encoding encoding>
 struct GroupScales {
-  __m256i block[A8Form<encoding>::kBlocks][2];  // kSuper: (scale, scale)
-  __m256i offset[2];                            // kSuper: offset * (scale of block 0, of the last)
-  __m256i min[2];                               // kSuper: (min of block 0, of the last)
-  __m256 scale[2];
+  __m256 scale[2];  // of two blocks: the super scale
   __m256 float_min[2];
+  // Of two blocks only:
+  __m256i block[2][2];  // (scale, scale) of each
+  __m256i offset[2];    // offset * (scale of the first, of the second)
+  __m256i min[2];       // (min of the first, of the second)
 };
 
 inline __m256i pair_of(__m256i low, __m256i high) {
@@ -113,26 +113,25 @@ inline GroupScales<encoding> load_scales(const spec::PanelRegions& panel, std::i
   using Form = A8Form<encoding>;
   GroupScales<encoding> out;
   for (int h = 0; h < 2; ++h) {
-    out.scale[h] = load_scale<encoding>(panel, group, h);
-    if constexpr (Form::kSpec.has_min) out.float_min[h] = load_min<encoding>(panel, group, h);
-    if constexpr (Form::kSuperScale) {
-      __m256i scale[Form::kBlocks], min[Form::kBlocks];
-      for (int b = 0; b < Form::kBlocks; ++b) {
-        const std::int64_t at = (group * Form::kBlocks + b) * kPanelRows + 8 * h;
-        scale[b] = _mm256_cvtepi8_epi32(
-            _mm_loadl_epi64(reinterpret_cast<const __m128i*>(panel.scales + at)));
+    if constexpr (Form::kBlocks == 1) {
+      out.scale[h] = load_scale<encoding>(panel, group, h);
+      if constexpr (Form::kSpec.has_min) out.float_min[h] = load_min<encoding>(panel, group, h);
+    } else {
+      const std::int64_t s = group * kColumnGroup / kSuperBlock;
+      out.scale[h] = load_super_scale<encoding>(panel, s, h);
+      if constexpr (Form::kSpec.has_min) out.float_min[h] = load_super_min<encoding>(panel, s, h);
+      __m256i scale[2], min[2];
+      for (int b = 0; b < 2; ++b) {
+        const std::int64_t at = (2 * group + b) * kPanelRows + 8 * h;
+        scale[b] = load_signed(panel.scales + at);
         out.block[b][h] = pair_of(scale[b], scale[b]);
-        if constexpr (Form::kSpec.has_min) {
-          min[b] = _mm256_cvtepu8_epi32(
-              _mm_loadl_epi64(reinterpret_cast<const __m128i*>(panel.mins + at)));
-        }
+        if constexpr (Form::kSpec.has_min) min[b] = load_unsigned(panel.mins + at);
       }
-      constexpr int kLast = Form::kBlocks - 1;
       if constexpr (Form::kOffset != 0) {
         out.offset[h] =
-            _mm256_mullo_epi16(pair_of(scale[0], scale[kLast]), _mm256_set1_epi16(Form::kOffset));
+            _mm256_mullo_epi16(pair_of(scale[0], scale[1]), _mm256_set1_epi16(Form::kOffset));
       }
-      if constexpr (Form::kSpec.has_min) out.min[h] = pair_of(min[0], min[kLast]);
+      if constexpr (Form::kSpec.has_min) out.min[h] = pair_of(min[0], min[1]);
     }
   }
   return out;
@@ -167,7 +166,7 @@ inline __m256i broadcast_32(const void* at) {
 // The factor of the sums of a block: its small scale, or 1.
 template <Encoding encoding>
 inline __m256i block_factor(const GroupScales<encoding>& scales, int quad, int half) {
-  if constexpr (A8Form<encoding>::kSuperScale) {
+  if constexpr (A8Form<encoding>::kBlocks == 2) {
     return scales.block[4 * quad / encoding_spec(encoding).block][half];
   } else {
     return _mm256_set1_epi16(1);
@@ -241,13 +240,13 @@ inline __m256 finish_group(const GroupScales<encoding>& scales, const A8Block& b
   const __m256 x_scale = _mm256_set1_ps(block.scale);
   if constexpr (Form::kOffset != 0) {
     __m256i offset = _mm256_set1_epi16(Form::kOffset);
-    if constexpr (Form::kSuperScale) offset = scales.offset[half];
+    if constexpr (Form::kBlocks == 2) offset = scales.offset[half];
     isum = _mm256_sub_epi32(isum, _mm256_madd_epi16(offset, x_sums));
   }
   acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(isum), _mm256_mul_ps(scales.scale[half], x_scale), acc);
   if constexpr (Form::kSpec.has_min) {
     const __m256 min = _mm256_mul_ps(scales.float_min[half], x_scale);
-    if constexpr (Form::kSuperScale) {
+    if constexpr (Form::kBlocks == 2) {
       const __m256i sums = _mm256_madd_epi16(scales.min[half], x_sums);
       acc = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(sums), min, acc);
     } else {

@@ -11,10 +11,9 @@ namespace cria::avx512 {
 namespace {
 
 // All that the work after the dot products depends on.
-template <int blocks, bool super, bool has_min, bool narrow, bool starts>
+template <int blocks, bool has_min, bool narrow, bool starts>
 struct ScaleForm {
-  static constexpr int kBlocks = blocks;  // of a group: columns with a scale of their own
-  static constexpr bool kSuper = super;   // small scales in integers
+  static constexpr int kBlocks = blocks;  // of a group; of two, small scales are integers
   static constexpr bool kHasMin = has_min;
   static constexpr bool kNarrow = narrow;  // the products of a block fit into 16 bits
   static constexpr bool kStarts = starts;  // sums start at what the offset of the codes adds
@@ -38,8 +37,7 @@ inline constexpr int kOffset = encoding_spec(encoding).codebook == Codebook::kSi
 // 16 columns of codes from -4 to 7 give products of at most 16 * 7 * 127.
 template <Encoding encoding>
 using FormOf =
-    ScaleForm<kColumnGroup / encoding_spec(encoding).block,
-              encoding_spec(encoding).scale == ScaleKind::kSuper, encoding_spec(encoding).has_min,
+    ScaleForm<kColumnGroup / encoding_spec(encoding).block, encoding_spec(encoding).has_min,
               encoding_spec(encoding).block == 16 && encoding_spec(encoding).bits <= 3,
               kOffset<encoding> != 0 || !encoding_spec(encoding).has_min>;
 
@@ -91,18 +89,17 @@ inline const std::uint8_t* group_codes(const spec::PanelRegions& panel, std::int
 // What a group of a panel has besides codes.
 template <typename Form>
 struct GroupScales {
-  __m512 scale;
-  __m512 min;
-  // kSuper: the small scales, as 32-bit integers a block; if kNarrow, as pairs of 16 bits in [0].
+  __m512 scale;  // of two blocks: the super scale
+  __m512 min;    // of two blocks: the super min
+  // Of two blocks, the small scales: 32-bit integers, or, if kNarrow, pairs of 16 bits in [0].
   __m512i block[Form::kBlocks];
-  __m512i block_min;  // kSuper: the small mins of the columns 0 .. 15 and 16 .. 31, 16 bits each
+  __m512i block_min;  // of two blocks, the small mins, in pairs of 16 bits
 };
 
-// Pairs of 16 bits, of two blocks or twice of one.
-template <typename Form>
+// Pairs of 16 bits, of two blocks.
 inline __m512i pairs(const __m512i* block) {
   const __m512i low = _mm512_and_si512(block[0], _mm512_set1_epi32(0xffff));
-  return _mm512_or_si512(low, _mm512_slli_epi32(block[Form::kBlocks - 1], 16));
+  return _mm512_or_si512(low, _mm512_slli_epi32(block[1], 16));
 }
 
 template <Encoding encoding>
@@ -110,18 +107,22 @@ inline GroupScales<FormOf<encoding>> load_scales(const spec::PanelRegions& panel
                                                  std::int64_t group) {
   using Form = FormOf<encoding>;
   GroupScales<Form> out;
-  out.scale = load_scale<encoding>(panel, group);
-  if constexpr (Form::kHasMin) out.min = load_min<encoding>(panel, group);
-  if constexpr (Form::kSuper) {
-    __m512i mins[Form::kBlocks];
+  if constexpr (Form::kBlocks == 1) {
+    out.scale = load_scale<encoding>(panel, group);
+    if constexpr (Form::kHasMin) out.min = load_min<encoding>(panel, group);
+  } else {
+    const std::int64_t s = group * kColumnGroup / kSuperBlock;
+    out.scale = load_super_scale<encoding>(panel, s);
+    if constexpr (Form::kHasMin) out.min = load_super_min<encoding>(panel, s);
+    __m512i mins[2];
     CRIA_UNROLL
-    for (int b = 0; b < Form::kBlocks; ++b) {
-      const std::int64_t at = (group * Form::kBlocks + b) * kPanelRows;
+    for (int b = 0; b < 2; ++b) {
+      const std::int64_t at = (2 * group + b) * kPanelRows;
       out.block[b] = load_signed(panel.scales + at);
       if constexpr (Form::kHasMin) mins[b] = load_unsigned(panel.mins + at);
     }
-    if constexpr (Form::kNarrow) out.block[0] = pairs<Form>(out.block);
-    if constexpr (Form::kHasMin) out.block_min = pairs<Form>(mins);
+    if constexpr (Form::kNarrow) out.block[0] = pairs(out.block);
+    if constexpr (Form::kHasMin) out.block_min = pairs(mins);
   }
   return out;
 }
@@ -135,16 +136,13 @@ inline int block_sum(const A8Block& block, int b) {
 // The integer sum of a group, from those of its blocks.
 template <typename Form>
 inline __m512i weigh_blocks(const __m512i* part, const GroupScales<Form>& scales) {
-  if constexpr (!Form::kSuper) {
+  if constexpr (Form::kBlocks == 1) {
     return part[0];
   } else if constexpr (Form::kNarrow) {
-    return _mm512_madd_epi16(pairs<Form>(part), scales.block[0]);
+    return _mm512_madd_epi16(pairs(part), scales.block[0]);
   } else {
-    __m512i sum = _mm512_mullo_epi32(part[0], scales.block[0]);
-    if constexpr (Form::kBlocks == 2) {
-      sum = _mm512_add_epi32(sum, _mm512_mullo_epi32(part[1], scales.block[1]));
-    }
-    return sum;
+    return _mm512_add_epi32(_mm512_mullo_epi32(part[0], scales.block[0]),
+                            _mm512_mullo_epi32(part[1], scales.block[1]));
   }
 }
 
@@ -154,7 +152,7 @@ inline __m512 add_min(const GroupScales<Form>& scales, const A8Block& x, __m512 
                       __m512 acc) {
   if constexpr (Form::kHasMin) {
     const __m512 min = _mm512_mul_ps(scales.min, x_scale);
-    if constexpr (Form::kSuper) {
+    if constexpr (Form::kBlocks == 2) {
       const __m512i sum = _mm512_madd_epi16(scales.block_min, broadcast_32(x.sums));
       acc = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(sum), min, acc);
     } else {

@@ -3,14 +3,14 @@
 // For each output (token t, row r), over the groups g of 32 columns in order, with x the int8 codes
 // of the token, X its scale and everything under `int` exact:
 //
-//   kF16, kE8M0:  acc = fma(float(sum_k value[k] x[k]), scale * X, acc)
-//                 acc = fma(min * X, float(sum_k x[k]), acc)                          if has_min
-//   kSuper:       acc = fma(float(sum_b scale8[b] sum_k value[k] x[k]), super_scale * X, acc)
-//                 acc = fma(-float(sum_b min8[b] sum_k x[k]), super_min * X, acc)     if has_min
+//   one scale   acc = fma(float(sum_k value[k] x[k]), scale * X, acc)
+//               acc = fma(min * X, float(sum_k x[k]), acc)                          if has_min
+//   two blocks  acc = fma(float(sum_b scale8[b] sum_k value[k] x[k]), super_scale * X, acc)
+//               acc = fma(-float(sum_b min8[b] sum_k x[k]), super_min * X, acc)     if has_min
 //
 // acc starts at 0; out = acc, or out + acc. The integer sums stay below 2^27, so 32 bits hold them.
-// The second form multiplies the small scales in integers because there they cost nothing: a
-// vector kernel sums its 16-bit halves with a multiply-add anyway.
+// Two blocks of 16 columns in a group have their small scales multiplied in integers, which saves
+// float operations; the product of the two levels of scales of one block is a float like any scale.
 #pragma once
 
 #include <cmath>
@@ -24,7 +24,8 @@ namespace {
 // Tokens that share one unpacking of a row.
 inline constexpr int kA8TokenBlock = 16;
 
-// The integer sums of one group of one row: sum_b scale8[b] dot[b] and sum_b min8[b] sum[b].
+// The integer sums of one group of one row, of products and of activations; of two blocks each is
+// weighted by its small scale or min.
 struct GroupSums {
   int dot;
   int min;
@@ -39,17 +40,13 @@ inline GroupSums group_sums(const std::int8_t* values, const std::int8_t* x, con
   for (int b = 0; b < kBlocks; ++b) {
     int dot = 0;
     for (int k = b * kSpec.block; k < (b + 1) * kSpec.block; ++k) dot += values[k] * x[k];
-    if constexpr (kSpec.scale == ScaleKind::kSuper) {
-      dot *= static_cast<int>(block_scale<encoding>(panel, group * kBlocks + b, row));
+    int sum = kBlocks == 1 ? block.sums[0] + block.sums[1] : block.sums[b];
+    if constexpr (kBlocks == 2) {
+      dot *= small_scale(panel, group * kBlocks + b, row);
+      if constexpr (kSpec.has_min) sum *= small_min(panel, group * kBlocks + b, row);
     }
     sums.dot += dot;
-    if constexpr (kSpec.has_min) {
-      int sum = kBlocks == 1 ? block.sums[0] + block.sums[1] : block.sums[b];
-      if constexpr (kSpec.scale == ScaleKind::kSuper) {
-        sum *= static_cast<int>(block_min<encoding>(panel, group * kBlocks + b, row));
-      }
-      sums.min += sum;
-    }
+    sums.min += sum;
   }
   return sums;
 }
@@ -58,7 +55,7 @@ template <Encoding encoding>
 inline float add_group(const GroupSums& sums, float x_scale, const PanelRegions& panel,
                        std::int64_t group, int row, float acc) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
-  if constexpr (kSpec.scale == ScaleKind::kSuper) {
+  if constexpr (kSpec.block < kColumnGroup) {
     const std::int64_t s = group * kColumnGroup / kSuperBlock;
     acc =
         std::fma(static_cast<float>(sums.dot), super_scale<encoding>(panel, s, row) * x_scale, acc);

@@ -26,26 +26,23 @@ constexpr int kTileTokens = 4;
 
 // How the sums of a group become floats.
 struct A8Shape {
-  bool super_scale;  // small scales multiply in integers
   bool has_min;
-  int blocks;  // in a group of 32 columns
+  int blocks;  // in a group of 32 columns; of two, small scales multiply in integers
 
   constexpr int quads() const { return kQuads / blocks; }  // of a block
 };
 
 template <Encoding encoding>
-inline constexpr A8Shape kA8Shape = {encoding_spec(encoding).scale == ScaleKind::kSuper,
-                                     encoding_spec(encoding).has_min,
+inline constexpr A8Shape kA8Shape = {encoding_spec(encoding).has_min,
                                      kColumnGroup / encoding_spec(encoding).block};
 
 // What a group has besides codes, four rows a register.
 template <A8Shape shape>
 struct GroupScales {
-  static constexpr int kBytes = shape.super_scale ? shape.blocks : 1;
-  float32x4_t scale[kQuarters];
+  float32x4_t scale[kQuarters];  // of two blocks: the super scale
   float32x4_t min[kQuarters];
-  int32x4_t block_scale[kBytes][kQuarters];  // super_scale only
-  int32x4_t block_min[kBytes][kQuarters];
+  int32x4_t block_scale[shape.blocks][kQuarters];  // of two blocks only
+  int32x4_t block_min[shape.blocks][kQuarters];
 };
 
 template <Encoding encoding>
@@ -53,11 +50,15 @@ inline void load_scales(const spec::PanelRegions& panel, std::int64_t group,
                         GroupScales<kA8Shape<encoding>>& out) {
   constexpr A8Shape kShape = kA8Shape<encoding>;
   for (int p = 0; p < kQuarters; ++p) {
-    out.scale[p] = load_scale<encoding>(panel, group, p);
-    if constexpr (kShape.has_min) out.min[p] = load_min<encoding>(panel, group, p);
-    if constexpr (kShape.super_scale) {
-      for (int b = 0; b < kShape.blocks; ++b) {
-        const std::int64_t at = (group * kShape.blocks + b) * kPanelRows + 4 * p;
+    if constexpr (kShape.blocks == 1) {
+      out.scale[p] = load_scale<encoding>(panel, group, p);
+      if constexpr (kShape.has_min) out.min[p] = load_min<encoding>(panel, group, p);
+    } else {
+      const std::int64_t s = group * kColumnGroup / kSuperBlock;
+      out.scale[p] = load_super_scale<encoding>(panel, s, p);
+      if constexpr (kShape.has_min) out.min[p] = load_super_min<encoding>(panel, s, p);
+      for (int b = 0; b < 2; ++b) {
+        const std::int64_t at = (2 * group + b) * kPanelRows + 4 * p;
         out.block_scale[b][p] = load_signed(panel.scales + at);
         if constexpr (kShape.has_min) {
           out.block_min[b][p] = vreinterpretq_s32_u32(load_unsigned(panel.mins + at));
@@ -77,7 +78,7 @@ inline int sum_of_block(const A8Block& block, int b) {
 template <A8Shape shape>
 inline int32x4_t add_block(const GroupScales<shape>& scales, int b, int p, int32x4_t sum,
                            int32x4_t dot) {
-  if constexpr (!shape.super_scale) return dot;
+  if constexpr (shape.blocks == 1) return dot;
   if (b == 0) return vmulq_s32(dot, scales.block_scale[0][p]);
   return vmlaq_s32(sum, dot, scales.block_scale[b][p]);
 }
@@ -89,11 +90,9 @@ inline float32x4_t finish_group(const GroupScales<shape>& scales, const A8Block&
   acc = vfmaq_f32(acc, vcvtq_f32_s32(isum), vmulq_n_f32(scales.scale[p], block.scale));
   if constexpr (shape.has_min) {
     const float32x4_t min = vmulq_n_f32(scales.min[p], block.scale);
-    if constexpr (shape.super_scale) {
+    if constexpr (shape.blocks == 2) {
       int32x4_t sums = vmulq_n_s32(scales.block_min[0][p], sum_of_block<shape>(block, 0));
-      for (int b = 1; b < shape.blocks; ++b) {
-        sums = vmlaq_n_s32(sums, scales.block_min[b][p], sum_of_block<shape>(block, b));
-      }
+      sums = vmlaq_n_s32(sums, scales.block_min[1][p], sum_of_block<shape>(block, 1));
       acc = vfmsq_f32(acc, vcvtq_f32_s32(sums), min);
     } else {
       acc = vfmaq_n_f32(acc, min, static_cast<float>(sum_of_block<shape>(block, 0)));

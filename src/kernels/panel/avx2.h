@@ -55,12 +55,18 @@ inline __m256i load_quad(const std::uint8_t* group, int quad, int half) {
   }
 }
 
-// Eight half floats -> floats.
+// Eight half floats -> floats; eight bytes -> integers.
 inline __m256 load_halves(const void* at) { return _mm256_cvtph_ps(load_128(at)); }
+inline __m256i load_signed(const void* at) {
+  return _mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(at)));
+}
+inline __m256i load_unsigned(const void* at) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(at)));
+}
 
 // Eight bytes e -> 2^(e - 128). The two smallest are subnormal: 2^-128 and 2^-127.
 inline __m256 powers_of_two(const void* at) {
-  const __m256i e = _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(at)));
+  const __m256i e = load_unsigned(at);
   const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
   const __m256i subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
   const __m256i is_subnormal = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
@@ -71,28 +77,38 @@ inline __m256 powers_of_two(const void* at) {
 template <Encoding encoding>
 inline constexpr int kSuperStride = 2 * kPanelRows*(encoding_spec(encoding).has_min ? 2 : 1);
 
-// The float scale of rows 8 * half ..: the block's own, or the super scale (kSuper).
+// Of rows 8 * half .., the super scale and min of super block `s`.
 template <Encoding encoding>
-inline __m256 load_scale(const spec::PanelRegions& panel, std::int64_t group, int half) {
-  constexpr EncodingSpec kSpec = encoding_spec(encoding);
-  if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(panel.scales + (group >> panel.scale_shift) * 2 * kPanelRows + 16 * half);
-  } else if constexpr (kSpec.scale == ScaleKind::kE8M0) {
-    return powers_of_two(panel.scales + group * kPanelRows + 8 * half);
-  } else {
-    const std::int64_t s = group * kColumnGroup / kSuperBlock;
-    return load_halves(panel.supers + s * kSuperStride<encoding> + 16 * half);
-  }
+inline __m256 load_super_scale(const spec::PanelRegions& panel, std::int64_t s, int half) {
+  return load_halves(panel.supers + s * kSuperStride<encoding> + 16 * half);
+}
+template <Encoding encoding>
+inline __m256 load_super_min(const spec::PanelRegions& panel, std::int64_t s, int half) {
+  return load_halves(panel.supers + s * kSuperStride<encoding> + 2 * kPanelRows + 16 * half);
 }
 
+// The same of block `b`: spec::block_scale and block_min.
 template <Encoding encoding>
-inline __m256 load_min(const spec::PanelRegions& panel, std::int64_t group, int half) {
+inline __m256 load_scale(const spec::PanelRegions& panel, std::int64_t b, int half) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(panel.mins + (group >> panel.scale_shift) * 2 * kPanelRows + 16 * half);
+    return load_halves(panel.scales + (b >> panel.scale_shift) * 2 * kPanelRows + 16 * half);
+  } else if constexpr (kSpec.scale == ScaleKind::kE8M0) {
+    return powers_of_two(panel.scales + b * kPanelRows + 8 * half);
   } else {
-    const std::int64_t s = group * kColumnGroup / kSuperBlock;
-    return load_halves(panel.supers + s * kSuperStride<encoding> + 2 * kPanelRows + 16 * half);
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(load_signed(panel.scales + b * kPanelRows + 8 * half)),
+                         load_super_scale<encoding>(panel, b * kSpec.block / kSuperBlock, half));
+  }
+}
+template <Encoding encoding>
+inline __m256 load_min(const spec::PanelRegions& panel, std::int64_t b, int half) {
+  constexpr EncodingSpec kSpec = encoding_spec(encoding);
+  if constexpr (kSpec.scale == ScaleKind::kF16) {
+    return load_halves(panel.mins + (b >> panel.scale_shift) * 2 * kPanelRows + 16 * half);
+  } else {
+    const __m256 super = load_super_min<encoding>(panel, b * kSpec.block / kSuperBlock, half);
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(load_unsigned(panel.mins + b * kPanelRows + 8 * half)),
+                         _mm256_xor_ps(super, _mm256_set1_ps(-0.0f)));
   }
 }
 

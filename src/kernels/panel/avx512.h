@@ -94,27 +94,38 @@ inline __m512 powers_of_two(const void* at) {
 template <Encoding encoding>
 inline constexpr int kSuperStride = 2 * kPanelRows*(encoding_spec(encoding).has_min ? 2 : 1);
 
-// The float scale of the 16 rows: the block's own, or the super scale (kSuper).
+// Of the 16 rows, the super scale and min of super block `s`.
 template <Encoding encoding>
-inline __m512 load_scale(const spec::PanelRegions& panel, std::int64_t group) {
-  constexpr EncodingSpec kSpec = encoding_spec(encoding);
-  if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(panel.scales + (group >> panel.scale_shift) * 2 * kPanelRows);
-  } else if constexpr (kSpec.scale == ScaleKind::kE8M0) {
-    return powers_of_two(panel.scales + group * kPanelRows);
-  } else {
-    return load_halves(panel.supers + group * kColumnGroup / kSuperBlock * kSuperStride<encoding>);
-  }
+inline __m512 load_super_scale(const spec::PanelRegions& panel, std::int64_t s) {
+  return load_halves(panel.supers + s * kSuperStride<encoding>);
+}
+template <Encoding encoding>
+inline __m512 load_super_min(const spec::PanelRegions& panel, std::int64_t s) {
+  return load_halves(panel.supers + s * kSuperStride<encoding> + 2 * kPanelRows);
 }
 
+// The same of block `b`: spec::block_scale and block_min.
 template <Encoding encoding>
-inline __m512 load_min(const spec::PanelRegions& panel, std::int64_t group) {
+inline __m512 load_scale(const spec::PanelRegions& panel, std::int64_t b) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(panel.mins + (group >> panel.scale_shift) * 2 * kPanelRows);
+    return load_halves(panel.scales + (b >> panel.scale_shift) * 2 * kPanelRows);
+  } else if constexpr (kSpec.scale == ScaleKind::kE8M0) {
+    return powers_of_two(panel.scales + b * kPanelRows);
   } else {
-    return load_halves(panel.supers + group * kColumnGroup / kSuperBlock * kSuperStride<encoding> +
-                       2 * kPanelRows);
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(load_signed(panel.scales + b * kPanelRows)),
+                         load_super_scale<encoding>(panel, b * kSpec.block / kSuperBlock));
+  }
+}
+template <Encoding encoding>
+inline __m512 load_min(const spec::PanelRegions& panel, std::int64_t b) {
+  constexpr EncodingSpec kSpec = encoding_spec(encoding);
+  if constexpr (kSpec.scale == ScaleKind::kF16) {
+    return load_halves(panel.mins + (b >> panel.scale_shift) * 2 * kPanelRows);
+  } else {
+    const __m512 super = load_super_min<encoding>(panel, b * kSpec.block / kSuperBlock);
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(load_unsigned(panel.mins + b * kPanelRows)),
+                         _mm512_sub_ps(_mm512_set1_ps(-0.0f), super));
   }
 }
 

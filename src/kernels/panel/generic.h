@@ -89,34 +89,44 @@ inline float half_at(const std::byte* region, std::int64_t index) {
   return f16_to_f32(bits);
 }
 
-// Scale of group (or block of 16) `b` of `row` without its super scale: half float, power of two,
-// or int8.
-template <Encoding encoding>
-inline float block_scale(const PanelRegions& panel, std::int64_t b, int row) {
-  constexpr EncodingSpec kSpec = encoding_spec(encoding);
-  const std::int64_t at = (b >> panel.scale_shift) * kPanelRows + row;
-  if constexpr (kSpec.scale == ScaleKind::kF16) return half_at(panel.scales, at);
-  const auto byte = static_cast<std::uint8_t>(panel.scales[at]);
-  if constexpr (kSpec.scale == ScaleKind::kE8M0) return std::ldexp(1.0f, byte - 128);
-  return static_cast<float>(static_cast<std::int8_t>(byte));
+// Two levels of scales (kSuper): the bytes of block `b` of `row`, and what super block `s` has.
+inline int small_scale(const PanelRegions& panel, std::int64_t b, int row) {
+  return static_cast<std::int8_t>(panel.scales[b * kPanelRows + row]);
 }
-
-// Min of group (or block of 16) `b` of `row` without its super min.
-template <Encoding encoding>
-inline float block_min(const PanelRegions& panel, std::int64_t b, int row) {
-  constexpr EncodingSpec kSpec = encoding_spec(encoding);
-  const std::int64_t at = (b >> panel.scale_shift) * kPanelRows + row;
-  if constexpr (kSpec.scale == ScaleKind::kF16) return half_at(panel.mins, at);
-  return static_cast<float>(static_cast<std::uint8_t>(panel.mins[at]));
+inline int small_min(const PanelRegions& panel, std::int64_t b, int row) {
+  return static_cast<std::uint8_t>(panel.mins[b * kPanelRows + row]);
 }
-
 template <Encoding encoding>
 inline float super_scale(const PanelRegions& panel, std::int64_t s, int row) {
   return half_at(panel.supers, s * kPanelRows * (encoding_spec(encoding).has_min ? 2 : 1) + row);
 }
-
 inline float super_min(const PanelRegions& panel, std::int64_t s, int row) {
   return half_at(panel.supers, (2 * s + 1) * kPanelRows + row);
+}
+
+// The scale of block `b` of `row`: a half float, a power of two, or the product of the two levels,
+// which a float holds exactly.
+template <Encoding encoding>
+inline float block_scale(const PanelRegions& panel, std::int64_t b, int row) {
+  constexpr EncodingSpec kSpec = encoding_spec(encoding);
+  if constexpr (kSpec.scale == ScaleKind::kSuper) {
+    return static_cast<float>(small_scale(panel, b, row)) *
+           super_scale<encoding>(panel, b * kSpec.block / kSuperBlock, row);
+  }
+  const std::int64_t at = (b >> panel.scale_shift) * kPanelRows + row;
+  if constexpr (kSpec.scale == ScaleKind::kF16) return half_at(panel.scales, at);
+  return std::ldexp(1.0f, static_cast<std::uint8_t>(panel.scales[at]) - 128);
+}
+
+// What each weight of block `b` of `row` has besides: of two levels, their product is taken off.
+template <Encoding encoding>
+inline float block_min(const PanelRegions& panel, std::int64_t b, int row) {
+  constexpr EncodingSpec kSpec = encoding_spec(encoding);
+  if constexpr (kSpec.scale == ScaleKind::kSuper) {
+    return static_cast<float>(small_min(panel, b, row)) *
+           -super_min(panel, b * kSpec.block / kSuperBlock, row);
+  }
+  return half_at(panel.mins, (b >> panel.scale_shift) * kPanelRows + row);
 }
 
 }  // namespace

@@ -161,28 +161,39 @@ inline float32x4_t powers_of_two(const std::byte* at) {
 template <Encoding encoding>
 inline constexpr int kSuperStride = 2 * kPanelRows*(encoding_spec(encoding).has_min ? 2 : 1);
 
-// The float scale of rows 4 * quarter ..: the block's own, or the super scale (kSuper).
+// Of rows 4 * quarter .., the super scale and min of super block `s`.
 template <Encoding encoding>
-inline float32x4_t load_scale(const spec::PanelRegions& panel, std::int64_t group, int quarter) {
-  constexpr EncodingSpec kSpec = encoding_spec(encoding);
-  if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(panel.scales + (group >> panel.scale_shift) * 2 * kPanelRows + 8 * quarter);
-  } else if constexpr (kSpec.scale == ScaleKind::kE8M0) {
-    return powers_of_two(panel.scales + group * kPanelRows + 4 * quarter);
-  } else {
-    const std::int64_t s = group * kColumnGroup / kSuperBlock;
-    return load_halves(panel.supers + s * kSuperStride<encoding> + 8 * quarter);
-  }
+inline float32x4_t load_super_scale(const spec::PanelRegions& panel, std::int64_t s, int quarter) {
+  return load_halves(panel.supers + s * kSuperStride<encoding> + 8 * quarter);
+}
+template <Encoding encoding>
+inline float32x4_t load_super_min(const spec::PanelRegions& panel, std::int64_t s, int quarter) {
+  return load_halves(panel.supers + s * kSuperStride<encoding> + 2 * kPanelRows + 8 * quarter);
 }
 
+// The same of block `b`: spec::block_scale and block_min.
 template <Encoding encoding>
-inline float32x4_t load_min(const spec::PanelRegions& panel, std::int64_t group, int quarter) {
+inline float32x4_t load_scale(const spec::PanelRegions& panel, std::int64_t b, int quarter) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(panel.mins + (group >> panel.scale_shift) * 2 * kPanelRows + 8 * quarter);
+    return load_halves(panel.scales + (b >> panel.scale_shift) * 2 * kPanelRows + 8 * quarter);
+  } else if constexpr (kSpec.scale == ScaleKind::kE8M0) {
+    return powers_of_two(panel.scales + b * kPanelRows + 4 * quarter);
   } else {
-    const std::int64_t s = group * kColumnGroup / kSuperBlock;
-    return load_halves(panel.supers + s * kSuperStride<encoding> + 2 * kPanelRows + 8 * quarter);
+    return vmulq_f32(vcvtq_f32_s32(load_signed(panel.scales + b * kPanelRows + 4 * quarter)),
+                     load_super_scale<encoding>(panel, b * kSpec.block / kSuperBlock, quarter));
+  }
+}
+template <Encoding encoding>
+inline float32x4_t load_min(const spec::PanelRegions& panel, std::int64_t b, int quarter) {
+  constexpr EncodingSpec kSpec = encoding_spec(encoding);
+  if constexpr (kSpec.scale == ScaleKind::kF16) {
+    return load_halves(panel.mins + (b >> panel.scale_shift) * 2 * kPanelRows + 8 * quarter);
+  } else {
+    const float32x4_t super =
+        load_super_min<encoding>(panel, b * kSpec.block / kSuperBlock, quarter);
+    return vmulq_f32(vcvtq_f32_u32(load_unsigned(panel.mins + b * kPanelRows + 4 * quarter)),
+                     vnegq_f32(super));
   }
 }
 
