@@ -9,8 +9,9 @@ namespace {
 struct RecipeRow {
   RecipeSummary summary;
   Encoding linear;
-  Encoding embedding;                 // also of an untied head
-  std::optional<Encoding> keys = {};  // of attn_k, where not that of the linears
+  Encoding embedding;                   // also of an untied head
+  std::optional<Encoding> keys = {};    // of attn_k, where not that of the linears
+  std::optional<Encoding> values = {};  // of attn_v, the same
 };
 
 // "source" is not in the table: it depends on the tensor.
@@ -21,10 +22,12 @@ constexpr RecipeSummary kSource = {"source", "every tensor as the checkpoint sto
 // are.
 constexpr RecipeRow kRecipes[] = {
     {{"q4",
-      "default for 3B: 4-bit codebook (4.31), keys 5 bits, GPTQ with --calibration; rest 6 bits"},
+      "default for 3B: 4-bit codebook (4.31), keys and values 5, GPTQ with --calibration; rest 6 "
+      "bits"},
      Encoding::kQ4NlK,
-     Encoding::kQ6G64,
-     Encoding::kQ5},
+     Encoding::kQ6G128,
+     Encoding::kQ5,
+     Encoding::kQ5G128},
     {{"q5", "default for 1B: 5 bits (5.5), GPTQ with --calibration; rest 6 bits"},
      Encoding::kQ5,
      Encoding::kQ6},
@@ -136,6 +139,7 @@ Result<Recipe> named_encodings(std::string_view name) {
     recipe.linear.encoding = row.linear;
     recipe.embedding.encoding = row.embedding;
     recipe.keys = row.keys;
+    recipe.values = row.values;
     recipe.adaptive = name == "q4" || name == "q5";
     return recipe;
   }
@@ -193,6 +197,7 @@ WeightRole weight_role(std::string_view canonical_name) {
   if (canonical_name == "token_embd.weight") return WeightRole::kEmbedding;
   if (canonical_name == "output.weight") return WeightRole::kHead;
   if (canonical_name.ends_with(".attn_k.weight")) return WeightRole::kKeys;
+  if (canonical_name.ends_with(".attn_v.weight")) return WeightRole::kValues;
   return WeightRole::kLinear;
 }
 
@@ -231,14 +236,19 @@ WeightRounding Recipe::rounding_for(std::string_view canonical_name, Encoding na
   if (role == WeightRole::kEmbedding || role == WeightRole::kHead) return embedding;
   WeightRounding rounding = linear;
   if (role == WeightRole::kKeys) rounding.encoding = keys.value_or(linear.encoding);
+  if (role == WeightRole::kValues) rounding.encoding = values.value_or(linear.encoding);
   return rounding;
 }
 
 void Recipe::adapt(bool has_statistics, const std::function<bool(Encoding)>& takes) {
   if (!adaptive) return;
-  if (has_statistics && !uses_statistics()) linear.method = RoundingMethod::kGptq;
+  if (has_statistics && !uses_statistics()) {
+    linear.method = RoundingMethod::kGptq;
+    embedding.importance = true;
+  }
   if (!takes) return;
-  for (Encoding* encoding : {&linear.encoding, keys ? &*keys : nullptr, &embedding.encoding}) {
+  for (Encoding* encoding : {&linear.encoding, keys ? &*keys : nullptr, values ? &*values : nullptr,
+                             &embedding.encoding}) {
     if (encoding == nullptr) continue;
     const Encoding before = *encoding;
     *encoding = fitting_encoding(before, takes);

@@ -15,10 +15,10 @@
 namespace cria {
 
 // The part a weight plays. Vectors (norm gains, rope frequencies) are float32 in every recipe.
-enum class WeightRole { kEmbedding, kHead, kKeys, kLinear };
+enum class WeightRole { kEmbedding, kHead, kKeys, kValues, kLinear };
 
 // The role of a matrix by its canonical name: token_embd.weight (also the head when tied),
-// output.weight, blk.N.attn_k.weight, anything else.
+// output.weight, blk.N.attn_k.weight, blk.N.attn_v.weight, anything else.
 WeightRole weight_role(std::string_view canonical_name);
 
 // What one matrix becomes.
@@ -46,7 +46,7 @@ struct ModelTransforms {
 Encoding fitting_encoding(Encoding encoding, const std::function<bool(Encoding)>& takes);
 
 // Changes whenever a name of a recipe gets another meaning; what was compiled before is stale.
-inline constexpr int kRecipeVersion = 3;
+inline constexpr int kRecipeVersion = 4;
 
 // One recipe. Plain data: made by name, or member by member.
 struct Recipe {
@@ -59,7 +59,8 @@ struct Recipe {
 
   // What device and calibration have to say about the default recipes, q4 and q5; the others stay
   // as they are.
-  //   has_statistics  linears are rounded by GPTQ, unless a method that uses statistics was named
+  //   has_statistics  linears are rounded by GPTQ, embedding and head with importance, unless a
+  //                   method that uses statistics was named
   //   takes           whether the device takes an encoding; where it does not, the same codes in
   //                   other blocks take its place (fitting_encoding). Empty: it takes all.
   // Matrices in `overrides` are left alone. What changed for the device is in `adapted`.
@@ -70,8 +71,9 @@ struct Recipe {
   std::string adapted;       // "q4nlg64 in place of q4nlk"; empty: nothing
   bool keep_source = false;  // each tensor in the encoding that holds it without loss
   WeightRounding linear;
-  std::optional<Encoding> keys;  // of attn_k, which is rounded like other linears
-  WeightRounding embedding;      // also of an untied head
+  std::optional<Encoding> keys;    // of attn_k, which is rounded like other linears
+  std::optional<Encoding> values;  // of attn_v, the same
+  WeightRounding embedding;        // also of an untied head
   // Of single matrices, by canonical name; before `linear` and `embedding`, whatever keep_source.
   std::map<std::string, WeightRounding, std::less<>> overrides;
   ModelTransforms transforms;

@@ -42,42 +42,54 @@ TEST(Recipe, TheDefaultsUseGptqWhereThereAreStatistics) {
     recipe.adapt(true, {});
     EXPECT_EQ(recipe.linear.method, RoundingMethod::kGptq) << name;
     EXPECT_EQ(recipe.embedding.method, RoundingMethod::kNearest) << name;
+    EXPECT_TRUE(recipe.embedding.importance) << name;
     EXPECT_EQ(recipe.adapted, "") << name;
   }
-  Recipe named = *Recipe::from_name("q4+importance");
+  Recipe named = *Recipe::from_name("q4+clip");
   named.adapt(true, {});
   EXPECT_EQ(named.linear.method, RoundingMethod::kNearest);
+  EXPECT_FALSE(named.embedding.importance);
   Recipe other = *Recipe::from_name("q4_0");
   other.adapt(true, [](Encoding) { return false; });
   EXPECT_EQ(other.linear.method, RoundingMethod::kNearest);
   EXPECT_EQ(other.linear.encoding, Encoding::kQ4);
+  EXPECT_FALSE(other.embedding.importance);
 }
 
 // Groups that devices take, and what the default becomes on them.
 TEST(Recipe, TheDefaultHasBlocksThatTheDeviceTakes) {
   struct Case {
     std::vector<int> blocks;
-    Encoding linear, keys, embedding;
+    Encoding linear, keys, values, embedding;
     const char* adapted;
   };
   const Case cases[] = {
-      {{32, 64}, Encoding::kQ4NlK, Encoding::kQ5, Encoding::kQ6G64, ""},
-      {{kPerChannel, 32, 128},
+      {{32, 64, 128}, Encoding::kQ4NlK, Encoding::kQ5, Encoding::kQ5G128, Encoding::kQ6G128, ""},
+      {{32, 64},
        Encoding::kQ4NlK,
        Encoding::kQ5,
+       Encoding::kQ5G64,
+       Encoding::kQ6G64,
+       "q5g64 in place of q5g128, q6g64 in place of q6g128"},
+      {{kPerChannel, 32},
+       Encoding::kQ4NlK,
+       Encoding::kQ5,
+       Encoding::kQ5,
        Encoding::kQ6,
-       "q6 in place of q6g64"},
+       "q5 in place of q5g128, q6 in place of q6g128"},
       {{kPerChannel, 64, 128},
        Encoding::kQ4NlG64,
        Encoding::kQ5G64,
-       Encoding::kQ6G64,
+       Encoding::kQ5G128,
+       Encoding::kQ6G128,
        "q4nlg64 in place of q4nlk, q5g64 in place of q5"},
       {{128},
        Encoding::kQ4NlG128,
        Encoding::kQ5G128,
+       Encoding::kQ5G128,
        Encoding::kQ6G128,
-       "q4nlg128 in place of q4nlk, q5g128 in place of q5, q6g128 in place of q6g64"},
-      {{kPerChannel}, Encoding::kQ4NlK, Encoding::kQ5, Encoding::kQ6G64, ""},
+       "q4nlg128 in place of q4nlk, q5g128 in place of q5"},
+      {{kPerChannel}, Encoding::kQ4NlK, Encoding::kQ5, Encoding::kQ5G128, Encoding::kQ6G128, ""},
   };
   for (const Case& c : cases) {
     Recipe recipe = *Recipe::from_name("q4");
@@ -86,23 +98,26 @@ TEST(Recipe, TheDefaultHasBlocksThatTheDeviceTakes) {
     });
     EXPECT_EQ(recipe.linear.encoding, c.linear) << c.adapted;
     EXPECT_EQ(recipe.keys, c.keys) << c.adapted;
+    EXPECT_EQ(recipe.values, c.values) << c.adapted;
     EXPECT_EQ(recipe.embedding.encoding, c.embedding) << c.adapted;
     EXPECT_EQ(recipe.adapted, c.adapted);
   }
 }
 
-TEST(Recipe, TheDefaultOf4BitsGivesKeysMore) {
+TEST(Recipe, TheDefaultOf4BitsGivesKeysAndValuesMore) {
   Recipe recipe = *Recipe::from_name("q4");
   recipe.adapt(true, {});
   for (const auto& [name, encoding] : {std::pair{"blk.7.attn_k.weight", Encoding::kQ5},
                                        {"blk.7.attn_q.weight", Encoding::kQ4NlK},
-                                       {"blk.7.attn_v.weight", Encoding::kQ4NlK}}) {
+                                       {"blk.7.attn_v.weight", Encoding::kQ5G128}}) {
     const WeightRounding rounding = recipe.rounding_for(name, Encoding::kF16);
     EXPECT_EQ(rounding, (WeightRounding{encoding, RoundingMethod::kGptq})) << name;
   }
-  EXPECT_EQ(recipe.encoding_for("output.weight", Encoding::kF16), Encoding::kQ6G64);
-  EXPECT_EQ(Recipe::from_name("q4_0")->encoding_for("blk.0.attn_k.weight", Encoding::kF16),
-            Encoding::kQ4);
+  EXPECT_EQ(recipe.rounding_for("output.weight", Encoding::kF16),
+            (WeightRounding{Encoding::kQ6G128, RoundingMethod::kNearest, true}));
+  for (const char* name : {"blk.0.attn_k.weight", "blk.0.attn_v.weight"}) {
+    EXPECT_EQ(Recipe::from_name("q4_0")->encoding_for(name, Encoding::kF16), Encoding::kQ4);
+  }
 }
 
 TEST(Recipe, EncodingsInWideBlocksAreRecipes) {

@@ -86,18 +86,23 @@ class Recipes(FolderCase):
         self.assertLess(kl["e8p2+quip"], kl["e8p2+rotate"])
 
     def test_every_device_takes_the_defaults(self):
-        expected = {32: {"q4": ("q4nlk", "q5"), "q5": ("q5", "q5")}, 64: {"q4": ("q4nlg64", "q5g64"), "q5": ("q5g64", "q5g64")},
-                    128: {"q4": ("q4nlg128", "q5g128"), "q5": ("q5g128", "q5g128")}}
-        narrowest = {}
+        # By the narrowest and the widest groups of a device: linears, keys, values.
+        expected = {(32, 128): {"q4": ("q4nlk", "q5", "q5g128"), "q5": ("q5", "q5", "q5")},
+                    (32, 32): {"q4": ("q4nlk", "q5", "q5"), "q5": ("q5", "q5", "q5")},
+                    (64, 128): {"q4": ("q4nlg64", "q5g64", "q5g128"), "q5": ("q5g64", "q5g64", "q5g64")},
+                    (128, 128): {"q4": ("q4nlg128", "q5g128", "q5g128"), "q5": ("q5g128", "q5g128", "q5g128")}}
+        groups = {}
         for path in sorted((REPOSITORY / "profiles" / "npu").glob("*.toml")):
             sizes = tomllib.loads(path.read_text())["limits"]["group_sizes"]["value"]
-            narrowest[path.stem] = min(n for n in sizes if n >= 32)  # 0: a scale a row
-        self.assertEqual(set(narrowest.values()), set(expected))
-        for profile, n_columns in narrowest.items():
-            for recipe, (encoding, keys) in expected[n_columns].items():
+            taken = [n for n in sizes if 32 <= n <= 128]  # 0: a scale a row
+            groups[path.stem] = min(taken), max(taken)
+        self.assertEqual(set(groups.values()), set(expected))
+        for profile, sizes in groups.items():
+            for recipe, (encoding, keys, values) in expected[sizes].items():
                 _, report = self.compile(recipe, "--device", f"sim:{profile}", "--prefill-chunk", 16, name="device")
                 for t in linears(report):
-                    self.assertEqual(t["encoding"], keys if "attn_k" in t["name"] else encoding, profile)
+                    own = keys if "attn_k" in t["name"] else values if "attn_v" in t["name"] else encoding
+                    self.assertEqual(t["encoding"], own, profile)
 
     def test_two_bits_come_with_a_warning(self):
         for recipe, n_matrices in [("e8p2", 28), ("q2_k", 28), ("e8p3", 0)]:
