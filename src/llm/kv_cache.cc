@@ -2,12 +2,23 @@
 
 #include <algorithm>
 
+#include "base/huge_pages.h"
+
 namespace cria {
+namespace {
+
+// Positions of different heads and layers lie far apart, so that a prompt writes to thousands of
+// small pages (a tenth of the time that a 1B model's linears take went into looking them up), while
+// huge pages make the whole of a cache resident at once. A larger cache grows as it fills.
+constexpr std::uint64_t kMostHugePageBytes = std::uint64_t{256} << 20;
+
+}  // namespace
 
 Result<KvCache> KvCache::allocate(std::uint64_t size_bytes) {
   if (size_bytes == 0) return invalid_argument("KV cache: 0 bytes asked for");
   KvCache cache;
   CRIA_ASSIGN_OR_RETURN(cache.memory_, AlignedBuffer::allocate(size_bytes));
+  if (size_bytes <= kMostHugePageBytes) prefer_huge_pages(cache.memory_.bytes());
   return cache;
 }
 

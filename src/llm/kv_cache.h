@@ -14,7 +14,8 @@ namespace cria {
 // Thread-safety: one call at a time may use a cache.
 class KvCache {
  public:
-  // Zeroed, page-aligned memory; pages that no position has touched cost nothing.
+  // Zeroed, page-aligned memory. Pages that no position has touched cost nothing, but up to 256 MB
+  // those pages are huge ones where the system has them: the first prompt then touches all.
   // kInvalidArgument: zero bytes. kOutOfResources: no memory.
   static Result<KvCache> allocate(std::uint64_t size_bytes);
 

@@ -4,12 +4,43 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <fstream>
 #include <limits>
+#include <string>
 
 namespace cria {
 namespace {
 
 using ::testing::HasSubstr;
+
+// What Linux notes of the mapping at `address`: two letters a flag, "hg" for huge pages asked for.
+std::string mapping_flags(const void* address) {
+  const auto wanted = reinterpret_cast<std::uintptr_t>(address);
+  std::ifstream smaps("/proc/self/smaps");
+  bool inside = false;
+  for (std::string line; std::getline(smaps, line);) {
+    unsigned long begin, end;
+    if (std::sscanf(line.c_str(), "%lx-%lx ", &begin, &end) == 2) {
+      inside = begin <= wanted && wanted < end;
+    } else if (inside && line.starts_with("VmFlags:")) {
+      return line;
+    }
+  }
+  return "";
+}
+
+TEST(KvCache, AsksForHugePagesUnlessItIsLarge) {
+  for (const bool large : {false, true}) {
+    Result<KvCache> cache = KvCache::allocate(large ? 512u << 20 : 64u << 20);
+    ASSERT_TRUE(cache.ok());
+    ASSERT_TRUE(cache->bind(4096, 1 << 20).ok());
+    const std::string flags = mapping_flags(cache->bytes().data());
+    if (flags.empty()) GTEST_SKIP() << "this system does not tell the flags of mappings";
+    EXPECT_EQ(flags.find(" hg") != flags.npos, !large) << flags;
+  }
+}
 
 TEST(KvCache, NothingAndTooMuchAreErrors) {
   EXPECT_EQ(KvCache::allocate(0).status().code(), ErrorCode::kInvalidArgument);
