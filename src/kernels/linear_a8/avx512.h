@@ -70,8 +70,8 @@ inline const std::uint8_t* group_codes(const spec::PanelRegions& panel, std::int
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.codebook == Codebook::kE8P) {
     if (has_vbmi_and_gfni()) {
-      expand_e8p_vbmi<kSpec.bits>(panel.codes + group * 64 * kSpec.bits, kOffset<encoding>,
-                                  expanded);
+      expand_e8p_vbmi<kSpec.bits, kOffset<encoding>>(panel.codes + group * 64 * kSpec.bits,
+                                                     expanded);
       return expanded.bytes[0];
     }
   }

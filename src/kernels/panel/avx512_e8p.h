@@ -1,5 +1,5 @@
-// Expanding E8P with VBMI and GFNI, which most processors with AVX-512 VNNI have: 64 octets (a
-// group of 16 rows) at a time, without gathers. Results equal those of avx2_words.h.
+// Expanding E8P with VBMI and GFNI: 64 octets (a group of 16 rows) at a time, without gathers.
+// Results equal those of avx2_words.h.
 //
 // A coordinate is one of 16 values: |a| is 2, 6 or 10 quarters (two bits, d), times a sign, plus 1
 // or -1. The two bits of the 256 vectors are tables of 256 bytes, four coordinates a byte
@@ -12,20 +12,15 @@
 // vpmultishiftqb then takes a nibble for each byte of a quad, vpermb its value.
 #pragma once
 
+#include <array>
+
 #include "kernels/panel/avx2_words.h"
+#include "kernels/panel/avx512_vbmi.h"
 
 #if !defined(CRIA_EMULATE_AVX512)
 
 namespace cria::avx512 {
 namespace {
-
-#define CRIA_VBMI [[gnu::target("avx512vbmi,gfni")]]
-#define CRIA_VBMI_INLINE [[gnu::target("avx512vbmi,gfni"), gnu::always_inline]] inline
-
-inline bool has_vbmi_and_gfni() {
-  static const bool has = __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("gfni");
-  return has;
-}
 
 struct E8pTables {
   alignas(64) std::uint8_t digits[2][256];  // of coordinates 0 to 3, 4 to 7: two bits each
@@ -70,8 +65,7 @@ constexpr BitMatrix signs_to_nibbles(int p) {
 
 template <BitMatrix matrix>
 CRIA_VBMI_INLINE __m512i affine(__m512i x) {
-  return _mm512_gf2p8affine_epi64_epi8(x, _mm512_set1_epi64(static_cast<long long>(matrix.bits)),
-                                       0);
+  return _mm512_gf2p8affine_epi64_epi8(x, constant<matrix.bits>(), 0);
 }
 
 // table[i] of each byte.
@@ -123,61 +117,54 @@ CRIA_VBMI_INLINE Nibbles e8_nibbles(const std::uint8_t* numbers) {
        interleave(look_up_256(tables.points[2], number), look_up_256(tables.points[3], number))}};
 }
 
-// The values of quad q: [row][4].
-CRIA_VBMI_INLINE __m512i quad_values(const Nibbles& nibbles, int q, __m512i values) {
-  const int octet = q / 2;
-  // Bit offsets within the eight bytes of two rows.
-  const std::uint64_t first = 0x2c2824200c080400u + 0x1010101010101010u * (octet / 2);
-  const __m512i at = _mm512_set1_epi64(static_cast<long long>(first));
-  return _mm512_permutexvar_epi8(
-      _mm512_multishift_epi64_epi8(at, nibbles.half[q % 2].pair[octet % 2]), values);
-}
+// What nibbles stand for.
+using NibbleValues = std::array<std::int8_t, 16>;
 
-// Four times over, for vpermb: it looks at six bits, of which four are the nibble.
-CRIA_VBMI_INLINE __m512i repeat_16(const std::int8_t* values) {
-  return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(values)));
-}
-
-// Values of the 2-bit stage's nibbles, in quarters, times `factor`, plus `offset`.
-CRIA_VBMI_INLINE __m512i e8p_values(int factor, int offset) {
-  std::int8_t values[16];
+// Those of the 2-bit stage, in quarters, times `factor`, plus `offset`.
+constexpr NibbleValues e8p_values(int factor, int offset) {
+  NibbleValues values = {};
   for (int n = 0; n < 16; ++n) {
     const int size = 2 + 4 * (n & 3), shift = (n & 8) != 0 ? 1 : -1;
     const int value = ((n & 4) != 0 ? -size : size) + shift;
     values[n] = static_cast<std::int8_t>((n & 3) == 3 ? 0 : factor * value + offset);
   }
-  return repeat_16(values);
+  return values;
 }
-CRIA_VBMI_INLINE __m512i e8_values() {
-  std::int8_t values[16];
+constexpr NibbleValues e8_values() {
+  NibbleValues values = {};
   for (int n = 0; n < 16; ++n) values[n] = static_cast<std::int8_t>(n - 4);
-  return repeat_16(values);
+  return values;
 }
 
-// REQUIRES: has_vbmi_and_gfni().
-template <int bits>
-CRIA_VBMI void expand_e8p_vbmi(const std::uint8_t* group, int offset, avx2::ExpandedGroup& out) {
+// The values of quad q: [row][4].
+CRIA_VBMI_INLINE __m512i quad_values(const Nibbles& nibbles, int q, __m512i values) {
+  const int octet = q / 2;
+  // Bit offsets within the eight bytes of two rows.
+  constexpr std::uint64_t kFirst = 0x2c2824200c080400u, kSecond = kFirst + 0x1010101010101010u;
+  const __m512i at = octet < 2 ? constant<kFirst>() : constant<kSecond>();
+  return _mm512_permutexvar_epi8(
+      _mm512_multishift_epi64_epi8(at, nibbles.half[q % 2].pair[octet % 2]), values);
+}
+
+// Each weight plus `offset`. REQUIRES: has_vbmi_and_gfni().
+template <int bits, int offset>
+CRIA_VBMI void expand_e8p_vbmi(const std::uint8_t* group, avx2::ExpandedGroup& out) {
+  static constexpr NibbleValues kFirst = e8p_values(bits == 4 ? 4 : 1, offset);
+  static constexpr NibbleValues kSecond = bits == 3 ? e8_values() : e8p_values(1, 0);
   const Nibbles first = e8p_nibbles(group, group + 64);
-  const __m512i values = e8p_values(bits == 4 ? 4 : 1, offset);
+  const __m512i values = repeat_16(kFirst.data());
   Nibbles second;
   __m512i second_values;
-  if constexpr (bits == 3) second = e8_nibbles(group + 128), second_values = e8_values();
-  if constexpr (bits == 4) {
-    second = e8p_nibbles(group + 128, group + 192);
-    second_values = e8p_values(1, 0);
-  }
+  if constexpr (bits == 3) second = e8_nibbles(group + 128);
+  if constexpr (bits == 4) second = e8p_nibbles(group + 128, group + 192);
+  if constexpr (bits > 2) second_values = repeat_16(kSecond.data());
   CRIA_UNROLL
   for (int q = 0; q < kQuads; ++q) {
     __m512i quad = quad_values(first, q, values);
-    if constexpr (bits > 2) {
-      quad = _mm512_add_epi8(quad, quad_values(second, q, second_values));
-    }
+    if constexpr (bits > 2) quad = _mm512_add_epi8(quad, quad_values(second, q, second_values));
     _mm512_store_si512(out.bytes[q], quad);
   }
 }
-
-#undef CRIA_VBMI
-#undef CRIA_VBMI_INLINE
 
 }  // namespace
 }  // namespace cria::avx512

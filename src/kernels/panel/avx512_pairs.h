@@ -12,26 +12,14 @@
 // and selectors are brought there from a table of the 16 places (vpshufb, vpmultishiftqb).
 #pragma once
 
-#include "kernels/panel/avx512_e8p.h"
+#include "kernels/panel/avx2_words.h"
+#include "kernels/panel/avx512_vbmi.h"
 #include "tensor/pairs.h"
 
 #if !defined(CRIA_EMULATE_AVX512)
 
 namespace cria::avx512 {
 namespace {
-
-#define CRIA_VBMI [[gnu::target("avx512vbmi,gfni")]]
-#define CRIA_VBMI_INLINE [[gnu::target("avx512vbmi,gfni"), gnu::always_inline]] inline
-
-// 64 bits, eight times, from memory: constants of one byte repeated would be made in an integer
-// register and sent through the port that shuffles, anew for each group.
-template <std::uint64_t bits>
-CRIA_VBMI_INLINE __m512i constant() {
-  static constexpr std::uint64_t kBits = bits;
-  __m512i out;
-  asm("vpbroadcastq %1, %0" : "=v"(out) : "m"(kBits));
-  return out;
-}
 
 // Each 64 bits of `bytes` as a matrix: column 7 - i is byte i.
 CRIA_VBMI_INLINE __m512i matrix_of(__m512i bytes) {
@@ -135,9 +123,6 @@ CRIA_VBMI void expand_pairs_vbmi(const std::uint8_t* group, avx2::ExpandedGroup&
     store_pair_quads<kZero>(pair_matrices(codes(1), codes(3)), high_places, out.bytes + 4);
   }
 }
-
-#undef CRIA_VBMI
-#undef CRIA_VBMI_INLINE
 
 }  // namespace
 }  // namespace cria::avx512
