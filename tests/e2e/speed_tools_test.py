@@ -132,13 +132,13 @@ class SpeedTools(FolderCase):
         self.assertIn(b"positions", refused.stderr)
 
     def test_long_steps(self):
-        """Steps of 1 to 2048 tokens: the same bits, with caches in f16 and in 8 bits."""
+        """Steps of 1 to 2048 tokens: the same bits, with caches in f16 and in 8 bits. Those of 333 are long and begin within panels of positions."""
         ids = ",".join(str(11 * i % 900 + 1) for i in range(2048))
         for kv in ("f16", "q8_0"):
             pte = self.root / f"chunk2048-{kv}.pte"
             cria("compile", TINY, "-o", pte, "--quant", "q4", "-ctk", kv, "-ctv", kv, "--prefill-chunk", 2048, "--ctx", 2048)
             whole = cria("logits", pte, "--ids", ids, "-ub", 2048).stdout
-            for n in (7, 512) if kv == "f16" else (1, 7, 512):  # single tokens, of which there are many, for one cache
+            for n in (7, 333, 512) if kv == "f16" else (1, 7, 333, 512):  # single tokens, of which there are many, for one cache
                 with self.subTest(kv=kv, n=n):
                     self.assertEqual(cria("logits", pte, "--ids", ids, "-ub", n).stdout, whole)
         self.assertEqual(cria("logits", pte, "--ids", ids, "-b", 7, "-ub", 512).stdout, whole)
