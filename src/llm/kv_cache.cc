@@ -8,8 +8,8 @@ namespace cria {
 namespace {
 
 // Positions of different heads and layers lie far apart, so that a prompt writes to thousands of
-// small pages (3 % of a 1B model's prompt went into looking them up, measured), while
-// huge pages make the whole of a cache resident at once. A larger cache grows as it fills.
+// small pages (3 % of a 1B model's prompt went into looking them up, measured), while huge pages
+// make the whole of a cache resident at once. A larger cache grows as it fills.
 constexpr std::uint64_t kMostHugePageBytes = std::uint64_t{256} << 20;
 
 }  // namespace
