@@ -13,17 +13,18 @@ void for_each_piece(const DeviceTiles& tiles, Encoding encoding, std::int64_t n_
                     const Piece& piece) {
   const PanelLayout layout = panel_layout(encoding, n_cols);
   const EncodingSpec spec = encoding_spec(encoding);
-  // Bytes of `tile_columns` columns of a panel: 16 rows of elements or of codes.
+  // Bytes of `tile_columns` columns of a panel: 16 rows of elements or of codes, and the scales
+  // among these.
   const std::size_t tile_bytes =
-      std::size_t{tiles.tile_columns} * kPanelRows * static_cast<std::size_t>(spec.bits) / 8;
+      std::size_t{tiles.tile_columns} * static_cast<std::size_t>(spec.group_bytes()) / kColumnGroup;
   std::size_t at = 0;
-  for (std::size_t first = layout.codes_offset; first < layout.scales_offset; first += tile_bytes) {
-    const std::size_t bytes = std::min(tile_bytes, layout.scales_offset - first);
+  for (std::size_t first = layout.codes_offset; first < layout.groups_end; first += tile_bytes) {
+    const std::size_t bytes = std::min(tile_bytes, layout.groups_end - first);
     for (std::size_t p = 0; p < n; ++p, at += bytes)
       piece(at, p * layout.size_bytes + first, bytes);
   }
-  const std::size_t regions[] = {layout.scales_offset, layout.mins_offset, layout.supers_offset,
-                                 layout.size_bytes};
+  const std::size_t regions[] = {layout.groups_end, std::max(layout.mins_offset, layout.groups_end),
+                                 layout.supers_offset, layout.size_bytes};
   for (int r = 0; r + 1 < 4; ++r) {
     const std::size_t bytes = regions[r + 1] - regions[r];
     for (std::size_t p = 0; p < n && bytes > 0; ++p, at += bytes)

@@ -19,8 +19,6 @@ constexpr std::uint64_t ceil_div(std::uint64_t a, std::uint64_t b) { return (a +
 // Beyond this many columns or rows no size is computed: products below stay far from 2^64.
 constexpr std::int64_t kMaxExtent = std::int64_t{1} << 40;
 
-int scale_bytes(ScaleKind scale) { return scale == ScaleKind::kF16 ? 2 : 1; }
-
 }  // namespace
 
 std::optional<Encoding> encoding_from_name(std::string_view name) {
@@ -73,17 +71,25 @@ PanelLayout panel_layout(Encoding encoding, std::int64_t n_cols) {
   PanelLayout layout;
   if (spec.dense()) {
     const std::size_t end = align_up(cols * kPanelRows * spec.bits / 8, kVectorAlignment);
-    layout.scales_offset = layout.mins_offset = layout.supers_offset = layout.size_bytes = end;
+    layout.scales_offset = layout.mins_offset = layout.supers_offset = end;
+    layout.groups_end = layout.size_bytes = end;
     return layout;
   }
   // Whole groups of 32 columns have all their scales, so that a kernel never meets half a group.
   const std::uint64_t n_groups = ceil_div(cols, kColumnGroup);
   const std::uint64_t n_blocks = ceil_div(n_groups * kColumnGroup, spec.block);
-  const std::uint64_t per_block = std::uint64_t{kPanelRows} * scale_bytes(spec.scale);
-  layout.scales_offset = n_groups * spec.bits * 64;
-  layout.mins_offset = layout.scales_offset + align_up(n_blocks * per_block, kVectorAlignment);
-  layout.supers_offset =
-      layout.mins_offset + (spec.has_min ? align_up(n_blocks * per_block, kVectorAlignment) : 0);
+  const std::size_t region =
+      align_up(n_blocks * static_cast<std::uint64_t>(spec.scale_bytes()), kVectorAlignment);
+  layout.scales_offset = n_groups * spec.bits * EncodingSpec::kPlaneBytes;
+  layout.groups_end = layout.scales_offset;
+  layout.mins_offset = layout.scales_offset + region;
+  layout.supers_offset = layout.mins_offset + (spec.has_min ? region : 0);
+  if (spec.scales_behind_codes()) {
+    layout.scales_offset = static_cast<std::size_t>(spec.bits * EncodingSpec::kPlaneBytes);
+    layout.mins_offset = layout.scales_offset + EncodingSpec::kPlaneBytes / 2;
+    layout.groups_end = n_groups * static_cast<std::uint64_t>(spec.group_bytes());
+    layout.supers_offset = layout.groups_end;
+  }
   layout.size_bytes = layout.supers_offset;
   if (spec.block > kColumnGroup) {
     layout.scale_shift = std::countr_zero(static_cast<unsigned>(spec.block / kColumnGroup));
@@ -109,7 +115,7 @@ double bits_per_weight(Encoding encoding) {
   const EncodingSpec spec = encoding_spec(encoding);
   if (spec.dense()) return spec.bits;
   const int terms = spec.has_min ? 2 : 1;
-  double bits = spec.bits + 8.0 * scale_bytes(spec.scale) * terms / spec.block;
+  double bits = spec.bits + 8.0 * spec.scale_bytes() / kPanelRows * terms / spec.block;
   if (spec.scale == ScaleKind::kSuper) bits += 16.0 * terms / kSuperBlock;
   return bits;
 }

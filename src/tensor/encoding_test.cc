@@ -38,10 +38,13 @@ TEST(Encoding, RegionsOfAPanelFollowEachOtherAligned) {
       EXPECT_LE(layout.scales_offset, layout.mins_offset);
       EXPECT_LE(layout.mins_offset, layout.supers_offset);
       EXPECT_LE(layout.supers_offset, layout.size_bytes);
+      EXPECT_EQ(layout.groups_end,
+                spec.scales_behind_codes() ? layout.supers_offset : layout.scales_offset);
       for (std::size_t offset :
-           {layout.scales_offset, layout.mins_offset, layout.supers_offset, layout.size_bytes}) {
+           {layout.groups_end, layout.scales_offset, layout.supers_offset, layout.size_bytes}) {
         EXPECT_EQ(offset % 64, 0u) << spec.name << " " << n_cols;
       }
+      EXPECT_EQ(layout.mins_offset % (spec.scales_behind_codes() ? 32 : 64), 0u);
     }
     // In a wide panel nothing but the described data is left: exactly so where scales repeat, and
     // one aligned row of scales (and of mins) per channel.
@@ -61,6 +64,22 @@ TEST(Encoding, HandComputedLayoutOfQ4KMin) {
   EXPECT_EQ(layout.mins_offset, layout.scales_offset + 16u * 16);
   EXPECT_EQ(layout.supers_offset, layout.mins_offset + 16u * 16);
   EXPECT_EQ(layout.size_bytes, layout.supers_offset + 2u * 2 * 16 * 2);
+}
+
+TEST(Encoding, ScalesOfQ2KMinLieBehindTheirCodes) {
+  for (const EncodingSpec& spec : kEncodingTable) {
+    EXPECT_EQ(spec.scales_behind_codes(), spec.encoding == Encoding::kQ2KMin) << spec.name;
+  }
+  const PanelLayout layout = panel_layout(Encoding::kQ2KMin, 512);
+  EXPECT_EQ(layout.scales_offset, 2u * 64);
+  EXPECT_EQ(layout.mins_offset, 2u * 64 + 32);
+  EXPECT_EQ(layout.groups_end, 16u * (2 * 64 + 32 + 32));
+  EXPECT_EQ(layout.size_bytes, layout.groups_end + 2u * 2 * 16 * 2);
+  const EncodingSpec spec = encoding_spec(Encoding::kQ2KMin);
+  EXPECT_EQ(spec.group_bytes(), 192);
+  EXPECT_EQ(spec.scale_offset(1), 16);
+  EXPECT_EQ(spec.scale_offset(2), 192);
+  EXPECT_EQ(spec.scale_offset(5), 2 * 192 + 16);
 }
 
 TEST(Encoding, WiderBlocksHaveTheKernelsOfBlocksOf32) {

@@ -131,7 +131,7 @@ void read_words(const std::uint8_t* codes, const EncodingSpec& spec, std::int64_
   const int width = spec.code_columns();
   for (std::size_t k = 0; k < out.codes.size(); k += static_cast<std::size_t>(width)) {
     const std::uint8_t* group =
-        codes + k / kColumnGroup * static_cast<std::size_t>(spec.bits * kLanes);
+        codes + k / kColumnGroup * static_cast<std::size_t>(spec.group_bytes());
     const int at = static_cast<int>(k % kColumnGroup) / width;
     const std::uint32_t word = spec.codebook == Codebook::kE8P
                                    ? read_octet(group, spec.bits, row, at)
@@ -151,23 +151,36 @@ void write_group(const GroupLanes& lanes, const EncodingSpec& spec, std::uint8_t
   }
 }
 
+// Where element b of each row is, from that of the first: of scales and mins, and of supers.
+struct ScaleAt {
+  EncodingSpec spec;
+  std::int64_t operator()(std::size_t b) const {
+    return spec.scale_offset(static_cast<std::int64_t>(b));
+  }
+};
+struct SuperAt {
+  EncodingSpec spec;
+  std::int64_t operator()(std::size_t s) const {
+    return static_cast<std::int64_t>(s) * kPanelRows * 2 * (spec.has_min ? 2 : 1);
+  }
+};
+
 // Transposes one region: element b of each row goes to [b][row].
-template <typename T>
-void write_per_row(std::span<const RowCodes> rows, const std::vector<T> RowCodes::*member,
-                   std::byte* out, std::size_t stride_bytes) {
+template <typename T, typename At>
+void write_per_row(std::span<const RowCodes> rows, const std::vector<T> RowCodes::*member, At at,
+                   std::byte* out) {
   for (std::size_t r = 0; r < rows.size(); ++r) {
     const std::vector<T>& from = rows[r].*member;
     for (std::size_t b = 0; b < from.size(); ++b) {
-      std::memcpy(out + b * stride_bytes + r * sizeof(T), &from[b], sizeof(T));
+      std::memcpy(out + at(b) + r * sizeof(T), &from[b], sizeof(T));
     }
   }
 }
 
-template <typename T>
-void read_per_row(const std::byte* panel, std::size_t stride_bytes, std::int64_t row,
-                  std::vector<T>& out) {
+template <typename T, typename At>
+void read_per_row(const std::byte* panel, At at, std::int64_t row, std::vector<T>& out) {
   for (std::size_t b = 0; b < out.size(); ++b) {
-    std::memcpy(&out[b], panel + b * stride_bytes + row * sizeof(T), sizeof(T));
+    std::memcpy(&out[b], panel + at(b) + row * static_cast<std::int64_t>(sizeof(T)), sizeof(T));
   }
 }
 
@@ -177,7 +190,7 @@ void read_codes(const std::uint8_t* codes, const EncodingSpec& spec, std::int64_
   const int bits = spec.bits;
   const PlaneParts parts = plane_parts(bits);
   for (std::int64_t k = 0; k < out.n_cols; ++k) {
-    const std::uint8_t* plane = codes + k / kColumnGroup * bits * kLanes;
+    const std::uint8_t* plane = codes + k / kColumnGroup * spec.group_bytes();
     const int quad = static_cast<int>(k % kColumnGroup / 4);
     const auto lane = 4 * row + k % 4;
     int code = 0;
@@ -191,11 +204,6 @@ void read_codes(const std::uint8_t* codes, const EncodingSpec& spec, std::int64_
     }
     out.codes[k] = static_cast<std::uint8_t>(code);
   }
-}
-
-// Bytes from one super block's half floats to the next.
-std::size_t super_stride(const EncodingSpec& spec) {
-  return kPanelRows * 2 * (spec.has_min ? 2 : 1);
 }
 
 void decode_dense_row(Encoding encoding, const std::byte* panel, std::int64_t row,
@@ -224,19 +232,19 @@ void pack_panel(std::span<const RowCodes> rows, std::span<std::byte> panel) {
 
   auto* codes = reinterpret_cast<std::uint8_t*>(panel.data() + layout.codes_offset);
   GroupLanes lanes;
-  for (std::int64_t k = 0; k < n_cols; k += kColumnGroup, codes += spec.bits * kLanes) {
+  for (std::int64_t k = 0; k < n_cols; k += kColumnGroup, codes += spec.group_bytes()) {
     gather_group(rows, k, lanes);
     write_group(lanes, spec, codes);
   }
   std::byte* scales = panel.data() + layout.scales_offset;
   std::byte* mins = panel.data() + layout.mins_offset;
   std::byte* supers = panel.data() + layout.supers_offset;
-  write_per_row(rows, &RowCodes::scales_f16, scales, 2 * kPanelRows);
-  write_per_row(rows, &RowCodes::scales_8, scales, kPanelRows);
-  write_per_row(rows, &RowCodes::mins_f16, mins, 2 * kPanelRows);
-  write_per_row(rows, &RowCodes::mins_8, mins, kPanelRows);
-  write_per_row(rows, &RowCodes::super_scales, supers, super_stride(spec));
-  write_per_row(rows, &RowCodes::super_mins, supers + 2 * kPanelRows, super_stride(spec));
+  write_per_row(rows, &RowCodes::scales_f16, ScaleAt{spec}, scales);
+  write_per_row(rows, &RowCodes::scales_8, ScaleAt{spec}, scales);
+  write_per_row(rows, &RowCodes::mins_f16, ScaleAt{spec}, mins);
+  write_per_row(rows, &RowCodes::mins_8, ScaleAt{spec}, mins);
+  write_per_row(rows, &RowCodes::super_scales, SuperAt{spec}, supers);
+  write_per_row(rows, &RowCodes::super_mins, SuperAt{spec}, supers + 2 * kPanelRows);
 }
 
 void pack_dense_panel(Encoding encoding, std::span<const float> rows, std::int64_t n_cols,
@@ -291,12 +299,12 @@ RowCodes unpack_row(Encoding encoding, std::span<const std::byte> packed, std::i
   const std::byte* scales = panel + layout.scales_offset;
   const std::byte* mins = panel + layout.mins_offset;
   const std::byte* supers = panel + layout.supers_offset;
-  read_per_row(scales, 2 * kPanelRows, lane_row, out.scales_f16);
-  read_per_row(scales, kPanelRows, lane_row, out.scales_8);
-  read_per_row(mins, 2 * kPanelRows, lane_row, out.mins_f16);
-  read_per_row(mins, kPanelRows, lane_row, out.mins_8);
-  read_per_row(supers, super_stride(spec), lane_row, out.super_scales);
-  read_per_row(supers + 2 * kPanelRows, super_stride(spec), lane_row, out.super_mins);
+  read_per_row(scales, ScaleAt{spec}, lane_row, out.scales_f16);
+  read_per_row(scales, ScaleAt{spec}, lane_row, out.scales_8);
+  read_per_row(mins, ScaleAt{spec}, lane_row, out.mins_f16);
+  read_per_row(mins, ScaleAt{spec}, lane_row, out.mins_8);
+  read_per_row(supers, SuperAt{spec}, lane_row, out.super_scales);
+  read_per_row(supers + 2 * kPanelRows, SuperAt{spec}, lane_row, out.super_mins);
   return out;
 }
 

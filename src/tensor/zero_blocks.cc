@@ -27,10 +27,6 @@ std::size_t panel_bytes(Encoding encoding, std::size_t n_kept) {
   return numbers_bytes(n_kept) + panel_layout(encoding, n_cols).size_bytes;
 }
 
-std::size_t scale_bytes(const EncodingSpec& spec) {  // of 16 rows
-  return kPanelRows * (spec.scale == ScaleKind::kF16 ? 2 : 1);
-}
-
 IndexEntry entry_of(std::span<const std::byte> bytes, std::int64_t panel) {
   IndexEntry entry;
   std::memcpy(&entry,
@@ -91,15 +87,16 @@ void drop_zero_blocks(Encoding encoding, std::int64_t n_cols, std::span<const st
   const PanelLayout to =
       panel_layout(encoding, static_cast<std::int64_t>(groups.size()) * kColumnGroup);
   assert(panel.size() == from.size_bytes);
-  const std::size_t start = out.size(), codes = static_cast<std::size_t>(spec.bits) * 64;
+  const auto codes = static_cast<std::size_t>(spec.group_bytes());
+  const auto scales = static_cast<std::size_t>(spec.scale_bytes());
+  const std::size_t start = out.size();
   out.resize(start + numbers_bytes(groups.size()) + to.size_bytes);
   std::memcpy(out.data() + start, groups.data(), groups.size_bytes());
   std::byte* packed = out.data() + start + numbers_bytes(groups.size());
   for (std::size_t i = 0; i < groups.size(); ++i) {
     std::memcpy(packed + i * codes, panel.data() + groups[i] * codes, codes);
-    std::memcpy(packed + to.scales_offset + i * scale_bytes(spec),
-                panel.data() + from.scales_offset + groups[i] * scale_bytes(spec),
-                scale_bytes(spec));
+    std::memcpy(packed + to.scales_offset + i * scales,
+                panel.data() + from.scales_offset + groups[i] * scales, scales);
   }
 }
 
@@ -161,11 +158,12 @@ void ZeroBlocksView::fill_panel(std::int64_t index, std::span<std::byte> out) co
   if (from.groups.empty()) return;
   const PanelLayout layout =
       panel_layout(encoding_, static_cast<std::int64_t>(from.groups.size()) * kColumnGroup);
-  const std::size_t codes = static_cast<std::size_t>(spec.bits) * 64;
+  const auto codes = static_cast<std::size_t>(spec.group_bytes());
+  const auto scales = static_cast<std::size_t>(spec.scale_bytes());
   for (std::size_t i = 0; i < from.groups.size(); ++i) {
     std::memcpy(out.data() + from.groups[i] * codes, from.packed + i * codes, codes);
-    std::memcpy(out.data() + to.scales_offset + from.groups[i] * scale_bytes(spec),
-                from.packed + layout.scales_offset + i * scale_bytes(spec), scale_bytes(spec));
+    std::memcpy(out.data() + to.scales_offset + from.groups[i] * scales,
+                from.packed + layout.scales_offset + i * scales, scales);
   }
 }
 

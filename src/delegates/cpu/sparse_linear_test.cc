@@ -23,7 +23,7 @@ Pair random_pair(Encoding encoding, std::int64_t n_rows, std::int64_t n_cols, un
                  std::mt19937& random) {
   Pair pair = {random_weights(encoding, n_rows, n_cols, random), {}, {}};
   const PanelLayout layout = panel_layout(encoding, n_cols);
-  const std::size_t scale_bytes = encoding_spec(encoding).scale == ScaleKind::kF16 ? 32 : 16;
+  const auto scale_bytes = static_cast<std::size_t>(encoding_spec(encoding).scale_bytes());
   KeptBlocks blocks = {(n_rows + kPanelRows - 1) / kPanelRows, a8_blocks(n_cols), {}};
   for (std::int64_t i = 0; i < blocks.n_panels * blocks.n_groups; ++i) {
     blocks.kept.push_back(random() % 100 < share);
@@ -33,7 +33,7 @@ Pair random_pair(Encoding encoding, std::int64_t n_rows, std::int64_t n_cols, un
     std::byte* at = pair.full.packed.data() + panel * layout.size_bytes;
     std::memset(at + layout.scales_offset + group * scale_bytes, 0, scale_bytes);
     if (encoding_spec(encoding).scale == ScaleKind::kE8M0) {  // has no zero; the codes have
-      const auto code_bytes = static_cast<std::size_t>(encoding_spec(encoding).bits) * 64;
+      const auto code_bytes = static_cast<std::size_t>(encoding_spec(encoding).group_bytes());
       std::memset(at + group * code_bytes, 0, code_bytes);
     }
   }

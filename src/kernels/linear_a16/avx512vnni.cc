@@ -139,10 +139,9 @@ void run_one(const std::byte* first, const PanelLayout& layout, const float* x, 
     const std::int64_t g = k0 / kColumnGroup;
     CRIA_UNROLL
     for (int p = 0; p < kPanels; ++p) {
-      const std::uint8_t* ahead =
-          panels[p].codes + g * 64 * encoding_spec(encoding).bits + kPrefetchBytes;
-      for (int line = 0; line < encoding_spec(encoding).bits; ++line) {
-        _mm_prefetch(reinterpret_cast<const char*>(ahead) + 64 * line, _MM_HINT_T0);
+      const std::uint8_t* ahead = spec::codes_of<encoding>(panels[p], g) + kPrefetchBytes;
+      for (int line = 0; line < encoding_spec(encoding).group_bytes(); line += 64) {
+        _mm_prefetch(reinterpret_cast<const char*>(ahead + line), _MM_HINT_T0);
       }
       for_each_weight<encoding>(panels[p], g, table, to_top, [&](int k, __m512 w) {
         acc[p][k % 4] = _mm512_fmadd_ps(w, _mm512_set1_ps(x_group[k]), acc[p][k % 4]);

@@ -22,7 +22,7 @@ template <Encoding encoding>
 inline void decode_group(const PanelRegions& panel, std::int64_t group, int row, float* w) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   std::int8_t values[kColumnGroup];
-  unpack_values<encoding>(panel.codes + group * kSpec.bits * 64, row, values);
+  unpack_values<encoding>(codes_of<encoding>(panel, group), row, values);
   for (int k = 0; k < kColumnGroup; ++k) {
     const std::int64_t b = (group * kColumnGroup + k) / kSpec.block;
     float min = 0.0f;

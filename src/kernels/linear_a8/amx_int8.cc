@@ -91,8 +91,8 @@ inline void unpack_tiles(const spec::PanelRegions& panel, std::int64_t first, in
     TileScales<Form>& scales = out.scales[g];
     scales.of_group = load_scales<encoding>(panel, first + g);
     for (int b = 0; b < 2 && Form::kBlocks == 2; ++b) {
-      const std::int64_t at = ((first + g) * 2 + b) * kPanelRows;
-      scales.block[b] = _mm512_cvtepi32_ps(load_signed(panel.scales + at));
+      const std::byte* block = spec::scales_of<encoding>(panel, (first + g) * 2 + b);
+      scales.block[b] = _mm512_cvtepi32_ps(load_signed(block));
     }
   }
   if (n_groups % 2 == 1) {

@@ -122,10 +122,11 @@ inline GroupScales<encoding> load_scales(const spec::PanelRegions& panel, std::i
       if constexpr (Form::kSpec.has_min) out.float_min[h] = load_super_min<encoding>(panel, s, h);
       __m256i scale[2], min[2];
       for (int b = 0; b < 2; ++b) {
-        const std::int64_t at = (2 * group + b) * kPanelRows + 8 * h;
-        scale[b] = load_signed(panel.scales + at);
+        scale[b] = load_signed(spec::scales_of<encoding>(panel, 2 * group + b) + 8 * h);
         out.block[b][h] = pair_of(scale[b], scale[b]);
-        if constexpr (Form::kSpec.has_min) min[b] = load_unsigned(panel.mins + at);
+        if constexpr (Form::kSpec.has_min) {
+          min[b] = load_unsigned(spec::mins_of<encoding>(panel, 2 * group + b) + 8 * h);
+        }
       }
       if constexpr (Form::kOffset != 0) {
         out.offset[h] =

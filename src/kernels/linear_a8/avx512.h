@@ -70,7 +70,7 @@ inline const std::uint8_t* group_codes(const spec::PanelRegions& panel, std::int
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.codebook == Codebook::kE8P) {
     if (has_vbmi_and_gfni()) {
-      expand_e8p_vbmi<kSpec.bits, kOffset<encoding>>(panel.codes + group * 64 * kSpec.bits,
+      expand_e8p_vbmi<kSpec.bits, kOffset<encoding>>(spec::codes_of<encoding>(panel, group),
                                                      expanded);
       return expanded.bytes[0];
     }
@@ -78,7 +78,7 @@ inline const std::uint8_t* group_codes(const spec::PanelRegions& panel, std::int
   if constexpr (kSpec.codebook == Codebook::kPairs) {
     static_assert(kOffset<encoding> == 1 << (pair_code_bits(kSpec.bits) - 1));
     if (has_vbmi_and_gfni()) {
-      expand_pairs_vbmi<kSpec.bits>(panel.codes + group * 64 * kSpec.bits, expanded);
+      expand_pairs_vbmi<kSpec.bits>(spec::codes_of<encoding>(panel, group), expanded);
       return expanded.bytes[0];
     }
   }
@@ -117,9 +117,10 @@ inline GroupScales<FormOf<encoding>> load_scales(const spec::PanelRegions& panel
     __m512i mins[2];
     CRIA_UNROLL
     for (int b = 0; b < 2; ++b) {
-      const std::int64_t at = (2 * group + b) * kPanelRows;
-      out.block[b] = load_signed(panel.scales + at);
-      if constexpr (Form::kHasMin) mins[b] = load_unsigned(panel.mins + at);
+      out.block[b] = load_signed(spec::scales_of<encoding>(panel, 2 * group + b));
+      if constexpr (Form::kHasMin) {
+        mins[b] = load_unsigned(spec::mins_of<encoding>(panel, 2 * group + b));
+      }
     }
     if constexpr (Form::kNarrow) out.block[0] = pairs(out.block);
     if constexpr (Form::kHasMin) out.block_min = pairs(mins);

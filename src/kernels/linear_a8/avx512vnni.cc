@@ -33,7 +33,7 @@ constexpr int kPrefetchBytes = 2048;
 template <Encoding encoding>
 inline void ask_for_codes(const spec::PanelRegions& panel, std::int64_t g, std::int64_t n_groups,
                           std::size_t next) {
-  constexpr int kGroupBytes = 64 * encoding_spec(encoding).bits;
+  constexpr int kGroupBytes = encoding_spec(encoding).group_bytes();
   const std::int64_t ahead = g + kPrefetchBytes / kGroupBytes;
   const std::uint8_t* codes = panel.codes + (ahead < n_groups ? 0 : next) +
                               (ahead < n_groups ? ahead : ahead - n_groups) * kGroupBytes;
@@ -42,14 +42,14 @@ inline void ask_for_codes(const spec::PanelRegions& panel, std::int64_t g, std::
   }
 }
 
-// Asks for all scales and mins of panels that follow each other, into the second-level cache. They
-// are short runs that the processor does not foresee, and lines asked for one by one, at whatever
-// distance, come at 6 to 9 GB/s, those of a run at 15 to 25. Measured from memory, one core, 2048
-// columns, share of the read bandwidth without and with: q4nlk 78, 95 %; q4kmin 70, 98; q3k 63, 90;
-// q2kmin 58, 81.
+// Asks for the regions of scales and mins of panels that follow each other, into the second-level
+// cache. They are short runs that the processor does not foresee, and lines asked for one by one,
+// at whatever distance, come at 6 to 9 GB/s, those of a run at 15 to 25. Measured from memory, one
+// core, 2048 columns, share of the read bandwidth without and with: q4nlk 78, 95 %; q4kmin 70, 98;
+// q3k 63, 90. (q2kmin, in regions like the others, 58, 81; behind its codes 100.)
 inline void ask_for_scales(const std::byte* panel, const PanelLayout& layout, int n_panels) {
   for (int p = 0; p < n_panels; ++p, panel += layout.size_bytes) {
-    for (std::size_t at = layout.scales_offset; at < layout.size_bytes; at += 64) {
+    for (std::size_t at = layout.groups_end; at < layout.size_bytes; at += 64) {
       _mm_prefetch(reinterpret_cast<const char*>(panel + at), _MM_HINT_T1);
     }
   }

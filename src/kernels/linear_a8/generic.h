@@ -42,8 +42,8 @@ inline GroupSums group_sums(const std::int8_t* values, const std::int8_t* x, con
     for (int k = b * kSpec.block; k < (b + 1) * kSpec.block; ++k) dot += values[k] * x[k];
     int sum = kBlocks == 1 ? block.sums[0] + block.sums[1] : block.sums[b];
     if constexpr (kBlocks == 2) {
-      dot *= small_scale(panel, group * kBlocks + b, row);
-      if constexpr (kSpec.has_min) sum *= small_min(panel, group * kBlocks + b, row);
+      dot *= small_scale<encoding>(panel, group * kBlocks + b, row);
+      if constexpr (kSpec.has_min) sum *= small_min<encoding>(panel, group * kBlocks + b, row);
     }
     sums.dot += dot;
     sums.min += sum;
@@ -77,12 +77,11 @@ inline float add_group(const GroupSums& sums, float x_scale, const PanelRegions&
 template <Encoding encoding>
 inline void linear_a8_row(const LinearA8Args& args, const PanelRegions& panel, int row,
                           std::int64_t first, int n, float* acc) {
-  constexpr EncodingSpec kSpec = encoding_spec(encoding);
   const std::int64_t n_groups = a8_blocks(args.n_cols);
   for (int t = 0; t < n; ++t) acc[t] = 0.0f;
   for (std::int64_t g = 0; g < n_groups; ++g) {
     std::int8_t values[kColumnGroup];
-    unpack_values<encoding>(panel.codes + g * kSpec.bits * 64, row, values);
+    unpack_values<encoding>(codes_of<encoding>(panel, g), row, values);
     for (int t = 0; t < n; ++t) {
       const std::int64_t at = a8_index(first + t, g, args.n_tokens, n_groups);
       const A8Block& block = args.blocks[at];

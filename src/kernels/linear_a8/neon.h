@@ -58,10 +58,11 @@ inline void load_scales(const spec::PanelRegions& panel, std::int64_t group,
       out.scale[p] = load_super_scale<encoding>(panel, s, p);
       if constexpr (kShape.has_min) out.min[p] = load_super_min<encoding>(panel, s, p);
       for (int b = 0; b < 2; ++b) {
-        const std::int64_t at = (2 * group + b) * kPanelRows + 4 * p;
-        out.block_scale[b][p] = load_signed(panel.scales + at);
+        const std::int64_t block = 2 * group + b;
+        out.block_scale[b][p] = load_signed(spec::scales_of<encoding>(panel, block) + 4 * p);
         if constexpr (kShape.has_min) {
-          out.block_min[b][p] = vreinterpretq_s32_u32(load_unsigned(panel.mins + at));
+          const uint32x4_t min = load_unsigned(spec::mins_of<encoding>(panel, block) + 4 * p);
+          out.block_min[b][p] = vreinterpretq_s32_u32(min);
         }
       }
     }

@@ -92,23 +92,25 @@ template <Encoding encoding>
 inline __m256 load_scale(const spec::PanelRegions& panel, std::int64_t b, int half) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(panel.scales + (b >> panel.scale_shift) * 2 * kPanelRows + 16 * half);
+    return load_halves(spec::scales_of<encoding>(panel, b) + 16 * half);
   } else if constexpr (kSpec.scale == ScaleKind::kE8M0) {
-    return powers_of_two(panel.scales + b * kPanelRows + 8 * half);
+    return powers_of_two(spec::scales_of<encoding>(panel, b) + 8 * half);
   } else {
-    return _mm256_mul_ps(_mm256_cvtepi32_ps(load_signed(panel.scales + b * kPanelRows + 8 * half)),
-                         load_super_scale<encoding>(panel, b * kSpec.block / kSuperBlock, half));
+    return _mm256_mul_ps(
+        _mm256_cvtepi32_ps(load_signed(spec::scales_of<encoding>(panel, b) + 8 * half)),
+        load_super_scale<encoding>(panel, b * kSpec.block / kSuperBlock, half));
   }
 }
 template <Encoding encoding>
 inline __m256 load_min(const spec::PanelRegions& panel, std::int64_t b, int half) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(panel.mins + (b >> panel.scale_shift) * 2 * kPanelRows + 16 * half);
+    return load_halves(spec::mins_of<encoding>(panel, b) + 16 * half);
   } else {
     const __m256 super = load_super_min<encoding>(panel, b * kSpec.block / kSuperBlock, half);
-    return _mm256_mul_ps(_mm256_cvtepi32_ps(load_unsigned(panel.mins + b * kPanelRows + 8 * half)),
-                         _mm256_xor_ps(super, _mm256_set1_ps(-0.0f)));
+    return _mm256_mul_ps(
+        _mm256_cvtepi32_ps(load_unsigned(spec::mins_of<encoding>(panel, b) + 8 * half)),
+        _mm256_xor_ps(super, _mm256_set1_ps(-0.0f)));
   }
 }
 

@@ -153,7 +153,7 @@ template <Encoding encoding>
 inline const std::uint8_t* group_codes(const spec::PanelRegions& panel, std::int64_t g, int offset,
                                        ExpandedGroup& expanded) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
-  const std::uint8_t* group = panel.codes + g * 64 * kSpec.bits;
+  const std::uint8_t* group = spec::codes_of<encoding>(panel, g);
   if constexpr (kSpec.codebook == Codebook::kE8P) {
     expand_e8p<kSpec.bits>(group, offset, expanded);
     return expanded.bytes[0];

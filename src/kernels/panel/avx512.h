@@ -109,11 +109,11 @@ template <Encoding encoding>
 inline __m512 load_scale(const spec::PanelRegions& panel, std::int64_t b) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(panel.scales + (b >> panel.scale_shift) * 2 * kPanelRows);
+    return load_halves(spec::scales_of<encoding>(panel, b));
   } else if constexpr (kSpec.scale == ScaleKind::kE8M0) {
-    return powers_of_two(panel.scales + b * kPanelRows);
+    return powers_of_two(spec::scales_of<encoding>(panel, b));
   } else {
-    return _mm512_mul_ps(_mm512_cvtepi32_ps(load_signed(panel.scales + b * kPanelRows)),
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(load_signed(spec::scales_of<encoding>(panel, b))),
                          load_super_scale<encoding>(panel, b * kSpec.block / kSuperBlock));
   }
 }
@@ -121,10 +121,10 @@ template <Encoding encoding>
 inline __m512 load_min(const spec::PanelRegions& panel, std::int64_t b) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(panel.mins + (b >> panel.scale_shift) * 2 * kPanelRows);
+    return load_halves(spec::mins_of<encoding>(panel, b));
   } else {
     const __m512 super = load_super_min<encoding>(panel, b * kSpec.block / kSuperBlock);
-    return _mm512_mul_ps(_mm512_cvtepi32_ps(load_unsigned(panel.mins + b * kPanelRows)),
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(load_unsigned(spec::mins_of<encoding>(panel, b))),
                          _mm512_sub_ps(_mm512_set1_ps(-0.0f), super));
   }
 }

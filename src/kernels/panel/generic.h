@@ -33,6 +33,23 @@ inline PanelRegions panel_regions(const std::byte* panel, const PanelLayout& lay
           layout.scale_shift};
 }
 
+// The codes of column group `g`.
+template <Encoding encoding>
+inline const std::uint8_t* codes_of(const PanelRegions& panel, std::int64_t g) {
+  return panel.codes + g * encoding_spec(encoding).group_bytes();
+}
+
+// The scales, and mins, of block `b`: `block` columns that share them, or as many as a kernel takes
+// for a block where these are wider.
+template <Encoding encoding>
+inline const std::byte* scales_of(const PanelRegions& panel, std::int64_t b) {
+  return panel.scales + encoding_spec(encoding).scale_offset(b >> panel.scale_shift);
+}
+template <Encoding encoding>
+inline const std::byte* mins_of(const PanelRegions& panel, std::int64_t b) {
+  return panel.mins + encoding_spec(encoding).scale_offset(b >> panel.scale_shift);
+}
+
 // ORs `bits` of the 32 codes of `row` in, from planes of that width, at `shift`.
 template <int bits>
 inline void unpack_planes(const std::uint8_t* planes, int row, int shift, std::uint8_t* codes) {
@@ -45,7 +62,7 @@ inline void unpack_planes(const std::uint8_t* planes, int row, int shift, std::u
   }
 }
 
-// The 32 codes of `row` (0..15) in one column group, which is 64 * bits bytes.
+// The 32 codes of `row` (0..15) in one column group, which are 64 * bits bytes.
 template <int bits>
 inline void unpack_codes(const std::uint8_t* group, int row, std::uint8_t* codes) {
   std::memset(codes, 0, kColumnGroup);
@@ -90,11 +107,13 @@ inline float half_at(const std::byte* region, std::int64_t index) {
 }
 
 // Two levels of scales (kSuper): the bytes of block `b` of `row`, and what super block `s` has.
+template <Encoding encoding>
 inline int small_scale(const PanelRegions& panel, std::int64_t b, int row) {
-  return static_cast<std::int8_t>(panel.scales[b * kPanelRows + row]);
+  return static_cast<std::int8_t>(scales_of<encoding>(panel, b)[row]);
 }
+template <Encoding encoding>
 inline int small_min(const PanelRegions& panel, std::int64_t b, int row) {
-  return static_cast<std::uint8_t>(panel.mins[b * kPanelRows + row]);
+  return static_cast<std::uint8_t>(mins_of<encoding>(panel, b)[row]);
 }
 template <Encoding encoding>
 inline float super_scale(const PanelRegions& panel, std::int64_t s, int row) {
@@ -110,12 +129,12 @@ template <Encoding encoding>
 inline float block_scale(const PanelRegions& panel, std::int64_t b, int row) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kSuper) {
-    return static_cast<float>(small_scale(panel, b, row)) *
+    return static_cast<float>(small_scale<encoding>(panel, b, row)) *
            super_scale<encoding>(panel, b * kSpec.block / kSuperBlock, row);
   }
-  const std::int64_t at = (b >> panel.scale_shift) * kPanelRows + row;
-  if constexpr (kSpec.scale == ScaleKind::kF16) return half_at(panel.scales, at);
-  return std::ldexp(1.0f, static_cast<std::uint8_t>(panel.scales[at]) - 128);
+  const std::byte* scales = scales_of<encoding>(panel, b);
+  if constexpr (kSpec.scale == ScaleKind::kF16) return half_at(scales, row);
+  return std::ldexp(1.0f, static_cast<std::uint8_t>(scales[row]) - 128);
 }
 
 // What each weight of block `b` of `row` has besides: of two levels, their product is taken off.
@@ -123,10 +142,10 @@ template <Encoding encoding>
 inline float block_min(const PanelRegions& panel, std::int64_t b, int row) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kSuper) {
-    return static_cast<float>(small_min(panel, b, row)) *
+    return static_cast<float>(small_min<encoding>(panel, b, row)) *
            -super_min(panel, b * kSpec.block / kSuperBlock, row);
   }
-  return half_at(panel.mins, (b >> panel.scale_shift) * kPanelRows + row);
+  return half_at(mins_of<encoding>(panel, b), row);
 }
 
 }  // namespace

@@ -117,7 +117,7 @@ struct ExpandedGroup {
 template <Encoding encoding>
 inline const std::uint8_t* group_codes(const spec::PanelRegions& panel, std::int64_t g,
                                        ExpandedGroup& expanded) {
-  const std::uint8_t* group = panel.codes + g * 64 * encoding_spec(encoding).bits;
+  const std::uint8_t* group = spec::codes_of<encoding>(panel, g);
   if constexpr (encoding_spec(encoding).code_columns() > 1) {
     for (int row = 0; row < kPanelRows; ++row) {
       std::int8_t values[kColumnGroup];
@@ -176,11 +176,11 @@ template <Encoding encoding>
 inline float32x4_t load_scale(const spec::PanelRegions& panel, std::int64_t b, int quarter) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(panel.scales + (b >> panel.scale_shift) * 2 * kPanelRows + 8 * quarter);
+    return load_halves(spec::scales_of<encoding>(panel, b) + 8 * quarter);
   } else if constexpr (kSpec.scale == ScaleKind::kE8M0) {
-    return powers_of_two(panel.scales + b * kPanelRows + 4 * quarter);
+    return powers_of_two(spec::scales_of<encoding>(panel, b) + 4 * quarter);
   } else {
-    return vmulq_f32(vcvtq_f32_s32(load_signed(panel.scales + b * kPanelRows + 4 * quarter)),
+    return vmulq_f32(vcvtq_f32_s32(load_signed(spec::scales_of<encoding>(panel, b) + 4 * quarter)),
                      load_super_scale<encoding>(panel, b * kSpec.block / kSuperBlock, quarter));
   }
 }
@@ -188,11 +188,11 @@ template <Encoding encoding>
 inline float32x4_t load_min(const spec::PanelRegions& panel, std::int64_t b, int quarter) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(panel.mins + (b >> panel.scale_shift) * 2 * kPanelRows + 8 * quarter);
+    return load_halves(spec::mins_of<encoding>(panel, b) + 8 * quarter);
   } else {
     const float32x4_t super =
         load_super_min<encoding>(panel, b * kSpec.block / kSuperBlock, quarter);
-    return vmulq_f32(vcvtq_f32_u32(load_unsigned(panel.mins + b * kPanelRows + 4 * quarter)),
+    return vmulq_f32(vcvtq_f32_u32(load_unsigned(spec::mins_of<encoding>(panel, b) + 4 * quarter)),
                      vnegq_f32(super));
   }
 }
