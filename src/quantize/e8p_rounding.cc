@@ -11,7 +11,6 @@ namespace {
 
 constexpr float kFactors[] = {0.85f, 1.0f, 1.2f};
 constexpr std::int64_t kSampledOctets = 32;  // of a block, to choose among factors
-constexpr float kLargestHalf = 65504.0f;
 
 // Columns [first, first + width) of a block, zeros behind them.
 void load_octet(std::span<const float> block, std::int64_t first, float inverse_scale, float* x) {

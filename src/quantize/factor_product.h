@@ -12,15 +12,15 @@ struct FactorPart {
   std::int64_t rows, first, end;
 };
 
-// out [kBlock][n_lanes] += U[part] x; x [positions of the columns][n_lanes].
+// out [kHessianBlock][n_lanes] += U[part] x; x [positions of the columns][n_lanes].
 void add_factor_product(const HessianFactor& factor, const FactorPart& part, const float* x,
                         std::int64_t n_lanes, float* out);
 
-// out [kBlock][n_lanes] = the block of left U; left [n_positions][n_lanes].
+// out [kHessianBlock][n_lanes] = the block of left U; left [n_positions][n_lanes].
 void gradients_of_block(const HessianFactor& factor, std::int64_t block, const float* left,
                         std::int64_t n_lanes, float* out);
 
-// left [n_positions][n_lanes] += changes U^T; changes [kBlock][n_lanes] of the block.
+// left [n_positions][n_lanes] += changes U^T; changes [kHessianBlock][n_lanes] of the block.
 void add_changes_of_block(const HessianFactor& factor, std::int64_t block, const float* changes,
                           std::int64_t n_lanes, float* left);
 

@@ -15,8 +15,6 @@
 namespace cria {
 namespace {
 
-constexpr std::int64_t kBlock = HessianFactor::kBlock;
-
 GptqColumns pick_columns() {
 #ifdef CRIA_HAVE_AVX2  // x86: each level includes those before it
   if (best_isa() != Isa::kGeneric) return gptq_columns_avx2;
@@ -35,10 +33,10 @@ class GroupRounder {
         n_lanes_(group.n_lanes()),
         spec_(encoding_spec(rows[0].encoding)),
         rows_(rows),
-        w_(kBlock * n_lanes_),
-        feedback_(kBlock * n_lanes_),
-        u_columns_(kBlock * kBlock),
-        codes_(kBlock * n_lanes_),
+        w_(kHessianBlock * n_lanes_),
+        feedback_(kHessianBlock * n_lanes_),
+        u_columns_(kHessianBlock * kHessianBlock),
+        codes_(kHessianBlock * n_lanes_),
         errors_(factor.n_positions() * n_lanes_),
         left_(errors_.size()) {}
 
@@ -64,7 +62,7 @@ class GroupRounder {
 
   // Positions of the block that are columns.
   std::int64_t width(std::int64_t block) const {
-    return std::min(kBlock, factor_.n_cols() - block * kBlock);
+    return std::min(kHessianBlock, factor_.n_cols() - block * kHessianBlock);
   }
 
   const Matrix& weights_;
@@ -75,11 +73,11 @@ class GroupRounder {
   std::span<RowCodes> rows_;
   std::vector<float> scales_, mins_;  // [n_blocks of a row][n_lanes]
   std::vector<float> w_, feedback_, u_columns_;
-  std::vector<const float*> block_scales_, block_mins_;  // [kBlock] of a tile
+  std::vector<const float*> block_scales_, block_mins_;  // [kHessianBlock] of a tile
   std::vector<std::uint8_t> codes_;
   std::vector<float> losses_;            // [n_lanes] of a tile
   std::vector<float> errors_, left_;     // [n_positions][n_lanes]: e, and e U^T
-  std::vector<float> changes_, unused_;  // [kBlock][n_lanes] of errors
+  std::vector<float> changes_, unused_;  // [kHessianBlock][n_lanes] of errors
   double loss_ = 0;
 };
 
@@ -114,8 +112,8 @@ void GroupRounder::round() {
     load_block(block);
     feed_back(block);
     GptqTile tile = tile_of(block);
-    tile.errors = errors_.data() + block * kBlock * n_lanes_;
-    tile.left = left_.data() + block * kBlock * n_lanes_;
+    tile.errors = errors_.data() + block * kHessianBlock * n_lanes_;
+    tile.left = left_.data() + block * kHessianBlock * n_lanes_;
     gptq_columns(tile);
     for (std::int64_t r = 0; r < group_.n_rows; ++r) loss_ += losses_[r];
     store_codes(block);
@@ -123,7 +121,7 @@ void GroupRounder::round() {
 }
 
 void GroupRounder::load_weights(std::int64_t block) {
-  const std::int64_t first = block * kBlock;
+  const std::int64_t first = block * kHessianBlock;
   load_transposed(
       weights_, group_, first, first + width(block),
       [&](std::int64_t p) { return factor_.column_at(p); }, w_.data());
@@ -132,9 +130,9 @@ void GroupRounder::load_weights(std::int64_t block) {
 void GroupRounder::load_block(std::int64_t block) {
   load_weights(block);
   const float* rows = factor_.rows_of(block);
-  for (std::int64_t p = 0; p < kBlock; ++p) {
-    for (std::int64_t q = 0; q < kBlock; ++q) {
-      u_columns_[q * kBlock + p] = rows[p * factor_.row_stride(block) + q];
+  for (std::int64_t p = 0; p < kHessianBlock; ++p) {
+    for (std::int64_t q = 0; q < kHessianBlock; ++q) {
+      u_columns_[q * kHessianBlock + p] = rows[p * factor_.row_stride(block) + q];
     }
   }
 }
@@ -142,17 +140,18 @@ void GroupRounder::load_block(std::int64_t block) {
 void GroupRounder::feed_back(std::int64_t block) {
   std::fill(feedback_.begin(), feedback_.end(), 0.0f);
   add_factor_product(factor_, {block, block + 1, factor_.n_blocks()},
-                     errors_.data() + (block + 1) * kBlock * n_lanes_, n_lanes_, feedback_.data());
+                     errors_.data() + (block + 1) * kHessianBlock * n_lanes_, n_lanes_,
+                     feedback_.data());
 }
 
 // All but where the errors go.
 GptqTile GroupRounder::tile_of(std::int64_t block) {
   const std::int64_t n = width(block);
-  block_scales_.resize(kBlock);
-  block_mins_.resize(kBlock);
+  block_scales_.resize(kHessianBlock);
+  block_mins_.resize(kHessianBlock);
   losses_.resize(n_lanes_);
   for (std::int64_t p = 0; p < n; ++p) {
-    const std::int64_t b = factor_.column_at(block * kBlock + p) / spec_.block;
+    const std::int64_t b = factor_.column_at(block * kHessianBlock + p) / spec_.block;
     block_scales_[p] = scales_.data() + b * n_lanes_;
     block_mins_[p] = mins_.data() + b * n_lanes_;
   }
@@ -163,7 +162,7 @@ GptqTile GroupRounder::tile_of(std::int64_t block) {
   tile.w = w_.data();
   tile.feedback = feedback_.data();
   tile.u_columns = u_columns_.data();
-  tile.u_stride = kBlock;
+  tile.u_stride = kHessianBlock;
   tile.scales = block_scales_.data();
   tile.mins = block_mins_.data();
   tile.codes = codes_.data();
@@ -196,20 +195,20 @@ void GroupRounder::round_again(const HessianSquares& squares) {
 // w_ = what the codes stand for, u_columns_ = H of the block.
 void GroupRounder::load_square(std::int64_t block, const HessianSquares& squares) {
   load_weights(block);
-  const float* errors = errors_.data() + block * kBlock * n_lanes_;
+  const float* errors = errors_.data() + block * kHessianBlock * n_lanes_;
   for (std::int64_t i = 0; i < width(block) * n_lanes_; ++i) w_[i] -= errors[i];
-  std::copy_n(squares.of_block(block), kBlock * kBlock, u_columns_.data());
+  std::copy_n(squares.of_block(block), kHessianBlock * kHessianBlock, u_columns_.data());
 }
 
 void GroupRounder::change_errors(std::int64_t block) {
-  float* errors = errors_.data() + block * kBlock * n_lanes_;
+  float* errors = errors_.data() + block * kHessianBlock * n_lanes_;
   for (std::int64_t i = 0; i < width(block) * n_lanes_; ++i) errors[i] += changes_[i];
   add_changes_of_block(factor_, block, changes_.data(), n_lanes_, left_.data());
 }
 
 void GroupRounder::store_codes(std::int64_t block) {
   for (std::int64_t p = 0; p < width(block); ++p) {
-    const std::int64_t column = factor_.column_at(block * kBlock + p);
+    const std::int64_t column = factor_.column_at(block * kHessianBlock + p);
     for (std::int64_t r = 0; r < group_.n_rows; ++r) {
       rows_[r].codes[column] = codes_[p * n_lanes_ + r];
     }

@@ -133,7 +133,7 @@ TEST(Gptq, FollowsTheRule) {
     std::vector<float> decoded(n);
     decode_codes(by_gptq.rows[r], decoded);
     for (std::int64_t p = n - 1; p >= 0; --p) {
-      const std::int64_t block = p / HessianFactor::kBlock, first = block * HessianFactor::kBlock;
+      const std::int64_t block = p / kHessianBlock, first = block * kHessianBlock;
       const float* u = factor.rows_of(block) + (p - first) * factor.row_stride(block) - first;
       double aim = 0;
       for (std::int64_t q = p + 1; q < n; ++q) {

@@ -9,7 +9,6 @@
 namespace cria {
 namespace {
 
-constexpr std::int64_t kBlock = HessianFactor::kBlock;
 constexpr std::int64_t kTileColumns = 512;  // of one task
 constexpr double kMostDamping = 10;
 // A pivot this much smaller than its diagonal is what floats leave of a zero.
@@ -39,35 +38,35 @@ Status check_hessian(const Matrix& hessian, double damping) {
   return Status();
 }
 
-// Upper U with U^T U = A, both in the upper half of [kBlock][kBlock]; `least` [kBlock]: the
-// smallest pivots to be trusted. False: A is not positive enough.
+// Upper U with U^T U = A, both in the upper half of [kHessianBlock][kHessianBlock]; `least`
+// [kHessianBlock]: the smallest pivots to be trusted. False: A is not positive enough.
 bool cholesky(std::vector<double>& a, const double* least) {
-  for (std::int64_t i = 0; i < kBlock; ++i) {
-    double* row = a.data() + i * kBlock;
+  for (std::int64_t i = 0; i < kHessianBlock; ++i) {
+    double* row = a.data() + i * kHessianBlock;
     for (std::int64_t k = 0; k < i; ++k) {
-      const double* above = a.data() + k * kBlock;
+      const double* above = a.data() + k * kHessianBlock;
       const double factor = above[i];
-      for (std::int64_t j = i; j < kBlock; ++j) row[j] -= factor * above[j];
+      for (std::int64_t j = i; j < kHessianBlock; ++j) row[j] -= factor * above[j];
     }
     if (!(row[i] > least[i])) return false;
     const double root = std::sqrt(row[i]);
-    for (std::int64_t j = i; j < kBlock; ++j) row[j] /= root;
+    for (std::int64_t j = i; j < kHessianBlock; ++j) row[j] /= root;
   }
   return true;
 }
 
-// The inverse of an upper triangular matrix [kBlock][kBlock], upper triangular too.
+// The inverse of an upper triangular matrix [kHessianBlock][kHessianBlock], upper triangular too.
 std::vector<double> invert_upper(const std::vector<double>& u) {
-  std::vector<double> inverse(kBlock * kBlock, 0.0);
-  for (std::int64_t i = kBlock - 1; i >= 0; --i) {
-    double* row = inverse.data() + i * kBlock;
+  std::vector<double> inverse(kHessianBlock * kHessianBlock, 0.0);
+  for (std::int64_t i = kHessianBlock - 1; i >= 0; --i) {
+    double* row = inverse.data() + i * kHessianBlock;
     row[i] = 1;
-    for (std::int64_t k = i + 1; k < kBlock; ++k) {
-      const double factor = u[i * kBlock + k];
-      const double* below = inverse.data() + k * kBlock;
-      for (std::int64_t j = k; j < kBlock; ++j) row[j] -= factor * below[j];
+    for (std::int64_t k = i + 1; k < kHessianBlock; ++k) {
+      const double factor = u[i * kHessianBlock + k];
+      const double* below = inverse.data() + k * kHessianBlock;
+      for (std::int64_t j = k; j < kHessianBlock; ++j) row[j] -= factor * below[j];
     }
-    for (std::int64_t j = i; j < kBlock; ++j) row[j] /= u[i * kBlock + i];
+    for (std::int64_t j = i; j < kHessianBlock; ++j) row[j] /= u[i * kHessianBlock + i];
   }
   return inverse;
 }
@@ -101,7 +100,7 @@ Result<HessianFactor> HessianFactor::create(const Matrix& hessian, double dampin
 
   HessianFactor factor;
   factor.columns_ = ordered_columns(hessian, order);
-  factor.blocks_.resize((n + kBlock - 1) / kBlock);
+  factor.blocks_.resize((n + kHessianBlock - 1) / kHessianBlock);
   factor.diagonal_.resize(n);
   for (; damping <= kMostDamping; damping = std::max(2 * damping, 0.01)) {
     factor.damping_ = damping;
@@ -117,7 +116,7 @@ Result<HessianFactor> HessianFactor::create(const Matrix& hessian, double dampin
 }
 
 bool HessianFactor::factor(const Matrix& hessian, ThreadPool& pool) {
-  std::vector<float> inverse(kBlock * kBlock);
+  std::vector<float> inverse(kHessianBlock * kHessianBlock);
   for (std::int64_t block = 0; block < n_blocks(); ++block) {
     load_block(hessian, block, pool);
     subtract_earlier(block, pool);
@@ -128,10 +127,10 @@ bool HessianFactor::factor(const Matrix& hessian, ThreadPool& pool) {
 }
 
 void HessianFactor::load_block(const Matrix& hessian, std::int64_t block, ThreadPool& pool) {
-  const std::int64_t stride = row_stride(block), first = block * kBlock;
+  const std::int64_t stride = row_stride(block), first = block * kHessianBlock;
   std::vector<float>& rows = blocks_[block];
-  rows.assign(kBlock * stride, 0.0f);
-  pool.parallel_for(kBlock, [&](std::int64_t i, int) {
+  rows.assign(kHessianBlock * stride, 0.0f);
+  pool.parallel_for(kHessianBlock, [&](std::int64_t i, int) {
     float* to = rows.data() + i * stride;
     const std::int64_t position = first + i;
     if (position >= n_cols()) {
@@ -146,18 +145,18 @@ void HessianFactor::load_block(const Matrix& hessian, std::int64_t block, Thread
 }
 
 void HessianFactor::subtract_earlier(std::int64_t block, ThreadPool& pool) {
-  const std::int64_t first = block * kBlock, width = n_positions() - first;
+  const std::int64_t first = block * kHessianBlock, width = n_positions() - first;
   const std::int64_t n_tiles = (width + kTileColumns - 1) / kTileColumns;
   pool.parallel_for(n_tiles, [&](std::int64_t tile, int) {
     const std::int64_t j = tile * kTileColumns;
     MatmulArgs args;
-    args.n_rows = args.n_k = kBlock;
+    args.n_rows = args.n_k = kHessianBlock;
     args.n_cols = std::min(kTileColumns, width - j);
     args.c = blocks_[block].data() + j;
     args.c_stride = row_stride(block);
     args.subtract = true;
     for (std::int64_t k = 0; k < block; ++k) {
-      const float* rows = rows_of(k) + (first - k * kBlock);
+      const float* rows = rows_of(k) + (first - k * kHessianBlock);
       args.a = rows;  // transposed: column i of rows k
       args.a_row_stride = 1;
       args.a_col_stride = args.b_stride = row_stride(k);
@@ -170,19 +169,20 @@ void HessianFactor::subtract_earlier(std::int64_t block, ThreadPool& pool) {
 bool HessianFactor::factor_diagonal(std::int64_t block, std::span<float> inverse) {
   float* rows = blocks_[block].data();
   const std::int64_t stride = row_stride(block);
-  std::vector<double> square(kBlock * kBlock, 0.0);
-  double least[kBlock];
-  for (std::int64_t i = 0; i < kBlock; ++i) {
-    for (std::int64_t j = i; j < kBlock; ++j) square[i * kBlock + j] = rows[i * stride + j];
-    const std::int64_t column = column_at(block * kBlock + i);
+  std::vector<double> square(kHessianBlock * kHessianBlock, 0.0);
+  double least[kHessianBlock];
+  for (std::int64_t i = 0; i < kHessianBlock; ++i) {
+    for (std::int64_t j = i; j < kHessianBlock; ++j)
+      square[i * kHessianBlock + j] = rows[i * stride + j];
+    const std::int64_t column = column_at(block * kHessianBlock + i);
     least[i] = kSmallestPivot * (column < 0 ? 1 : diagonal_[column]);
   }
   if (!cholesky(square, least)) return false;
   const std::vector<double> inverted = invert_upper(square);
-  for (std::int64_t i = 0; i < kBlock; ++i) {
-    for (std::int64_t j = 0; j < kBlock; ++j) {
-      rows[i * stride + j] = j < i ? 0.0f : static_cast<float>(square[i * kBlock + j]);
-      inverse[i * kBlock + j] = static_cast<float>(inverted[i * kBlock + j]);
+  for (std::int64_t i = 0; i < kHessianBlock; ++i) {
+    for (std::int64_t j = 0; j < kHessianBlock; ++j) {
+      rows[i * stride + j] = j < i ? 0.0f : static_cast<float>(square[i * kHessianBlock + j]);
+      inverse[i * kHessianBlock + j] = static_cast<float>(inverted[i * kHessianBlock + j]);
     }
   }
   return true;
@@ -192,25 +192,25 @@ bool HessianFactor::factor_diagonal(std::int64_t block, std::span<float> inverse
 void HessianFactor::solve_rest(std::int64_t block, std::span<const float> inverse,
                                ThreadPool& pool) {
   const std::int64_t stride = row_stride(block);
-  const std::int64_t width = n_positions() - (block + 1) * kBlock;
+  const std::int64_t width = n_positions() - (block + 1) * kHessianBlock;
   const std::int64_t n_tiles = (width + kTileColumns - 1) / kTileColumns;
   pool.parallel_for(n_tiles, [&](std::int64_t tile, int) {
     const std::int64_t j = tile * kTileColumns, n = std::min(kTileColumns, width - j);
-    float* rows = blocks_[block].data() + kBlock + j;
-    std::vector<float> before(kBlock * n);
-    for (std::int64_t i = 0; i < kBlock; ++i) {
+    float* rows = blocks_[block].data() + kHessianBlock + j;
+    std::vector<float> before(kHessianBlock * n);
+    for (std::int64_t i = 0; i < kHessianBlock; ++i) {
       std::copy_n(rows + i * stride, n, before.data() + i * n);
       std::fill_n(rows + i * stride, n, 0.0f);
     }
     MatmulArgs args;
     args.a = inverse.data();
     args.a_row_stride = 1;
-    args.a_col_stride = kBlock;
+    args.a_col_stride = kHessianBlock;
     args.b = before.data();
     args.b_stride = n;
     args.c = rows;
     args.c_stride = stride;
-    args.n_rows = args.n_k = kBlock;
+    args.n_rows = args.n_k = kHessianBlock;
     args.n_cols = n;
     matmul(args);
   });

@@ -27,11 +27,12 @@ enum class ColumnOrder : std::uint8_t {
   kByOctets,    // the same for whole octets of columns; what is left of the last one stays last
 };
 
+// Positions a block of a factor; the last block is padded.
+inline constexpr std::int64_t kHessianBlock = 128;
+
 // Immutable; safe to read from any thread. Holds about half the bytes of the Hessian.
 class HessianFactor {
  public:
-  static constexpr std::int64_t kBlock = 128;  // positions a block; the last block is padded
-
   // `hessian` [n, n] symmetric, both halves filled. `damping` >= 0: share of the mean diagonal
   // that is added to the diagonal; doubled (at least 0.01) until the factor exists. Columns whose
   // diagonal is 0 never saw an input: they get the mean and stay by themselves.
@@ -50,16 +51,16 @@ class HessianFactor {
   // Positions, padded to whole blocks; column_at() of a padding position is -1, and U is the
   // identity there.
   std::int64_t n_blocks() const { return static_cast<std::int64_t>(blocks_.size()); }
-  std::int64_t n_positions() const { return n_blocks() * kBlock; }
+  std::int64_t n_positions() const { return n_blocks() * kHessianBlock; }
   std::int64_t column_at(std::int64_t position) const {
     return position < n_cols() ? columns_[position] : -1;
   }
 
-  // Rows [block * kBlock, + kBlock) of U from column block * kBlock on, rows row_stride() apart;
-  // zero below the diagonal.
+  // Rows [block * kHessianBlock, + kHessianBlock) of U from column block * kHessianBlock on, rows
+  // row_stride() apart; zero below the diagonal.
   const float* rows_of(std::int64_t block) const { return blocks_[block].data(); }
   std::int64_t row_stride(std::int64_t block) const {
-    return n_positions() - block * kBlock + kPadding;
+    return n_positions() - block * kHessianBlock + kPadding;
   }
 
  private:

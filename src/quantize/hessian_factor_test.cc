@@ -21,7 +21,7 @@ HessianFactor factor_of(const Matrix& hessian, double damping, ColumnOrder order
 }
 
 float u_at(const HessianFactor& factor, std::int64_t p, std::int64_t q) {
-  const std::int64_t block = p / HessianFactor::kBlock, first = block * HessianFactor::kBlock;
+  const std::int64_t block = p / kHessianBlock, first = block * kHessianBlock;
   if (q < first) return 0;
   return factor.rows_of(block)[(p - first) * factor.row_stride(block) + q - first];
 }

@@ -5,8 +5,6 @@
 namespace cria {
 namespace {
 
-constexpr std::int64_t kBlock = HessianFactor::kBlock;
-
 // Of a positive definite matrix, by elimination without pivots.
 void invert_square(const float* square, std::int64_t stride, float* inverse) {
   constexpr int kTwice = 2 * kE8Width;
@@ -34,22 +32,22 @@ void invert_square(const float* square, std::int64_t stride, float* inverse) {
 }  // namespace
 
 HessianSquares::HessianSquares(const HessianFactor& factor, ThreadPool& pool)
-    : squares_(factor.n_blocks(), std::vector<float>(kBlock * kBlock)),
+    : squares_(factor.n_blocks(), std::vector<float>(kHessianBlock * kHessianBlock)),
       inverses_(factor.n_positions() * kE8Width) {
   pool.parallel_for(factor.n_blocks(), [&](std::int64_t block, int) {
     float* square = squares_[block].data();
     for (std::int64_t above = 0; above <= block; ++above) {
       MatmulArgs args;  // square += U[above][block]^T U[above][block]
-      args.a = args.b = factor.rows_of(above) + (block - above) * kBlock;
+      args.a = args.b = factor.rows_of(above) + (block - above) * kHessianBlock;
       args.a_row_stride = 1;
       args.a_col_stride = args.b_stride = factor.row_stride(above);
       args.c = square;
-      args.c_stride = args.n_rows = args.n_cols = args.n_k = kBlock;
+      args.c_stride = args.n_rows = args.n_cols = args.n_k = kHessianBlock;
       matmul(args);
     }
-    for (std::int64_t first = 0; first < kBlock; first += kE8Width) {
-      const std::int64_t octet = (block * kBlock + first) / kE8Width;
-      invert_square(square + first * kBlock + first, kBlock,
+    for (std::int64_t first = 0; first < kHessianBlock; first += kE8Width) {
+      const std::int64_t octet = (block * kHessianBlock + first) / kE8Width;
+      invert_square(square + first * kHessianBlock + first, kHessianBlock,
                     inverses_.data() + octet * kE8Width * kE8Width);
     }
   });

@@ -18,7 +18,7 @@ class HessianSquares {
   // The same bits on every instruction set and for any number of threads.
   HessianSquares(const HessianFactor& factor, ThreadPool& pool);
 
-  // [kBlock][kBlock] of a block of positions.
+  // [kHessianBlock][kHessianBlock] of a block of positions.
   const float* of_block(std::int64_t block) const { return squares_[block].data(); }
   // [8][8] the inverse of the square of positions [8 octet, + 8).
   const float* inverse_of(std::int64_t octet) const {

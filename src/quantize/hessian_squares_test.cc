@@ -9,8 +9,6 @@
 namespace cria {
 namespace {
 
-constexpr std::int64_t kBlock = HessianFactor::kBlock;
-
 TEST(HessianSquares, AreThoseOfTheHessian) {
   const std::int64_t n = 300;  // two blocks and part of a third, part of an octet
   const Matrix hessian = random_hessian(n, 600, 3);
@@ -20,8 +18,9 @@ TEST(HessianSquares, AreThoseOfTheHessian) {
   ASSERT_TRUE(factor.ok()) << factor.status().message();
   const HessianSquares squares(*factor, pool);
   for (std::int64_t p = 0; p < factor->n_positions(); ++p) {
-    const float* row = squares.of_block(p / kBlock) + p % kBlock * kBlock;
-    for (std::int64_t q = p / kBlock * kBlock; q < (p / kBlock + 1) * kBlock; ++q) {
+    const float* row = squares.of_block(p / kHessianBlock) + p % kHessianBlock * kHessianBlock;
+    for (std::int64_t q = p / kHessianBlock * kHessianBlock;
+         q < (p / kHessianBlock + 1) * kHessianBlock; ++q) {
       const bool padding = p >= n || q >= n;
       double expected = p == q ? padding ? 1.0 : factor->added() : 0.0, size = 1;
       if (!padding) {
@@ -30,7 +29,7 @@ TEST(HessianSquares, AreThoseOfTheHessian) {
         size = std::sqrt(hessian.row(i)[i] * hessian.row(j)[j]);
       }
       // Up to 300 roundings for the factor and as many for the product, 6e-8 of the size each.
-      ASSERT_NEAR(row[q % kBlock], expected, 2 * 300 * 6e-8 * size) << p << " " << q;
+      ASSERT_NEAR(row[q % kHessianBlock], expected, 2 * 300 * 6e-8 * size) << p << " " << q;
     }
   }
 }
@@ -43,13 +42,14 @@ TEST(HessianSquares, InversesOfOctets) {
   ASSERT_TRUE(factor.ok());
   const HessianSquares squares(*factor, pool);
   for (std::int64_t octet = 0; octet < factor->n_positions() / kE8Width; ++octet) {
-    const std::int64_t first = octet * kE8Width % kBlock;
-    const float* square = squares.of_block(octet * kE8Width / kBlock) + first * (kBlock + 1);
+    const std::int64_t first = octet * kE8Width % kHessianBlock;
+    const float* square =
+        squares.of_block(octet * kE8Width / kHessianBlock) + first * (kHessianBlock + 1);
     for (int i = 0; i < kE8Width; ++i) {
       for (int j = 0; j < kE8Width; ++j) {
         double sum = 0, size = 0;
         for (int k = 0; k < kE8Width; ++k) {
-          const double term = static_cast<double>(square[i * kBlock + k]) *
+          const double term = static_cast<double>(square[i * kHessianBlock + k]) *
                               squares.inverse_of(octet)[k * kE8Width + j];
           sum += term;
           size += std::fabs(term);

@@ -16,9 +16,6 @@
 namespace cria {
 namespace {
 
-constexpr std::int64_t kBlock = HessianFactor::kBlock;
-constexpr float kLargestHalf = 65504.0f;
-
 // Multiples of the scale without feedback. Measured on models/cria-tiny: one of 1.05 leaves 1.03
 // times what the better of these two leaves, the best of three 0.99 times; twice and once the work.
 constexpr float kMultiples[] = {1.02f, 1.08f};
@@ -73,7 +70,7 @@ class OctetRounder {
         w_(factor.n_positions() * n_lanes_),
         y_(w_.size()),
         errors_(w_.size()),
-        feedback_(kBlock * n_lanes_),
+        feedback_(kHessianBlock * n_lanes_),
         codes_(group.n_rows * rows[0].codes.size()),
         fits_(group.n_rows),
         yy_(group.n_rows),
@@ -96,7 +93,7 @@ class OctetRounder {
     return sum;
   }
   std::int64_t width(std::int64_t block) const {
-    return std::min(kBlock, factor_.n_cols() - block * kBlock);
+    return std::min(kHessianBlock, factor_.n_cols() - block * kHessianBlock);
   }
   void load_weights();
   void load_kept();
@@ -123,8 +120,8 @@ class OctetRounder {
   std::vector<float> w_, y_;                // [n_positions][n_lanes] weights, and w U^T
   std::vector<float> errors_;               // the same: w - q
   std::vector<float> left_;                 // the same, when rounding again: (w - q) U^T
-  std::vector<float> feedback_;             // [kBlock][n_lanes]
-  std::vector<float> gradients_, changes_;  // [kBlock][n_lanes] of a block rounded again
+  std::vector<float> feedback_;             // [kHessianBlock][n_lanes]
+  std::vector<float> gradients_, changes_;  // [kHessianBlock][n_lanes] of a block rounded again
   float aims_[kE8Width * kGroupRows] = {};
   std::vector<std::uint8_t> codes_;  // [n_rows] of RowCodes::codes
   std::vector<Fit> fits_;            // [n_rows]
@@ -161,7 +158,7 @@ void OctetRounder::load_weights() {
 void OctetRounder::multiply_by_factor(const std::vector<float>& in, std::vector<float>& out) const {
   std::fill(out.begin(), out.end(), 0.0f);
   for (std::int64_t block = 0; block < factor_.n_blocks(); ++block) {
-    const std::int64_t first = block * kBlock * n_lanes_;
+    const std::int64_t first = block * kHessianBlock * n_lanes_;
     add_factor_product(factor_, {block, block, factor_.n_blocks()}, in.data() + first, n_lanes_,
                        out.data() + first);
   }
@@ -173,7 +170,7 @@ void OctetRounder::try_multiple(float multiple) {
   std::fill(fits_.begin(), fits_.end(), Fit());
   for (std::int64_t block = factor_.n_blocks() - 1; block >= 0; --block) {
     feed_back(block);
-    for (std::int64_t first = kBlock - kE8Width; first >= 0; first -= kE8Width) {
+    for (std::int64_t first = kHessianBlock - kE8Width; first >= 0; first -= kE8Width) {
       if (first < width(block)) round_octet(block, first);
     }
   }
@@ -184,12 +181,13 @@ void OctetRounder::try_multiple(float multiple) {
 void OctetRounder::feed_back(std::int64_t block) {
   std::fill(feedback_.begin(), feedback_.end(), 0.0f);
   add_factor_product(factor_, {block, block + 1, factor_.n_blocks()},
-                     errors_.data() + (block + 1) * kBlock * n_lanes_, n_lanes_, feedback_.data());
+                     errors_.data() + (block + 1) * kHessianBlock * n_lanes_, n_lanes_,
+                     feedback_.data());
 }
 
 // Positions [first, first + 8) of the block, then what they leave to those before them in it.
 void OctetRounder::round_octet(std::int64_t block, std::int64_t first) {
-  const std::int64_t position = block * kBlock + first, stride = factor_.row_stride(block);
+  const std::int64_t position = block * kHessianBlock + first, stride = factor_.row_stride(block);
   const float* rows = factor_.rows_of(block);
   const float* own = rows + first * stride + first;
   float inverse[kE8Width * kE8Width];
@@ -288,7 +286,7 @@ void OctetRounder::round_again(const HessianSquares& squares) {
 void OctetRounder::round_block_again(std::int64_t block, const HessianSquares& squares) {
   gradients_of_block(factor_, block, left_.data(), n_lanes_, gradients_.data());
   std::fill(changes_.begin(), changes_.end(), 0.0f);
-  for (std::int64_t first = kBlock - kE8Width; first >= 0; first -= kE8Width) {
+  for (std::int64_t first = kHessianBlock - kE8Width; first >= 0; first -= kE8Width) {
     if (first < width(block)) round_octet_again(block, first, squares);
   }
   add_changes_of_block(factor_, block, changes_.data(), n_lanes_, left_.data());
@@ -296,7 +294,7 @@ void OctetRounder::round_block_again(std::int64_t block, const HessianSquares& s
 
 void OctetRounder::round_octet_again(std::int64_t block, std::int64_t first,
                                      const HessianSquares& squares) {
-  const std::int64_t position = block * kBlock + first;
+  const std::int64_t position = block * kHessianBlock + first;
   const float* square = squares.of_block(block);
   const float* gradient = gradients_.data() + first * n_lanes_;
   float* change = changes_.data() + first * n_lanes_;
@@ -314,11 +312,11 @@ void OctetRounder::round_octet_again(std::int64_t block, std::int64_t first,
   matmul(args);
   bool any = false;
   for (std::int64_t r = 0; r < group_.n_rows; ++r) {
-    any |= round_lane_again(position, r, square + first * (kBlock + 1), gradient, change);
+    any |= round_lane_again(position, r, square + first * (kHessianBlock + 1), gradient, change);
   }
   if (!any) return;
   args.a = square + first;
-  args.a_row_stride = kBlock;
+  args.a_row_stride = kHessianBlock;
   args.b = change;
   args.c = gradients_.data();
   args.n_rows = first;  // those behind are done
@@ -342,7 +340,8 @@ bool OctetRounder::round_lane_again(std::int64_t position, std::int64_t lane, co
   double gain = 0;
   for (int i = 0; i < kE8Width; ++i) {
     double slope = 2.0 * gradient[i * n_lanes_ + lane];
-    for (int j = 0; j < kE8Width; ++j) slope += static_cast<double>(square[i * kBlock + j]) * d[j];
+    for (int j = 0; j < kE8Width; ++j)
+      slope += static_cast<double>(square[i * kHessianBlock + j]) * d[j];
     gain -= slope * d[i];
   }
   if (!(gain > 0)) {

@@ -11,8 +11,6 @@
 namespace cria {
 namespace {
 
-constexpr std::int64_t kBlock = HessianFactor::kBlock;
-
 // sum_k s[i][k] x[k][r] for i in [0, n_rows): `s` rows s_stride apart, `x` and `out` [.][n_lanes].
 void multiply_into(const float* s, std::int64_t s_stride, std::int64_t n_rows, const float* x,
                    std::int64_t n_k, std::int64_t n_lanes, std::vector<float>& out) {
@@ -57,9 +55,9 @@ double output_square(const Matrix& rows, const Matrix& hessian, ThreadPool& pool
     load_transposed(
         rows, group, 0, n, [](std::int64_t p) { return p; }, x.data());
     double sum = 0;
-    for (std::int64_t first = 0; first < n; first += kBlock) {
+    for (std::int64_t first = 0; first < n; first += kHessianBlock) {
       // Once for the square on the diagonal, twice for what is right of it.
-      const std::int64_t n_rows = std::min(kBlock, n - first), rest = first + n_rows;
+      const std::int64_t n_rows = std::min(kHessianBlock, n - first), rest = first + n_rows;
       const float* h = hessian.values.data() + first * n;
       const float* own = x.data() + first * n_lanes;
       multiply_into(h + first, n, n_rows, own, n_rows, n_lanes, product);
@@ -76,16 +74,16 @@ double output_square(const Matrix& rows, const HessianFactor& factor, ThreadPool
   const std::int64_t n = rows.n_cols;
   return sum_of_groups(rows.n_rows, pool, [&](const RowGroup& group) {
     const std::int64_t n_lanes = group.n_lanes();
-    std::vector<float> x(factor.n_positions() * n_lanes), product(kBlock * n_lanes);
+    std::vector<float> x(factor.n_positions() * n_lanes), product(kHessianBlock * n_lanes);
     load_transposed(
         rows, group, 0, n, [&](std::int64_t p) { return factor.column_at(p); }, x.data());
     double sum = 0;
     for (std::int64_t block = 0; block < factor.n_blocks(); ++block) {
-      const std::int64_t first = block * kBlock;
+      const std::int64_t first = block * kHessianBlock;
       std::fill(product.begin(), product.end(), 0.0f);
       add_factor_product(factor, {block, block, factor.n_blocks()}, x.data() + first * n_lanes,
                          n_lanes, product.data());
-      sum += dot(product.data(), product.data(), kBlock * n_lanes);
+      sum += dot(product.data(), product.data(), kHessianBlock * n_lanes);
     }
     return sum - static_cast<double>(factor.added()) * dot(x.data(), x.data(), n * n_lanes);
   });

@@ -13,8 +13,6 @@
 namespace cria {
 namespace {
 
-constexpr float kLargestHalf = 65504.0f;
-
 const RtnLanes& rtn_lanes() {
 #ifdef CRIA_HAVE_AVX2
   static const Isa isa = best_isa();

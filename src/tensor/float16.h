@@ -12,6 +12,8 @@ float f16_to_f32(std::uint16_t half);
 std::uint16_t f32_to_f16(
     float value);  // round to nearest even; overflow to infinity; NaN stays NaN
 
+inline constexpr float kLargestHalf = 65504.0f;  // that is finite
+
 constexpr float bf16_to_f32(std::uint16_t bits) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
 }
