@@ -31,7 +31,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::size_t at = data[i] | data[i + 1] << 8 | data[i + 2] << 16;
     bytes[at % bytes.size()] = static_cast<std::byte>(data[i + 3]);
   }
-  if (size % 4 != 0) bytes.resize(bytes.size() - data[size - 1]);
+  if (size % 4 != 0) bytes.erase(bytes.end() - data[size - 1], bytes.end());
   const auto tokenizer = cria::Tokenizer::load(bytes, "fuzz");
   if (!tokenizer.ok()) return 0;
   const auto ids = tokenizer->encode("the hello and 123 aaaa <|eot_id|>\n\xc3\xa9\xff");
