@@ -8,8 +8,11 @@
 //
 // Most of the time goes into the softmax between the two, and the data of a step of 16 rows is as
 // large as the first-level cache. So a step has two passes: its products with keys become scores
-// panel by panel, a panel's products while the scores of the panel before are made; then scores
-// become weights, and strewn over that are the products of the step before with values.
+// panel by panel; then scores become weights, and strewn over that are the products of the step
+// before with values. As in linear_a8, three things go on at a time in the first: while the scores
+// of a panel are made, the products of the next leave the tile registers, and those of the one
+// behind it are begun. Read right after they are stored, products had to be waited for: that was a
+// twentieth of all time.
 #include "kernels/attention/avx512.h"
 #include "kernels/panel/amx.h"
 
@@ -140,11 +143,6 @@ struct Step {
 
 // --- scores --------------------------------------------------------------------------------------
 
-struct Scores {
-  alignas(64) float of[kRows][kTile];
-  alignas(64) float tops[kRows][16];  // the largest of each row, in parts
-};
-
 // Weights of a step, what a code is worth, and what the values of steps before shrink by.
 struct Weights {
   alignas(64) std::uint8_t low[kMaxGroups][kRows][kTile];
@@ -157,7 +155,7 @@ struct Weights {
 struct Scratch {
   Products of_keys[2][kMaxGroups];  // of the panel at hand and the next
   Products of_values[2];            // [low, high], of 16 columns
-  Scores scores;
+  alignas(64) float scores[kRows][kTile];
   Weights weights[2];  // of the step at hand and the one before, in turn
 };
 
@@ -173,55 +171,82 @@ class ScorePass {
 
   void run() {
     const __m512 infinity = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
-    for (auto& tops : scratch_.scores.tops) _mm512_storeu_ps(tops, infinity);
-    multiply_panel(0, [](int) {});
-    for (int p = 0; p + 1 < step_.n_panels; ++p) {
-      multiply_panel(p + 1, [&](int part) { score_panel(p, part); });
+    for (int u = 0; u < n_parts(); ++u) {
+      begin(u);
+      keep(u);
     }
-    score_panel(step_.n_panels - 1, kAllParts);
+    begin(n_parts());
+    const int n_units = step_.n_panels * n_parts();
+    for (int u = 0; u < n_units; ++u) {
+      score_quarter(u, 0);
+      score_quarter(u, 1);
+      keep(u + n_parts());
+      score_quarter(u, 2);
+      begin(u + n_parts() + 1);
+      score_quarter(u, 3);
+    }
     for (int p = step_.n_panels; p < kKeyPanels; ++p) {
-      for (auto& row : scratch_.scores.of) _mm512_storeu_ps(row + kKvPanel * p, infinity);
+      for (auto& row : scratch_.scores) _mm512_storeu_ps(row + kKvPanel * p, infinity);
     }
   }
 
  private:
-  static constexpr int kAllParts = -1;
-
   int n_groups() const { return kGroups > 0 ? kGroups : any_groups_; }
-  int n_parts() const { return (n_groups() + 1) / 2; }
+  // Of as many groups as there are registers for sums: what a panel's products, and the making of
+  // its scores, are cut into.
+  static constexpr int kPart = 4;
+  int n_parts() const { return (n_groups() + kPart - 1) / kPart; }
 
-  // Queries times panel p, two groups at a time, and something else in as many parts.
-  template <typename Meanwhile>
-  void multiply_panel(int p, Meanwhile meanwhile) {
-    Products* out = scratch_.of_keys[p % 2];
-    for (int part = 0; part < n_parts(); ++part) {
-      const int g = 2 * part;
-      const bool two = g + 1 < n_groups();
-      _tile_zero(0);
-      _tile_loadd(6, step_.rows->codes[g], kColumnGroup);
-      _tile_loadd(7, keys_.codes[p * n_groups() + g], 64);
-      _tile_dpbssd(0, 6, 7);
-      if (two) {
-        _tile_zero(1);
-        _tile_loadd(6, step_.rows->codes[g + 1], kColumnGroup);
-        _tile_loadd(7, keys_.codes[p * n_groups() + g + 1], 64);
-        _tile_dpbssd(1, 6, 7);
-      }
-      meanwhile(part);
-      _tile_stored(0, out[g], 64);
-      if (two) _tile_stored(1, out[g + 1], 64);
-    }
+  // Queries times a part of a panel, which are in tile registers until keep(). `unit` counts the
+  // parts of all panels; past the last nothing happens.
+  void begin(int unit) {
+    const int p = unit / n_parts(), g = unit % n_parts() * kPart;
+    if (p >= step_.n_panels) return;
+    const auto* codes = keys_.codes + p * n_groups() + g;
+    const auto* rows = step_.rows->codes + g;
+    const int n = n_groups() - g;
+    _tile_zero(0);
+    _tile_loadd(6, rows[0], kColumnGroup);
+    _tile_loadd(7, codes[0], 64);
+    _tile_dpbssd(0, 6, 7);
+    if (n < 2) return;
+    _tile_zero(1);
+    _tile_loadd(6, rows[1], kColumnGroup);
+    _tile_loadd(7, codes[1], 64);
+    _tile_dpbssd(1, 6, 7);
+    if (n < 3) return;
+    _tile_zero(2);
+    _tile_loadd(6, rows[2], kColumnGroup);
+    _tile_loadd(7, codes[2], 64);
+    _tile_dpbssd(2, 6, 7);
+    if (n < 4) return;
+    _tile_zero(3);
+    _tile_loadd(6, rows[3], kColumnGroup);
+    _tile_loadd(7, codes[3], 64);
+    _tile_dpbssd(3, 6, 7);
+  }
+  void keep(int unit) {
+    const int p = unit / n_parts(), g = unit % n_parts() * kPart;
+    if (p >= step_.n_panels) return;
+    Products* out = scratch_.of_keys[p % 2] + g;
+    const int n = n_groups() - g;
+    _tile_stored(0, out[0], 64);
+    if (n > 1) _tile_stored(1, out[1], 64);
+    if (n > 2) _tile_stored(2, out[2], 64);
+    if (n > 3) _tile_stored(3, out[3], 64);
   }
 
-  // The scores of panel p from its products, as linear_a8 makes them: all rows, or one part.
-  void score_panel(int p, int part) {
-    const int begin = part == kAllParts ? 0 : kRows * part / n_parts();
-    const int end = part == kAllParts ? kRows : kRows * (part + 1) / n_parts();
+  // A quarter of the rows that are the unit's share of its panel's, from products of the whole
+  // panel, as linear_a8 makes them.
+  void score_quarter(int unit, int quarter) {
+    const int p = unit / n_parts(), n = 4 * n_parts(), i = unit % n_parts() * 4 + quarter;
+    const int begin = kRows * i / n, end = kRows * (i + 1) / n;
     if (step_.first == 0 && step_.n_seen[0] >= kKvPanel * (p + 1)) {
       score_rows<false>(p, begin, end);
     } else {
       score_rows<true>(p, begin, end);
     }
+    asm volatile("" : : : "memory");  // in this order: tile instructions strewn over the others
   }
 
   // kMasked: some rows do not see all of the panel.
@@ -232,7 +257,6 @@ class ScorePass {
     const Products* products = scratch_.of_keys[p % 2];
     const auto* scales = keys_.scales + p * n_groups;
     const float* factors = step_.rows->factor;
-    Scores& scores = scratch_.scores;
     for (int r = begin; r < end; ++r) {
       __m512 score = _mm512_setzero_ps();
       CRIA_UNROLL
@@ -244,9 +268,7 @@ class ScorePass {
       if constexpr (kMasked) {
         score = _mm512_mask_blend_ps(below(kKvPanel * p, step_.n_seen[r]), infinity, score);
       }
-      float* tops = scores.tops[r];  // in this order not-a-number is passed over
-      _mm512_storeu_ps(tops, _mm512_max_ps(score, _mm512_loadu_ps(tops)));
-      _mm512_storeu_ps(scores.of[r] + kKvPanel * p, score);
+      _mm512_storeu_ps(scratch_.scores[r] + kKvPanel * p, score);
     }
   }
 
@@ -359,10 +381,41 @@ inline void store_planes_of_floats(const __m512i* codes, std::uint8_t* low, std:
   _mm512_storeu_si512(high, of_high);
 }
 
+// The largest score of each row; not-a-number is passed over.
+inline __m512 max_of_rows(const float (*scores)[kTile]) {
+  __m512 m[kRows];
+  CRIA_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    m[r] = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
+    CRIA_UNROLL
+    for (int i = 0; i < kTile; i += 16) m[r] = _mm512_max_ps(_mm512_loadu_ps(scores[r] + i), m[r]);
+  }
+  // Two registers become one that has the maxima of the pairs of lanes of both; after four times
+  // lane r is row r.
+  constexpr int kEven = 0x88, kOdd = 0xdd;  // of four lanes, or of four quarters
+  CRIA_UNROLL
+  for (int r = 0; r < kRows; r += 2) {
+    m[r / 2] = _mm512_max_ps(_mm512_shuffle_ps(m[r], m[r + 1], kEven),
+                             _mm512_shuffle_ps(m[r], m[r + 1], kOdd));
+  }
+  CRIA_UNROLL
+  for (int r = 0; r < kRows / 2; r += 2) {
+    m[r / 2] = _mm512_max_ps(_mm512_shuffle_ps(m[r], m[r + 1], kEven),
+                             _mm512_shuffle_ps(m[r], m[r + 1], kOdd));
+  }
+  CRIA_UNROLL
+  for (int r = 0; r < kRows / 4; r += 2) {
+    m[r / 2] = _mm512_max_ps(_mm512_shuffle_f32x4(m[r], m[r + 1], kEven),
+                             _mm512_shuffle_f32x4(m[r], m[r + 1], kOdd));
+  }
+  return _mm512_max_ps(_mm512_shuffle_f32x4(m[0], m[1], kEven),
+                       _mm512_shuffle_f32x4(m[0], m[1], kOdd));
+}
+
 // Scores -> weights of a step.
 class WeighPass {
  public:
-  WeighPass(const Step& step, std::int64_t head_dim, const Scores& scores, Weights& out)
+  WeighPass(const Step& step, std::int64_t head_dim, const float (*scores)[kTile], Weights& out)
       : rows_(*step.rows), step_(step), head_dim_(head_dim), scores_(scores), weights_(out) {}
 
   // And meanwhile the values of the step before.
@@ -382,12 +435,9 @@ class WeighPass {
 
   // Raises the running tops to those of the tile.
   void raise_tops() {
-    for (int r = step_.first; r < rows_.n; ++r) {
-      const __m512 tops = _mm512_loadu_ps(scores_.tops[r]);
-      tile_top_[r] = avx2::max_of_lanes(_mm256_max_ps(low_half(tops), high_half(tops)));
-    }
     const Exp2OfNegative exp2;
-    const __m512 old = _mm512_loadu_ps(rows_.top), tile = _mm512_loadu_ps(tile_top_);
+    const __m512 old = _mm512_loadu_ps(rows_.top), tile = max_of_rows(scores_);
+    _mm512_storeu_ps(tile_top_, tile);
     const __m512 top = _mm512_max_ps(tile, old);
     _mm512_storeu_ps(rows_.top, top);
     _mm512_storeu_ps(grow_, exp2(_mm512_sub_ps(tile, top)));
@@ -401,7 +451,7 @@ class WeighPass {
     __m512 sum = _mm512_setzero_ps();
     CRIA_UNROLL
     for (int i = 0; i < kVectors; ++i) {
-      p[i] = exp2(_mm512_sub_ps(_mm512_loadu_ps(scores_.of[r] + 16 * i), top));
+      p[i] = exp2(_mm512_sub_ps(_mm512_loadu_ps(scores_[r] + 16 * i), top));
       sum = _mm512_add_ps(sum, p[i]);
     }
     const __m512 shrink = _mm512_set1_ps(weights_.shrink[r]), grow = _mm512_set1_ps(grow_[r]);
@@ -425,9 +475,9 @@ class WeighPass {
   Rows& rows_;
   const Step& step_;
   const std::int64_t head_dim_;
-  const Scores& scores_;
+  const float (*scores_)[kTile];
   Weights& weights_;
-  alignas(64) float tile_top_[kRows] = {};
+  alignas(64) float tile_top_[kRows];
   alignas(64) float grow_[kRows];  // what the tile's sums grow by
 };
 
