@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -58,5 +59,31 @@ struct MachineReport {
 // Takes a few hundred MB and all cores while it runs. kInvalidArgument: options that make no sense;
 // kOutOfResources: no memory.
 Result<MachineReport> measure_machine(const MachineOptions& options = {});
+
+// Whether others use this machine's cores. Of the two hardware threads of a core the other may be
+// somebody else's, in a virtual machine a stranger's: at work it takes about half of what the core
+// issues, of its near caches and of its tile unit, while a loop of few instructions, as those of
+// the dot peaks are, keeps its speed. The system does not tell; the rate of additions does.
+//
+// A core is quiet that issues about as much as it ever did since the watch began: one that is never
+// quiet is not noticed.
+class CoreWatch {
+ public:
+  // Watches as many cores as threads, at most all; for 0.3 s at first, to learn what they can do.
+  explicit CoreWatch(int n_threads);
+  ~CoreWatch();
+  CoreWatch(const CoreWatch&) = delete;
+  CoreWatch& operator=(const CoreWatch&) = delete;
+
+  // Takes less than a millisecond of all of them.
+  bool is_quiet();
+  // The most that a core did since the watch began: less than on another day where it was never
+  // quiet.
+  double best_additions_per_second() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 }  // namespace cria

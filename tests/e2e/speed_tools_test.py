@@ -229,6 +229,34 @@ class SpeedTools(FolderCase):
         only = cria("profile", self.pte, "-p", 0, "-n", 1).stdout.decode()
         self.assertNotIn("prefill", only)
 
+    def test_prompts_are_repeated_from_the_same_depth(self):
+        for n_prompt in (1, 16):  # more often than the cache has room for behind each other
+            prefill, decode = cria_json("profile", self.pte, "-p", n_prompt, "-n", 2, "-d", 3, "-r", 40, "--json")["phases"]
+            once = cria_json("profile", self.pte, "-p", n_prompt, "-n", 2, "-d", 3, "--json")["phases"][0]
+            self.assertEqual((prefill["n_depth"], prefill["n_forwards"], prefill["n_tokens"]), (3, 40, 40 * n_prompt))
+            self.assertEqual((decode["n_depth"], decode["n_forwards"]), (3 + n_prompt, 2))
+            for key in ("calls", "macs", "kv_bytes"):
+                self.assertEqual(prefill["total"][key], 40 * once["total"][key])
+
+    def test_calls_that_nobody_disturbed_are_told_apart(self):
+        arguments = ("profile", self.pte, "-p", 16, "-n", 20, "-r", 20)
+        self.assertIn("Undisturbed by others", cria(*arguments, "--watch-cores").stdout.decode())
+        self.assertNotIn("Undisturbed by others", cria(*arguments).stdout.decode())
+        watched = cria_json(*arguments, "--watch-cores", "--json")
+        self.assertGreater(watched["additions_per_second"], 0)
+        for phase in watched["phases"]:
+            all_ns, known = 0, True
+            for row in phase["by_op"]:
+                self.assertLessEqual(row["undisturbed_calls"], row["calls"])
+                self.assertLessEqual(row["undisturbed_ns"], row["ns"])
+                known &= row["undisturbed_calls"] > 0
+                all_ns += row["undisturbed_ns"] * row["calls"] / max(row["undisturbed_calls"], 1)
+            # How much others do here is not known, only what follows from it.
+            expected = 1e9 * phase["n_tokens"] / all_ns if known else 0
+            self.assertAlmostEqual(phase["undisturbed_tokens_per_second"], expected, delta=1e-6 * expected)
+        for phase in cria_json(*arguments, "--json")["phases"]:
+            self.assertEqual((phase["total"]["undisturbed_calls"], phase["undisturbed_tokens_per_second"]), (0, 0))
+
     def test_profile_trace(self):
         trace = self.root / "trace.json"
         cria("profile", self.pte, "-p", 8, "-n", 2, "--trace", trace)
@@ -244,7 +272,8 @@ class SpeedTools(FolderCase):
     def test_wrong_usage(self):
         for arguments in (["bench"], ["bench", self.pte, "--machine"], ["bench", "--machine", "--machine-seconds", "-1"],
                           ["profile"], ["profile", self.pte, "-p", 0, "-n", 0],
-                          ["profile", self.pte, "-p", "-1"], ["profile", self.pte, "--json=maybe"]):
+                          ["profile", self.pte, "-p", "-1"], ["profile", self.pte, "-r", "0"],
+                          ["profile", self.pte, "--json=maybe"]):
             self.assert_usage_error(*arguments)
         for arguments in (["9b", "x.pte"], ["small"], ["small", "folder", "--quant", "q4"],
                           ["small", "x.pte", "--quant", "q4", "--store", "Q4_K"], ["small", "x.pte", "--quant", "q99"],

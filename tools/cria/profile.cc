@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <random>
 
 #include "commands.h"
+#include "cria/machine.h"
 #include "model_arguments.h"
 #include "profile_npu.h"
 #include "profile_report.h"
@@ -20,6 +22,8 @@ struct ProfileArguments {
   std::int64_t n_prompt = 512;
   std::int64_t n_gen = 32;
   std::int64_t n_depth = 0;
+  int n_repetitions = 1;  // of the prompt
+  bool watch = false;
   bool layers = false;
   bool json = false;
   bool no_changes = false;
@@ -42,7 +46,10 @@ class Profiler {
   }
 
   void hear(const OpRecord& record) {
-    if (listening_) profile_.add(record);
+    if (!listening_) return;
+    const bool quiet_before = quiet_;
+    look_at_cores();
+    profile_.add(record, quiet_before && quiet_);
   }
 
   Status run(const Engine& engine) {
@@ -59,12 +66,23 @@ class Profiler {
     // Once unheard: the first call waits for pages of the file.
     CRIA_CLI_RETURN_IF_ERROR(forward(engine, std::max<std::int64_t>(a.n_prompt, 1), *cache));
     CRIA_CLI_RETURN_IF_ERROR(cache->rewind(a.n_depth));
+    if (a.watch) watch_.emplace(engine.n_threads());
     listening_ = true;
     if (a.n_prompt > 0) {
-      CRIA_CLI_RETURN_IF_ERROR(run_phase(engine, "prefill", 1, a.n_prompt, *cache));
+      ProfilePhase& prefill = begin_phase("prefill", *cache);
+      for (int i = 0; i < a.n_repetitions; ++i) {
+        CRIA_CLI_RETURN_IF_ERROR(cache->rewind(a.n_depth));
+        CRIA_CLI_RETURN_IF_ERROR(run_forward(engine, a.n_prompt, *cache, prefill));
+      }
     }
-    if (a.n_gen > 0) CRIA_CLI_RETURN_IF_ERROR(run_phase(engine, "decode", a.n_gen, 1, *cache));
+    if (a.n_gen > 0) {
+      ProfilePhase& decode = begin_phase("decode", *cache);
+      for (std::int64_t i = 0; i < a.n_gen; ++i) {
+        CRIA_CLI_RETURN_IF_ERROR(run_forward(engine, 1, *cache, decode));
+      }
+    }
     listening_ = false;
+    if (watch_) profile_.additions_per_second = watch_->best_additions_per_second();
     return {};
   }
 
@@ -81,31 +99,38 @@ class Profiler {
       for (std::int64_t i = 0; i < n_forwards; ++i)
         phase.forwards.push_back({.n_tokens = n_tokens});
     };
-    if (a.n_prompt > 0) add("prefill", a.n_depth, 1, a.n_prompt);
+    if (a.n_prompt > 0) add("prefill", a.n_depth, a.n_repetitions, a.n_prompt);
     if (a.n_gen > 0) add("decode", a.n_depth + a.n_prompt, a.n_gen, 1);
   }
 
   const Profile& profile() const { return profile_; }
 
  private:
-  Status run_phase(const Engine& engine, const char* name, std::int64_t n_forwards,
-                   std::int64_t n_tokens, KvCacheBuffer& cache) {
+  ProfilePhase& begin_phase(const char* name, const KvCacheBuffer& cache) {
     ProfilePhase& phase = profile_.phases.emplace_back();
     phase.name = name;
     phase.n_depth = cache.position();
-    for (std::int64_t i = 0; i < n_forwards; ++i) {
-      ForwardSample sample;
-      sample.n_tokens = n_tokens;
-      sample.first_op = profile_.ops.size();
-      draw_ids(engine, n_tokens);
-      sample.start_ns = now_ns();
-      CRIA_CLI_RETURN_IF_ERROR(engine.forward(ids_, cache, logits_));
-      sample.end_ns = now_ns();
-      sample.end_op = profile_.ops.size();
-      phase.forwards.push_back(sample);
-      if (interrupted()) return Status(ErrorCode::kCancelled, "interrupted");
-    }
+    return phase;
+  }
+
+  Status run_forward(const Engine& engine, std::int64_t n_tokens, KvCacheBuffer& cache,
+                     ProfilePhase& phase) {
+    look_at_cores();
+    ForwardSample sample;
+    sample.n_tokens = n_tokens;
+    sample.first_op = profile_.ops.size();
+    draw_ids(engine, n_tokens);
+    sample.start_ns = now_ns();
+    CRIA_CLI_RETURN_IF_ERROR(engine.forward(ids_, cache, logits_));
+    sample.end_ns = now_ns();
+    sample.end_op = profile_.ops.size();
+    phase.forwards.push_back(sample);
+    if (interrupted()) return Status(ErrorCode::kCancelled, "interrupted");
     return {};
+  }
+
+  void look_at_cores() {
+    if (watch_) quiet_ = watch_->is_quiet();
   }
 
   Status forward(const Engine& engine, std::int64_t n_tokens, KvCacheBuffer& cache) {
@@ -123,6 +148,8 @@ class Profiler {
   const ProfileArguments& arguments_;
   Profile profile_;
   bool listening_ = false;
+  std::optional<CoreWatch> watch_;
+  bool quiet_ = false;  // the cores were, when last looked at
   std::vector<std::int32_t> ids_;
   std::vector<float> logits_;
   std::mt19937 random_{1};
@@ -212,6 +239,11 @@ void add_profile(CLI::App& app, Command& selected) {
   command->add_option("-n,--n-gen", arguments->n_gen, "decode steps (0: none)")->check(sizes);
   command->add_option("-d,--n-depth", arguments->n_depth, "tokens already in the cache")
       ->check(sizes);
+  command->add_option("-r,--repetitions", arguments->n_repetitions, "how often the prompt is run")
+      ->check(CLI::Range(1, 1000));
+  command->add_flag("--watch-cores", arguments->watch,
+                    "look between ops whether others use the cores, and tell apart what the calls "
+                    "take that nobody disturbed");
   command->add_flag("--no-changes", arguments->no_changes,
                     "on a simulated NPU: do not try what changes would buy");
   command->add_flag("--estimate", arguments->estimate,

@@ -111,6 +111,54 @@ std::string table_head(const char* title) {
       "");
 }
 
+// A phase as it would be if nobody disturbed it: from the calls of each op that nobody did disturb.
+struct Undisturbed {
+  std::vector<Row> rows;
+  double ns = 0;  // of all ops, in all forward calls; 0: some op was disturbed in every call
+
+  double per_second(std::uint64_t n) const {
+    return ns == 0 ? 0 : 1e9 * static_cast<double>(n) / ns;
+  }
+};
+
+Undisturbed undisturbed_of(const Profile& profile, const ProfilePhase& phase) {
+  Undisturbed out = {rows_of(profile, phase, By::kOp)};
+  for (const Row& row : out.rows) {
+    if (row.sum.n_undisturbed == 0) {
+      out.ns = 0;
+      return out;
+    }
+    out.ns += row.sum.all_undisturbed_ns();
+  }
+  return out;
+}
+
+std::string undisturbed_text(const Profile& profile, const ProfilePhase& phase) {
+  const Totals totals = totals_of(profile, phase);
+  const auto n_forwards = static_cast<double>(phase.forwards.size());
+  const Undisturbed undisturbed = undisturbed_of(profile, phase);
+  std::string text = fmt::format(
+      "Undisturbed by others, before and after: {} of {} calls (a core makes {:.1f} additions a "
+      "nanosecond). ",
+      totals.ops.n_undisturbed, totals.ops.n_calls, profile.additions_per_second / 1e9);
+  if (undisturbed.ns == 0) return text + "Too few: some op was disturbed in every call.\n\n";
+  text += fmt::format(
+      "All calls like these: {:.3f} ms each, {:.2f} tokens/s, {:.2f} GB/s, {:.2f} GMAC/s\n\n",
+      undisturbed.ns / 1e6 / n_forwards,
+      undisturbed.per_second(static_cast<std::uint64_t>(totals.n_tokens)),
+      undisturbed.per_second(totals.ops.weight_bytes + totals.ops.kv_bytes) / 1e9,
+      undisturbed.per_second(totals.ops.macs) / 1e9);
+  text += fmt::format(
+      "| {:<36} | {:>11} | {:>10} | {:>10} |\n| {:-<36} | {:->10}: | {:->9}: | {:->9}: |\n", "op",
+      "undisturbed", "of calls", "ms/forward", "", "", "", "");
+  for (const Row& row : undisturbed.rows) {
+    text += fmt::format("| {:<36} | {:>11} | {:>10} | {:>10.3f} |\n", row.op + " " + row.name,
+                        row.sum.n_undisturbed, row.sum.n_calls,
+                        row.sum.all_undisturbed_ns() / 1e6 / n_forwards);
+  }
+  return text + "\n";
+}
+
 std::string phase_text(const Profile& profile, const ProfilePhase& phase, bool layers) {
   const Totals totals = totals_of(profile, phase);
   const std::size_t n_forwards = phase.forwards.size();
@@ -127,6 +175,7 @@ std::string phase_text(const Profile& profile, const ProfilePhase& phase, bool l
   Row all;
   all.sum = totals.ops;
   text += table_line("all ops", all, totals, n_forwards) + "\n";
+  if (profile.additions_per_second > 0) text += undisturbed_text(profile, phase);
   if (!layers) return text;
   text += table_head("layer");
   for (const Row& row : rows_of(profile, phase, By::kLayer)) {
@@ -138,6 +187,8 @@ std::string phase_text(const Profile& profile, const ProfilePhase& phase, bool l
 Json sum_json(const ProfileSum& sum, const Totals& totals) {
   return {{"calls", sum.n_calls},
           {"ns", sum.ns},
+          {"undisturbed_calls", sum.n_undisturbed},
+          {"undisturbed_ns", sum.undisturbed_ns},
           {"share", totals.share(sum.ns)},
           {"weight_bytes", sum.weight_bytes},
           {"kv_bytes", sum.kv_bytes},
@@ -164,6 +215,7 @@ Json rows_json(const Profile& profile, const ProfilePhase& phase, By by) {
 
 Json phase_json(const Profile& profile, const ProfilePhase& phase) {
   const Totals totals = totals_of(profile, phase);
+  const Undisturbed undisturbed = undisturbed_of(profile, phase);
   return {{"phase", phase.name},
           {"n_depth", phase.n_depth},
           {"n_forwards", phase.forwards.size()},
@@ -171,6 +223,11 @@ Json phase_json(const Profile& profile, const ProfilePhase& phase) {
           {"wall_ns", totals.wall_ns},
           {"tokens_per_second", totals.tokens_per_second()},
           {"unaccounted_share", totals.unaccounted_share()},
+          {"undisturbed_tokens_per_second",
+           undisturbed.per_second(static_cast<std::uint64_t>(totals.n_tokens))},
+          {"undisturbed_gb_per_second",
+           undisturbed.per_second(totals.ops.weight_bytes + totals.ops.kv_bytes) / 1e9},
+          {"undisturbed_gmac_per_second", undisturbed.per_second(totals.ops.macs) / 1e9},
           {"total", sum_json(totals.ops, totals)},
           {"by_op", rows_json(profile, phase, By::kOp)},
           {"by_layer", rows_json(profile, phase, By::kLayer)},
@@ -217,10 +274,10 @@ std::string json_text(const Json& json, int indent) {
 
 }  // namespace
 
-void Profile::add(const OpRecord& record) {
+void Profile::add(const OpRecord& record, bool undisturbed) {
   ops.push_back({keep(record.method), keep(record.delegate), keep(record.op), keep(record.name),
                  record.layer, record.start_ns, record.end_ns, record.weight_bytes, record.kv_bytes,
-                 record.macs});
+                 record.macs, undisturbed});
 }
 
 const std::string* Profile::keep(std::string_view text) {
@@ -235,6 +292,15 @@ void ProfileSum::add(const OpSample& sample) {
   weight_bytes += sample.weight_bytes;
   kv_bytes += sample.kv_bytes;
   macs += sample.macs;
+  if (!sample.undisturbed) return;
+  ++n_undisturbed;
+  undisturbed_ns += sample.end_ns - sample.start_ns;
+}
+
+double ProfileSum::all_undisturbed_ns() const {
+  if (n_undisturbed == 0) return 0;
+  return static_cast<double>(undisturbed_ns) / static_cast<double>(n_undisturbed) *
+         static_cast<double>(n_calls);
 }
 
 // Bytes a nanosecond are gigabytes a second.
@@ -260,6 +326,7 @@ std::string profile_json(const Profile& profile) {
                     {"model_type", profile.model.description},
                     {"activations", profile.model.activations},
                     {"n_threads", profile.n_threads},
+                    {"additions_per_second", profile.additions_per_second},
                     {"phases", phases}},
                    2);
 }

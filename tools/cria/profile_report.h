@@ -21,6 +21,7 @@ struct OpSample {
   std::int32_t layer;
   std::uint64_t start_ns, end_ns;
   std::uint64_t weight_bytes, kv_bytes, macs;
+  bool undisturbed;  // nobody else used the cores before it and behind it, as far as watched
 };
 
 // One forward call: the ops [first_op, end_op) of the profile.
@@ -41,11 +42,14 @@ struct Profile {
   std::string model_path;
   ModelInfo model;
   int n_threads = 0;
+  // Of a core that was watched for whether others disturb (OpSample::undisturbed), the most that it
+  // did; 0: none was watched.
+  double additions_per_second = 0;
   std::vector<ProfilePhase> phases;
   std::vector<OpSample> ops;
 
   // Appends a sample; quick, it stands between two ops.
-  void add(const OpRecord& record);
+  void add(const OpRecord& record, bool undisturbed);
 
  private:
   const std::string* keep(std::string_view text);
@@ -62,10 +66,13 @@ struct Profile {
 // Ops added up.
 struct ProfileSum {
   std::uint64_t n_calls = 0, ns = 0, weight_bytes = 0, kv_bytes = 0, macs = 0;
+  std::uint64_t n_undisturbed = 0, undisturbed_ns = 0;  // of the calls that nobody disturbed
 
   void add(const OpSample& sample);
   double gb_per_second() const;  // over the bytes that had to be touched
   double gmac_per_second() const;
+  // What all calls would take if each took what undisturbed ones do on average; 0: there was none.
+  double all_undisturbed_ns() const;
 };
 
 // Tables for people; with `layers` also one by layer.
