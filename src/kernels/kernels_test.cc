@@ -18,6 +18,14 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr std::int64_t kWidths[] = {1, 7, 8, 9, 31, 32, 33, 64, 100, 257};
 
+// Where the address sanitizer looks on, which takes ten times as long and cares for places, not for
+// values: linears then add to half of the outputs and set the other half.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+
 template <typename Args>
 using Kernel = void (*)(const Args&);
 
@@ -97,6 +105,7 @@ void compare_linear(Kernel<Args> generic, Kernel<Args> isa, bool dense, MakeArgs
                      << spec.name << " " << n_rows << "x" << n_cols << ", tokens " << n_tokens);
         const Activations x = random_activations(n_tokens, n_cols, random);
         for (bool accumulate : {false, true}) {
+          if (kSanitized && accumulate == (n_tokens % 2 == 0)) continue;
           std::vector<float> expected = random_floats(n_tokens * n_rows, random);
           std::vector<float> found = expected;
           Args args = make_args(weights, x, expected.data());
