@@ -32,8 +32,6 @@ constexpr int kMaxGroups = kMaxHeadDim / kColumnGroup;
 constexpr int kDeep = 64;     // positions of a tile register of values
 constexpr int kColumns = 16;  // of a tile register of values
 
-using Products = std::int32_t[kRows][16];
-
 // --- a tile of the cache -------------------------------------------------------------------------
 
 // [panel][group], one after the other: with room between them for larger heads they would crowd a
@@ -153,8 +151,8 @@ struct Weights {
 
 // What passes of a step share.
 struct Scratch {
-  Products of_keys[2][kMaxGroups];  // of the panel at hand and the next
-  Products of_values[2];            // [low, high], of 16 columns
+  AmxProducts of_keys[2][kMaxGroups];  // of the panel at hand and the next
+  AmxProducts of_values[2];            // [low, high], of 16 columns
   alignas(64) float scores[kRows][kTile];
   Weights weights[2];  // of the step at hand and the one before, in turn
 };
@@ -202,38 +200,27 @@ class ScorePass {
   void begin(int unit) {
     const int p = unit / n_parts(), g = unit % n_parts() * kPart;
     if (p >= step_.n_panels) return;
-    const auto* codes = keys_.codes + p * n_groups() + g;
-    const auto* rows = step_.rows->codes + g;
-    const int n = n_groups() - g;
-    _tile_zero(0);
-    _tile_loadd(6, rows[0], kColumnGroup);
-    _tile_loadd(7, codes[0], 64);
-    _tile_dpbssd(0, 6, 7);
-    if (n < 2) return;
-    _tile_zero(1);
-    _tile_loadd(6, rows[1], kColumnGroup);
-    _tile_loadd(7, codes[1], 64);
-    _tile_dpbssd(1, 6, 7);
-    if (n < 3) return;
-    _tile_zero(2);
-    _tile_loadd(6, rows[2], kColumnGroup);
-    _tile_loadd(7, codes[2], 64);
-    _tile_dpbssd(2, 6, 7);
-    if (n < 4) return;
-    _tile_zero(3);
-    _tile_loadd(6, rows[3], kColumnGroup);
-    _tile_loadd(7, codes[3], 64);
-    _tile_dpbssd(3, 6, 7);
+    begin_group<0>(p, g);
+    begin_group<1>(p, g);
+    begin_group<2>(p, g);
+    begin_group<3>(p, g);
+  }
+  template <int i>
+  void begin_group(int p, int g) {
+    if (g + i >= n_groups()) return;
+    _tile_loadd(6, step_.rows->codes[g + i], kColumnGroup);
+    _tile_loadd(7, keys_.codes[p * n_groups() + g + i], 64);
+    multiply_groups<i>();
   }
   void keep(int unit) {
     const int p = unit / n_parts(), g = unit % n_parts() * kPart;
     if (p >= step_.n_panels) return;
-    Products* out = scratch_.of_keys[p % 2] + g;
+    AmxProducts* out = scratch_.of_keys[p % 2] + g;
     const int n = n_groups() - g;
-    _tile_stored(0, out[0], 64);
-    if (n > 1) _tile_stored(1, out[1], 64);
-    if (n > 2) _tile_stored(2, out[2], 64);
-    if (n > 3) _tile_stored(3, out[3], 64);
+    store_products<0>(out[0]);
+    if (n > 1) store_products<1>(out[1]);
+    if (n > 2) store_products<2>(out[2]);
+    if (n > 3) store_products<3>(out[3]);
   }
 
   // A quarter of the rows that are the unit's share of its panel's, from products of the whole
@@ -254,7 +241,7 @@ class ScorePass {
   void score_rows(int p, int begin, int end) {
     const __m512 infinity = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
     const int n_groups = this->n_groups();
-    const Products* products = scratch_.of_keys[p % 2];
+    const AmxProducts* products = scratch_.of_keys[p % 2];
     const auto* scales = keys_.scales + p * n_groups;
     const float* factors = step_.rows->factor;
     for (int r = begin; r < end; ++r) {
@@ -311,8 +298,8 @@ class ValueMultiplier {
       if (column > 0 && column <= n_columns_) add(column - 1);
       if (column < n_columns_) multiply(column);
     } else if (column < n_columns_) {
-      _tile_stored(2, sums_[0], 64);
-      _tile_stored(3, sums_[1], 64);
+      store_products<2>(sums_[0]);
+      store_products<3>(sums_[1]);
     }
     ++n_calls_;
   }
@@ -353,7 +340,7 @@ class ValueMultiplier {
 
   const Step& step_;
   const Weights& weights_;
-  Products* sums_;  // [low, high]
+  AmxProducts* sums_;  // [low, high]
   const std::int64_t head_dim_;
   const int n_columns_;  // in 16
   int n_calls_ = 0;

@@ -31,9 +31,6 @@ constexpr int kRows = kAmxRows;  // tokens of a tile
 constexpr int kPassTokens = 4 * kA8TileTokens;
 constexpr int kPassTiles = kPassTokens / kRows;
 
-// Of 16 tokens and 16 rows of weights: the sums of a block of columns.
-using Products = std::int32_t[kRows][kPanelRows];
-
 // --- what tiles are loaded from ------------------------------------------------------------------
 
 // Columns of 16 tokens.
@@ -103,38 +100,10 @@ inline void unpack_tiles(const spec::PanelRegions& panel, std::int64_t first, in
 
 // --- products ------------------------------------------------------------------------------------
 
-// Tile registers by numbers that templates compute.
-template <int tile>
-inline void multiply() {
-  static_assert(tile >= 0 && tile < 4);
-  if constexpr (tile == 0) {
-    _tile_zero(0);
-    _tile_dpbssd(0, 6, 7);
-  } else if constexpr (tile == 1) {
-    _tile_zero(1);
-    _tile_dpbssd(1, 6, 7);
-  } else if constexpr (tile == 2) {
-    _tile_zero(2);
-    _tile_dpbssd(2, 6, 7);
-  } else {
-    _tile_zero(3);
-    _tile_dpbssd(3, 6, 7);
-  }
-}
-
-template <int tile>
-inline void store(Products& to) {
-  static_assert(tile >= 0 && tile < 4);
-  if constexpr (tile == 0) _tile_stored(0, to, 64);
-  if constexpr (tile == 1) _tile_stored(1, to, 64);
-  if constexpr (tile == 2) _tile_stored(2, to, 64);
-  if constexpr (tile == 3) _tile_stored(3, to, 64);
-}
-
 // One group of one token. A float holds a sum and its product with a small scale exactly, or rounds
 // it as the integer would be.
 template <typename Form>
-inline __m512 add_products(const Products* products, int t, const TileScales<Form>& scales,
+inline __m512 add_products(const AmxProducts* products, int t, const TileScales<Form>& scales,
                            const A8Block& x, __m512 acc) {
   const __m512 x_scale = _mm512_set1_ps(x.scale);
   __m512 dot = _mm512_cvtepi32_ps(load_512(products[0][t]));
@@ -206,10 +175,10 @@ class Pipeline {
   // After both: the products of a group.
   template <int odd>
   void multiply_blocks(const PairAt<Form>& at) {
-    multiply<Form::kBlocks * odd>();
+    multiply_groups<Form::kBlocks * odd>();
     if constexpr (Form::kBlocks == 2) {
       _tile_loadd(7, at.codes[odd][1], 64);
-      multiply<2 * odd + 1>();
+      multiply_groups<2 * odd + 1>();
     }
   }
   template <int odd>
@@ -220,8 +189,8 @@ class Pipeline {
   }
   template <int odd>
   void keep() {
-    store<Form::kBlocks * odd>(products_[odd][0]);
-    if constexpr (Form::kBlocks == 2) store<2 * odd + 1>(products_[odd][1]);
+    store_products<Form::kBlocks * odd>(products_[odd][0]);
+    if constexpr (Form::kBlocks == 2) store_products<2 * odd + 1>(products_[odd][1]);
   }
 
   template <int odd, int first>
@@ -268,7 +237,7 @@ class Pipeline {
   int n_panels_, n_groups_;
   const TokenTile* tiles_;
   int n_tiles_;
-  alignas(64) Products products_[2][Form::kBlocks];
+  alignas(64) AmxProducts products_[2][Form::kBlocks];
 };
 
 // --- rows ----------------------------------------------------------------------------------------

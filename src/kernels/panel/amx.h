@@ -53,5 +53,36 @@ class AmxTiles {
   AmxTiles& operator=(const AmxTiles&) = delete;
 };
 
+// Of 16 rows of activations and 16 of weights or keys: sums over a group of columns.
+using AmxProducts = std::int32_t[kAmxRows][kPanelRows];
+
+// The group in 6 times that in 7. Instructions want registers as literals.
+template <int tile>
+inline void multiply_groups() {
+  static_assert(tile >= 0 && tile < 4);
+  if constexpr (tile == 0) {
+    _tile_zero(0);
+    _tile_dpbssd(0, 6, 7);
+  } else if constexpr (tile == 1) {
+    _tile_zero(1);
+    _tile_dpbssd(1, 6, 7);
+  } else if constexpr (tile == 2) {
+    _tile_zero(2);
+    _tile_dpbssd(2, 6, 7);
+  } else {
+    _tile_zero(3);
+    _tile_dpbssd(3, 6, 7);
+  }
+}
+
+template <int tile>
+inline void store_products(AmxProducts& to) {
+  static_assert(tile >= 0 && tile < 4);
+  if constexpr (tile == 0) _tile_stored(0, to, 64);
+  if constexpr (tile == 1) _tile_stored(1, to, 64);
+  if constexpr (tile == 2) _tile_stored(2, to, 64);
+  if constexpr (tile == 3) _tile_stored(3, to, 64);
+}
+
 }  // namespace
 }  // namespace cria::avx512
