@@ -114,15 +114,19 @@ std::string table_head(const char* title) {
 // A phase as it would be if nobody disturbed it: from the calls of each op that nobody did disturb.
 struct Undisturbed {
   std::vector<Row> rows;
+  Totals totals;
   double ns = 0;  // of all ops, in all forward calls; 0: some op was disturbed in every call
 
-  double per_second(std::uint64_t n) const {
-    return ns == 0 ? 0 : 1e9 * static_cast<double>(n) / ns;
+  double per_second(double n) const { return ns == 0 ? 0 : 1e9 * n / ns; }
+  double tokens_per_second() const { return per_second(static_cast<double>(totals.n_tokens)); }
+  double gb_per_second() const {
+    return per_second(static_cast<double>(totals.ops.weight_bytes + totals.ops.kv_bytes)) / 1e9;
   }
+  double gmac_per_second() const { return per_second(static_cast<double>(totals.ops.macs)) / 1e9; }
 };
 
 Undisturbed undisturbed_of(const Profile& profile, const ProfilePhase& phase) {
-  Undisturbed out = {rows_of(profile, phase, By::kOp)};
+  Undisturbed out = {rows_of(profile, phase, By::kOp), totals_of(profile, phase)};
   for (const Row& row : out.rows) {
     if (row.sum.n_undisturbed == 0) {
       out.ns = 0;
@@ -134,24 +138,21 @@ Undisturbed undisturbed_of(const Profile& profile, const ProfilePhase& phase) {
 }
 
 std::string undisturbed_text(const Profile& profile, const ProfilePhase& phase) {
-  const Totals totals = totals_of(profile, phase);
   const auto n_forwards = static_cast<double>(phase.forwards.size());
-  const Undisturbed undisturbed = undisturbed_of(profile, phase);
+  const Undisturbed all = undisturbed_of(profile, phase);
   std::string text = fmt::format(
       "Undisturbed by others, before and after: {} of {} calls (a core makes {:.1f} additions a "
       "nanosecond). ",
-      totals.ops.n_undisturbed, totals.ops.n_calls, profile.additions_per_second / 1e9);
-  if (undisturbed.ns == 0) return text + "Too few: some op was disturbed in every call.\n\n";
+      all.totals.ops.n_undisturbed, all.totals.ops.n_calls, profile.additions_per_second / 1e9);
+  if (all.ns == 0) return text + "Too few: some op was disturbed in every call.\n\n";
   text += fmt::format(
       "All calls like these: {:.3f} ms each, {:.2f} tokens/s, {:.2f} GB/s, {:.2f} GMAC/s\n\n",
-      undisturbed.ns / 1e6 / n_forwards,
-      undisturbed.per_second(static_cast<std::uint64_t>(totals.n_tokens)),
-      undisturbed.per_second(totals.ops.weight_bytes + totals.ops.kv_bytes) / 1e9,
-      undisturbed.per_second(totals.ops.macs) / 1e9);
+      all.ns / 1e6 / n_forwards, all.tokens_per_second(), all.gb_per_second(),
+      all.gmac_per_second());
   text += fmt::format(
       "| {:<36} | {:>11} | {:>10} | {:>10} |\n| {:-<36} | {:->10}: | {:->9}: | {:->9}: |\n", "op",
       "undisturbed", "of calls", "ms/forward", "", "", "", "");
-  for (const Row& row : undisturbed.rows) {
+  for (const Row& row : all.rows) {
     text += fmt::format("| {:<36} | {:>11} | {:>10} | {:>10.3f} |\n", row.op + " " + row.name,
                         row.sum.n_undisturbed, row.sum.n_calls,
                         row.sum.all_undisturbed_ns() / 1e6 / n_forwards);
@@ -223,11 +224,9 @@ Json phase_json(const Profile& profile, const ProfilePhase& phase) {
           {"wall_ns", totals.wall_ns},
           {"tokens_per_second", totals.tokens_per_second()},
           {"unaccounted_share", totals.unaccounted_share()},
-          {"undisturbed_tokens_per_second",
-           undisturbed.per_second(static_cast<std::uint64_t>(totals.n_tokens))},
-          {"undisturbed_gb_per_second",
-           undisturbed.per_second(totals.ops.weight_bytes + totals.ops.kv_bytes) / 1e9},
-          {"undisturbed_gmac_per_second", undisturbed.per_second(totals.ops.macs) / 1e9},
+          {"undisturbed_tokens_per_second", undisturbed.tokens_per_second()},
+          {"undisturbed_gb_per_second", undisturbed.gb_per_second()},
+          {"undisturbed_gmac_per_second", undisturbed.gmac_per_second()},
           {"total", sum_json(totals.ops, totals)},
           {"by_op", rows_json(profile, phase, By::kOp)},
           {"by_layer", rows_json(profile, phase, By::kLayer)},
