@@ -18,8 +18,8 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr std::int64_t kWidths[] = {1, 7, 8, 9, 31, 32, 33, 64, 100, 257};
 
-// Where the address sanitizer looks on, which takes ten times as long and cares for places, not for
-// values: linears then add to half of the outputs and set the other half.
+// Where the address sanitizer looks on, which takes several times as long and cares for places, not
+// for values: linears then add to half of the outputs and set the other half.
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool kSanitized = true;
 #else
