@@ -211,6 +211,7 @@ class ScorePass {
     _tile_loadd(6, step_.rows->codes[g + i], kColumnGroup);
     _tile_loadd(7, keys_.codes[p * n_groups() + g + i], 64);
     multiply_groups<i>();
+    drop_groups();
   }
   void keep(int unit) {
     const int p = unit / n_parts(), g = unit % n_parts() * kPart;
