@@ -131,6 +131,11 @@ struct Step {
 
   Step() = default;
   Step(Rows& of_rows, Values& of_values, std::int64_t p0) : rows(&of_rows), values(&of_values) {
+    if (rows->n_positions[0] >= p0 + kTile) {  // as most often, all rows see all of it
+      std::fill_n(n_seen, kRows, kTile);
+      n_panels = kKeyPanels;
+      return;
+    }
     for (int r = rows->n; r-- > 0;) {
       n_seen[r] = rows->n_in_tile(r, p0);
       if (n_seen[r] > 0) first = r;
