@@ -6,13 +6,12 @@
 //
 // Measured on Granite Rapids: a product takes 16 cycles of the tile unit, storing it 16 more, which
 // overlap if the store is not of the product just begun. The 48 float operations of a product take
-// 51 cycles, and 57 with all loads (one operation a cycle: why not two is not known, both ports
-// multiply 512-bit floats right after tile instructions too); with what comes from the second-level
-// cache, unpacking and writing it is 70. Small scales are floats for that: an integer product takes
-// two operations more. Writing the results mattered most besides: in rows a power of two apart,
-// lines push each other out of the second-level cache. With bfloat16 on tiles (no conversion of
-// sums: 32 operations, 42 cycles with all loads) codes take twice the room, and what that costs ate
-// the gain.
+// 51 cycles, and 57 with all loads (one a cycle: beside tile instructions only one port multiplies
+// and converts, while both add); with what comes from the second-level cache, unpacking and writing
+// it is 70. Small scales are floats for that: an integer product takes two operations more. Writing
+// the results mattered most besides: in rows a power of two apart, lines push each other out of the
+// second-level cache. With bfloat16 on tiles (no conversion of sums: 32 operations, 42 cycles with
+// all loads) codes take twice the room, and what that costs ate the gain.
 #include <algorithm>
 
 #include "kernels/isa.h"
