@@ -17,7 +17,7 @@ constexpr std::size_t kTaskWeightBytes = 128 * 1024;
 constexpr std::int64_t kTasksPerThread = 4;  // at least, where there are that many panels
 // Tokens of an attention task: enough that what is done for a tile of the cache pays, fewer where
 // threads would have nothing to do.
-constexpr std::int64_t kMostAttentionTokens = 64;
+constexpr std::int64_t kMostAttentionTokens = 128;
 constexpr std::int64_t kLeastAttentionTokens = 16;
 constexpr std::int64_t kRowTile = 4;  // rows of a task of a cheap op
 // Rows of a task that quantizes many: their blocks are a cache line, which threads would else take

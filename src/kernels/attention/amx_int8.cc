@@ -24,7 +24,7 @@ using namespace avx512;
 using attention_block::kTile;
 
 constexpr int kRows = kAmxRows;
-constexpr int kMaxRows = 16 * kRows;  // that share a tile of the cache read once
+constexpr int kMaxRows = 32 * kRows;  // that share a tile of the cache read once
 // Fewer rows (tokens times heads) are faster without tiles.
 constexpr std::int64_t kLeastRows = 16;
 constexpr int kKeyPanels = kTile / kKvPanel;
