@@ -267,12 +267,15 @@ void compare_attention(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa,
   expect_same(expected, found);
 }
 
+// More rows than any kernel takes together, which is most with int8.
+constexpr AttentionCase kManyRowsCase = {130, 4, 64, 120};
+
 // Kernels take rows (tokens times heads) together and positions in tiles of 128.
 constexpr AttentionCase kAttentionCases[] = {
     {1, 1, 64, 200},  // one row, two rows: too few for half floats to be made floats first
     {1, 2, 64, 200},
     {2, 1, 96, 126},   // the second token sees a whole tile, the first one position less
-    {24, 4, 64, 242},  // more rows than any kernel takes, of which some see one tile more
+    {24, 4, 64, 242},  // more rows than most kernels take, of which some see one tile more
     {24, 3, 96, 114},
     {9, 4, 64, 242, 100.0f},  // scores from 0 to below the lowest that has a weight
 };
@@ -285,6 +288,7 @@ constexpr AttentionCase kAttentionCases[] = {
       for (std::int64_t first : {0, 3, 62, 200}) cases.push_back({9, n_heads, head_dim, first});
     }
   }
+  compare_attention(generic, isa, KvType::kQ8, KvType::kQ8, kManyRowsCase);
   for (const AttentionCase& c : cases) {
     for (KvType k : {KvType::kF16, KvType::kQ8}) {
       for (KvType v : {KvType::kF16, KvType::kQ8}) {
