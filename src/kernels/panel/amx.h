@@ -76,8 +76,7 @@ inline void multiply_groups() {
 }
 
 // And zeroes the register: while a core's other hardware thread works, few are left to rename the
-// eight to, and one that is zero takes none (measured: loads, products and stores in turns take
-// half as long with two registers in use as with eight; without a neighbour it is all the same).
+// eight to, and one that is zero takes none (docs/speed.md, "Beside tile instructions").
 template <int tile>
 inline void store_products(AmxProducts& to) {
   static_assert(tile >= 0 && tile < 4);
