@@ -75,8 +75,8 @@ inline void multiply_groups() {
   }
 }
 
-// And zeroes the register: while a core's other hardware thread works, few are left to rename the
-// eight to, and one that is zero takes none (docs/speed.md, "Beside tile instructions").
+// And zeroes the register: while a core's other hardware thread works, tile instructions are slower
+// the more of the eight are not zero (docs/speed.md, "Beside tile instructions").
 template <int tile>
 inline void store_products(AmxProducts& to) {
   static_assert(tile >= 0 && tile < 4);
