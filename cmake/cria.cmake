@@ -77,7 +77,7 @@ function(cria_isa_sources library isa)
     set(options -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -Wno-maybe-uninitialized
                 -Wno-uninitialized)
     if(isa STREQUAL "amx_int8")
-      list(APPEND options -mavx512vbmi -mamx-tile -mamx-int8)
+      list(APPEND options -mavx512vbmi -mavx512vbmi2 -mamx-tile -mamx-int8)
     endif()
   elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64" AND isa STREQUAL "neon_dotprod")
     set(options -march=armv8.2-a+dotprod+fp16)

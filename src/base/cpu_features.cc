@@ -75,7 +75,7 @@ bool cpu_supports(Isa isa) {
     case Isa::kAmxInt8:
       // All processors with the one have the other; a virtual machine may hide it.
       return cpu_supports(Isa::kAvx512Vnni) && __builtin_cpu_supports("avx512vbmi") &&
-             has_amx_int8();
+             __builtin_cpu_supports("avx512vbmi2") && has_amx_int8();
 #elif defined(__aarch64__)
     case Isa::kNeonDotprod:
       return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;

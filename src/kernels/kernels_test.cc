@@ -278,6 +278,8 @@ constexpr AttentionCase kAttentionCases[] = {
     {24, 4, 64, 242},  // more rows than most kernels take, of which some see one tile more
     {24, 3, 96, 114},
     {9, 4, 64, 242, 100.0f},  // scores from 0 to below the lowest that has a weight
+    {9, 4, 64, 242, 1e6f},    // scores with few bits left for their weights
+    {9, 4, 64, 242, 1e9f},    // and none
 };
 
 [[maybe_unused]] void compare(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa) {

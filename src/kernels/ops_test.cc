@@ -7,6 +7,7 @@
 
 #include "kernels/activation/exp.h"
 #include "kernels/activation/exp2.h"
+#include "kernels/activation/exp2_words.h"
 #include "kernels/kernels.h"
 #include "kernels/test_data.h"
 #include "tensor/float16.h"
@@ -59,6 +60,32 @@ TEST(Exp2, EndsAreZeroAndOne) {
   EXPECT_EQ(spec::exp2_of_negative(std::nextafter(-126.0f, -127.0f)), 0.0f);
   EXPECT_EQ(spec::exp2_of_negative(-std::numeric_limits<float>::infinity()), 0.0f);
   EXPECT_TRUE(std::isnan(spec::exp2_of_negative(std::nanf(""))));
+}
+
+constexpr double kExp2WordError = 1.8e-4;
+
+// All words. What is rounded last is off by half a unit more.
+TEST(Exp2, OfWordsIsAccurate) {
+  const auto exact = [](int x) { return std::exp2((x - 65535) / 4096.0) * spec::kExp2WordOne; };
+  int before = 0;
+  for (int x = 0; x < 65536; ++x) {
+    const int found = spec::exp2_word(static_cast<std::uint16_t>(x));
+    EXPECT_NEAR(found, exact(x), 0.5 + kExp2WordError * exact(x)) << x;
+    EXPECT_GE(found, before) << x;
+    before = found;
+  }
+  EXPECT_EQ(spec::exp2_word(65535), spec::kExp2WordOne);
+  EXPECT_EQ(spec::exp2_word(0), 0);
+  // Octave by octave: rounding makes weights neither smaller nor larger on average. (Those below 1
+  // are 0 or 1.)
+  for (int octave = 2; octave < 16; ++octave) {
+    double error = 0, size = 0;
+    for (int x = 4096 * octave; x < 4096 * (octave + 1); ++x) {
+      error += spec::exp2_word(static_cast<std::uint16_t>(x)) - exact(x);
+      size += exact(x);
+    }
+    EXPECT_LT(std::fabs(error / 4096), 0.03 + 1e-4 * size / 4096) << octave;
+  }
 }
 
 // silu: exp (1.2e-7), an addition and a division; swiglu one product more.
@@ -260,15 +287,18 @@ Exact exact_attention(const AttentionCase& c, std::int64_t t, std::int64_t h, st
                          4 * kHalfUlp * std::fabs(dot * 0.125) + 0.125 * rounded;
     worst_score_error = std::fmax(worst_score_error, error);
   }
-  // A weight is off by its score's error, that of exp2, and one shrink a tile; sums add a step a
-  // position.
-  const double relative = 2 * (worst_score_error + kExp2Error * (1 + n / 64.0)) +
+  // A weight is off by its score's error, that of exp2, and one shrink and, with kQ8, one growth a
+  // tile; sums add a step a position. kQ8 has scores in steps.
+  const double exp2_error =
+      q8 ? kExp2WordError + std::log(2.0) * 0.5 / spec::kExp2WordStep : kExp2Error;
+  const double relative = 2 * (worst_score_error + exp2_error + kExp2Error * n / 64.0) +
                           (2.0 * static_cast<double>(n) + 4) * kHalfUlp;
-  // kQ8 rounds each of 128 weights to half a step of 14 bits of the tile's largest; all tiles'
-  // largest together are at most the sum.
+  // kQ8 rounds each of 128 weights, which count twice (their sum, too), their codes and the scales
+  // of values to half a step; all tiles' largest weights together are at most the sum.
   float largest = 0;
   for (float v : c.v.values) largest = std::fmax(largest, std::fabs(v));
-  const double weights = q8 ? 128 * 0.5 / 16383 * largest : 0.0;
+  const double steps = 2 * 0.5 / spec::kExp2WordOne + 0.5 / 16383 + 0.5 / 32766;
+  const double weights = q8 ? 128 * steps * largest : 0.0;
   return {weighted / sum, relative * size / sum + weights};
 }
 
@@ -370,6 +400,46 @@ TEST(Attention, WhatIsNotFiniteGivesNotANumber) {
         }
       }
     }
+  }
+}
+
+// So does a key for all who see it, and so do int8 values under scores of 2^24, which have no bits
+// left for what is between them.
+TEST(Attention, KeysThatAreNotFiniteGiveNotANumber) {
+  std::mt19937 random(40);
+  constexpr std::int64_t kFirst = 130, kBad = 137, kDim = 64;
+  for (Isa isa : {Isa::kGeneric, best_isa()}) {
+    for (float bad : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
+      AttentionCase c = make_case(KvType::kQ8, 20, 2, kDim, kFirst, random);
+      auto keys = random_floats((kFirst + 20) * kDim, random);
+      c.k = kv_head(KvType::kQ8, keys, kDim, false);
+      std::vector<float> good(c.q.size()), spoilt(c.q.size());
+      kernels_for(isa).attention(c.args(good.data()));
+      keys[kBad * kDim + 40] = bad;
+      c.k = kv_head(KvType::kQ8, keys, kDim, false);
+      kernels_for(isa).attention(c.args(spoilt.data()));
+      for (std::size_t i = 0; i < good.size(); ++i) {
+        if (kFirst + static_cast<std::int64_t>(i) / (2 * kDim) >= kBad) {
+          EXPECT_TRUE(std::isnan(spoilt[i])) << isa_name(isa) << " " << i;
+        } else {
+          EXPECT_EQ(spoilt[i], good[i]) << isa_name(isa) << " " << i;
+        }
+      }
+    }
+  }
+}
+
+TEST(Attention, ScoresWithoutBitsForTheirWeightsGiveNotANumber) {
+  std::mt19937 random(41);
+  for (Isa isa : {Isa::kGeneric, best_isa()}) {
+    AttentionCase c = make_case(KvType::kQ8, 20, 2, 64, 130, random);
+    std::vector<float> out(c.q.size());
+    for (float& q : c.q) q *= 1e5f;
+    kernels_for(isa).attention(c.args(out.data()));
+    for (float x : out) EXPECT_TRUE(std::isfinite(x)) << isa_name(isa);
+    for (float& q : c.q) q *= 1e4f;
+    kernels_for(isa).attention(c.args(out.data()));
+    for (float x : out) EXPECT_TRUE(std::isnan(x)) << isa_name(isa);
   }
 }
 

@@ -18,14 +18,16 @@ constexpr std::int64_t kPanelsPerTask = 16;
 static_assert(kNpuRecord == spec::kRecordFloats && kNpuCacheTile == spec::kAttentionTile &&
               kNpuStateSums == spec::kAttentionSums);
 
-// The state of one row and head: largest score, factors of the last step, sums, values.
+// The state of one row and head: largest score, factors of the last step, what makes scores of
+// products, sums, values.
 struct AttendState {
   float* raw;
   float& top() const { return raw[0]; }
   float& shrink() const { return raw[1]; }
   float& grow() const { return raw[2]; }
-  float* sum() const { return raw + 3; }
-  float* acc() const { return raw + 3 + kNpuStateSums; }
+  float& factor() const { return raw[3]; }
+  float* sum() const { return raw + 4; }
+  float* acc() const { return raw + 4 + kNpuStateSums; }
 };
 
 }  // namespace
@@ -215,6 +217,9 @@ void SimNpuMethod::attend(const SimNpuRun& run, const SimNpuCall& call) {
     if (c.kind == kAttendBegin) {
       std::fill_n(state.raw, state_floats, 0.0f);
       state.top() = -std::numeric_limits<float>::infinity();
+      if (!c.records) {
+        state.factor() = spec::AttentionQuery(args, floats(c.x, row) + head * head_dim).factor;
+      }
       continue;
     }
     if (c.kind == kAttendEnd) {
@@ -227,7 +232,7 @@ void SimNpuMethod::attend(const SimNpuRun& run, const SimNpuCall& call) {
     float* p = floats(scores_at) + i * (c.records ? kNpuRecord : kNpuCacheTile);
     if (c.kind == kSoftmax) {
       const spec::TileFactors factors =
-          spec::weigh_scores(cache.v_type, p, n, state.top(), state.sum());
+          spec::weigh_scores(cache.v_type, state.factor(), p, n, state.top(), state.sum());
       state.shrink() = factors.shrink;
       state.grow() = factors.grow;
       continue;
@@ -237,6 +242,7 @@ void SimNpuMethod::attend(const SimNpuRun& run, const SimNpuCall& call) {
     if (c.kind == kScores) {
       const spec::AttentionQuery q(args, floats(c.x, row) + head * head_dim);
       spec::score_positions(args, q, 0, n, p);
+      if (c.records) p[spec::kRecordFactor] = q.factor;
       continue;
     }
     if (c.records) {

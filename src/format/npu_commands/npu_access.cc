@@ -146,6 +146,7 @@ class Collector {
         flat(c_.out, state, false);
         return flat(c_.out, state, true);
       case NpuCommandKind::kAttendBegin:
+        if (!c_.records) rows(c_.x, width, c_.n_rows, false);
         return flat(c_.out, state, true);
       default:
         flat(c_.x, state, false);
@@ -212,7 +213,7 @@ std::uint64_t npu_block_bytes(std::uint64_t n_rows, std::uint64_t n_cols) {
 }
 
 std::uint64_t npu_state_floats(std::int64_t head_dim) {
-  return static_cast<std::uint64_t>(3 + kNpuStateSums + head_dim);
+  return static_cast<std::uint64_t>(4 + kNpuStateSums + head_dim);
 }
 
 std::uint64_t npu_panel_bytes(const NpuWeight& weight, std::uint32_t n_out) {

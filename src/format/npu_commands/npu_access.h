@@ -30,8 +30,8 @@ struct NpuAccess {
 // Bytes of int8 codes, and of their blocks, of n_rows rows.
 std::uint64_t npu_code_bytes(std::uint64_t n_rows, std::uint64_t n_cols);
 std::uint64_t npu_block_bytes(std::uint64_t n_rows, std::uint64_t n_cols);
-// Floats of the attention state of one row and head: largest score, the factors of the last step,
-// 16 sums, values.
+// Floats of the attention state of one row and head: largest score, the two factors of the last
+// step, what makes scores of products of its query with keys, 16 sums, values.
 std::uint64_t npu_state_floats(std::int64_t head_dim);
 inline constexpr std::int64_t kNpuStateSums = 16;
 // Bytes of a weight's panels [first_panel, ...) that hold n_out rows.

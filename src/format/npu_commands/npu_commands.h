@@ -36,7 +36,7 @@
 namespace cria {
 
 inline constexpr std::uint32_t kNpuMagic = 0x55504e43;  // "CNPU"
-inline constexpr std::uint32_t kNpuVersion = 4;
+inline constexpr std::uint32_t kNpuVersion = 5;
 inline constexpr std::uint32_t kNpuNone = 0xffffffff;  // no buffer, no weight
 inline constexpr std::int64_t kNpuCacheTile = 128;     // positions that one attention step reads
 inline constexpr std::int64_t kNpuTilesPerIteration =
@@ -95,7 +95,7 @@ enum class NpuCommandKind : std::uint8_t {
                     // the strip
   kPackCache = 20,  // x rows[n_heads * head_dim] -> out: as the cache has them, [n_heads] of the
                     // rows' positions
-  kAttendBegin = 21,  // out: the attention state [rows][heads] = empty
+  kAttendBegin = 21,  // out: the attention state [rows][heads] = empty, for queries x rows[heads]
   kSoftmax = 22,      // scores x -> weights x, in place; y: the state: largest score and sum
   kAttendEnd = 23,    // out rows[heads of q] = x (state): mixed values / sum
   // Control.
@@ -158,7 +158,8 @@ struct NpuCommand {
   bool inverse = false;      // kHadamard
   bool to_result = false;    // kStore: to the logits, else to scratch
   bool records = false;      // kScores: out is [rows][heads][kNpuRecord]; kMix: y is, and has the
-                             // factor and the sums of its state
+                             // factors and the sum of its state; kAttendBegin: so it will be, and
+                             // there is no x
   std::uint32_t op = 0;      // index into ops
   std::uint32_t first_row = 0;
   std::uint32_t n_rows = 1;
@@ -174,7 +175,7 @@ struct NpuCommand {
   std::uint32_t n_heads = 0;     // of the cache; kRope: any
   std::uint32_t group = 0;       // query heads that share a head of the cache
   std::uint32_t tile = 0;        // which tile of its loop's iteration
-  float scale = 0;               // kScores; kRmsNorm: epsilon
+  float scale = 0;               // kScores, kAttendBegin; kRmsNorm: epsilon
   NpuOperand x, y, z, out;
   // Commands that must be done before. An index below its own: that command (in a loop: its last
   // run). Otherwise: the run of a command of the same loop in the iteration before, none in the

@@ -43,9 +43,9 @@ constexpr Form kForms[kNpuCommandKinds] = {
     {true, false, false, true, false, false, false, true},   // kCopyLastRow
     {true, false, false, true, true, false, false, true},    // kEmbedRow
     {true, false, false, true, false, true, false, false},   // kPackCache
-    {false, false, false, true, false, true, false, false},  // kAttendBegin
-    {true, true, false, false, false, true, true, false},    // kSoftmax
-    {true, false, false, true, false, true, false, false},   // kAttendEnd
+    {true, false, false, true, false, true, false, false},  // kAttendBegin (x only without records)
+    {true, true, false, false, false, true, true, false},   // kSoftmax
+    {true, false, false, true, false, true, false, false},  // kAttendEnd
     {false, false, false, false, false, false, false, false},  // kSwitchContext
     {true, true, false, true, false, false, false, true},      // kHadamard
     {true, false, false, false, false, true, true, true},      // kStoreScores
@@ -87,7 +87,8 @@ class FormVerifier {
     CRIA_RETURN_IF_ERROR(numbers(form));
     if (form.loop && !in_loop) return bad_input("works on a tile of the cache outside a loop");
     const bool has_y = form.y && !(c_.kind == NpuCommandKind::kMatmul && c_.float_input);
-    CRIA_RETURN_IF_ERROR(operand(c_.x, form.x, "x"));
+    const bool has_x = form.x && !(c_.kind == NpuCommandKind::kAttendBegin && c_.records);
+    CRIA_RETURN_IF_ERROR(operand(c_.x, has_x, "x"));
     CRIA_RETURN_IF_ERROR(operand(c_.y, has_y, "y"));
     CRIA_RETURN_IF_ERROR(operand(c_.z, form.z, "z"));
     CRIA_RETURN_IF_ERROR(operand(c_.out, form.out, "out"));
@@ -134,8 +135,10 @@ class FormVerifier {
       return bad_input("takes the last row, which only load can");
     if (c_.tile >= kNpuTilesPerIteration)
       return bad_input("tile {} of {}", c_.tile, kNpuTilesPerIteration);
-    if (c_.records && c_.kind != NpuCommandKind::kScores && c_.kind != NpuCommandKind::kMix)
-      return bad_input("has records, which only scores and mix can");
+    if (c_.records && c_.kind != NpuCommandKind::kScores && c_.kind != NpuCommandKind::kMix &&
+        c_.kind != NpuCommandKind::kAttendBegin) {
+      return bad_input("has records, which only scores, mix and attend_begin can");
+    }
     CRIA_RETURN_IF_ERROR(heads(form));
     return result();
   }

@@ -1,9 +1,11 @@
-// e^x, 2^x and silu on eight floats: the operations of activation/exp.h and exp2.h, one by one.
+// e^x, 2^x and silu on eight floats, 2^x on sixteen words: the operations of activation/exp.h,
+// exp2.h and exp2_words.h, one by one.
 #pragma once
 
 #include <immintrin.h>
 
 #include "kernels/activation/exp2.h"
+#include "kernels/activation/exp2_words.h"
 #include "kernels/activation/generic.h"
 
 namespace cria::avx2 {
@@ -47,6 +49,25 @@ inline __m256 exp2_of_negative(__m256 x) {
 inline __m256 silu(__m256 x) {
   const __m256 minus_x = _mm256_xor_ps(x, _mm256_set1_ps(-0.0f));
   return _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0f), exp(minus_x)));
+}
+
+// Words are shifted by what they say as products with powers of two, whose bytes are looked up.
+inline __m256i exp2_words(__m256i x) {
+  const __m256i power_bytes =
+      _mm256_setr_epi8(1, 2, 4, 8, 16, 32, 64, -128, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 64,
+                       -128, 0, 0, 0, 0, 0, 0, 0, 0);
+  const __m256i integer = _mm256_srli_epi16(x, 12);
+  const __m256i fraction = _mm256_or_si256(_mm256_slli_epi16(x, 4), integer);
+  __m256i q = _mm256_set1_epi16(static_cast<short>(spec::kExp2WordPolynomial[0]));
+  for (int i = 1; i < 4; ++i) {
+    const __m256i c = _mm256_set1_epi16(static_cast<short>(spec::kExp2WordPolynomial[i]));
+    q = _mm256_add_epi16(_mm256_mulhi_epu16(fraction, q), c);
+  }
+  // Low bytes look up the integer, high ones 8 less; what is negative gives 0.
+  const __m256i twice = _mm256_or_si256(integer, _mm256_slli_epi16(integer, 8));
+  const __m256i power =
+      _mm256_shuffle_epi8(power_bytes, _mm256_sub_epi16(twice, _mm256_set1_epi16(0x0800)));
+  return _mm256_avg_epu16(_mm256_mulhi_epu16(q, power), _mm256_setzero_si256());
 }
 
 }  // namespace

@@ -1,9 +1,11 @@
-// e^x, 2^x and silu on four floats: the operations of activation/exp.h and exp2.h, one by one.
+// e^x, 2^x and silu on four floats, 2^x on eight words: the operations of activation/exp.h, exp2.h
+// and exp2_words.h, one by one.
 #pragma once
 
 #include <arm_neon.h>
 
 #include "kernels/activation/exp2.h"
+#include "kernels/activation/exp2_words.h"
 #include "kernels/activation/generic.h"
 
 namespace cria::neon {
@@ -41,6 +43,21 @@ inline float32x4_t exp2_of_negative(float32x4_t x) {
 
 inline float32x4_t silu(float32x4_t x) {
   return vdivq_f32(x, vaddq_f32(vdupq_n_f32(1.0f), exp(vnegq_f32(x))));
+}
+
+inline uint16x8_t high_product(uint16x8_t a, uint16x8_t b) {
+  const uint32x4_t low = vmull_u16(vget_low_u16(a), vget_low_u16(b));
+  return vuzp2q_u16(vreinterpretq_u16_u32(low), vreinterpretq_u16_u32(vmull_high_u16(a, b)));
+}
+
+// A shift that rounds does both of the last two steps.
+inline uint16x8_t exp2_words(uint16x8_t x) {
+  const uint16x8_t fraction = vsriq_n_u16(vshlq_n_u16(x, 4), x, 12);
+  uint16x8_t q = vdupq_n_u16(spec::kExp2WordPolynomial[0]);
+  for (int i = 1; i < 4; ++i)
+    q = vaddq_u16(high_product(fraction, q), vdupq_n_u16(spec::kExp2WordPolynomial[i]));
+  const int16x8_t integer = vreinterpretq_s16_u16(vshrq_n_u16(x, 12));
+  return vrshlq_u16(q, vsubq_s16(integer, vdupq_n_s16(17)));
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 // Rows go through a tile of the cache 16 at a time. Scores: 16 rows times 16 positions times a
 // group of columns, whose sums leave the tile registers for their scales, as in linear_a8. Values:
 // 16 rows times 64 positions times 16 columns; the panels of the cache, which have 16 positions,
-// are put together once for all rows. Weights are cut into planes as in avx512.h.
+// are put together once for all rows. Weights and their planes are as in avx512.h.
 //
 // Most of the time goes into the softmax between the two, and the data of a step of 16 rows is as
 // large as the first-level cache. So a step has two passes: its products with keys become scores
@@ -37,6 +37,7 @@ constexpr int kColumns = 16;  // of a tile register of values
 // [panel][group], one after the other: with room between them for larger heads they would crowd a
 // few sets of the first-level cache.
 struct Keys {
+  bool has_nan;  // or infinity, among the scales: only then scores may be not-a-number
   alignas(64) std::uint8_t codes[kKeyPanels * kMaxGroups][kQuads][64];  // signed
   alignas(64) float scales[kKeyPanels * kMaxGroups][kKvPanel];
 };
@@ -47,6 +48,7 @@ inline void load_keys(const AttentionArgs& args, std::int64_t p0, int n, Keys& k
   const auto n_groups = static_cast<int>(args.head_dim / kColumnGroup);
   const std::byte* panel = args.k + p0 / kKvPanel * panel_bytes;
   const __m512i offset = _mm512_set1_epi8(static_cast<char>(128));
+  unsigned nans = 0;
   for (int p = 0; p * kKvPanel < n; ++p, panel += panel_bytes) {
     const std::byte* scales = panel + kv_panel_scales(args.head_dim);
     for (int g = 0; g < n_groups; ++g) {
@@ -56,9 +58,13 @@ inline void load_keys(const AttentionArgs& args, std::int64_t p0, int n, Keys& k
         const __m512i codes = load_512(panel + (g * kQuads + q) * 64);
         _mm512_storeu_si512(keys.codes[at][q], _mm512_sub_epi8(codes, offset));
       }
-      _mm512_storeu_ps(keys.scales[at], load_halves(scales + g * 2 * kKvPanel));
+      const __m512 of_positions = load_halves(scales + g * 2 * kKvPanel);
+      const __m512 zero_or_nan = _mm512_sub_ps(of_positions, of_positions);
+      nans |= _mm512_cmp_ps_mask(zero_or_nan, zero_or_nan, _CMP_UNORD_Q);
+      _mm512_storeu_ps(keys.scales[at], of_positions);
     }
   }
+  keys.has_nan = nans != 0;
 }
 
 struct Values {
@@ -96,14 +102,15 @@ struct Rows {
   // The queries; those past n are zeros.
   alignas(64) std::int8_t codes[kMaxGroups][kRows][kColumnGroup];
   A8Block blocks[kMaxGroups][kRows];
-  float factor[kRows];  // what makes scores of their products with keys
+  alignas(64) float factor[kRows];  // what makes scores of their products with keys
   alignas(64) float top[kRows];
-  alignas(64) float sum[kRows][spec::kAttentionSums];
+  alignas(64) float sum[kRows];
   alignas(64) float acc[kRows * kMaxHeadDim];  // [row][head_dim]
 
   void clear(std::int64_t head_dim) {
     n = 0;
     std::memset(codes, 0, static_cast<std::size_t>(kRows * head_dim));
+    std::memset(factor, 0, sizeof(factor));
     std::memset(sum, 0, sizeof(sum));
     for (float& of_row : top) of_row = -std::numeric_limits<float>::infinity();
     std::memset(acc, 0, static_cast<std::size_t>(kRows * head_dim) * sizeof(float));
@@ -156,10 +163,10 @@ struct Weights {
 
 // What passes of a step share.
 struct Scratch {
-  AmxProducts of_keys[2][kMaxGroups];  // of the panel at hand and the next
-  AmxProducts of_values[2];            // [low, high], of 16 columns
-  alignas(64) float scores[kRows][kTile];
-  Weights weights[2];  // of the step at hand and the one before, in turn
+  AmxProducts of_keys[2][kMaxGroups];      // of the panel at hand and the next
+  AmxProducts of_values[2];                // [low, high], of 16 columns
+  alignas(64) float scores[kRows][kTile];  // but for the factors of rows
+  Weights weights[2];                      // of the step at hand and the one before, in turn
 };
 
 // The scores of a step. kGroups is 0 for any number.
@@ -249,7 +256,6 @@ class ScorePass {
     const int n_groups = this->n_groups();
     const AmxProducts* products = scratch_.of_keys[p % 2];
     const auto* scales = keys_.scales + p * n_groups;
-    const float* factors = step_.rows->factor;
     for (int r = begin; r < end; ++r) {
       __m512 score = _mm512_setzero_ps();
       CRIA_UNROLL
@@ -257,7 +263,6 @@ class ScorePass {
         const __m512 product = _mm512_cvtepi32_ps(load_512(products[g][r]));
         score = _mm512_fmadd_ps(product, _mm512_loadu_ps(scales[g]), score);
       }
-      score = _mm512_mul_ps(score, _mm512_set1_ps(factors[r]));
       if constexpr (kMasked) {
         score = _mm512_mask_blend_ps(below(kKvPanel * p, step_.n_seen[r]), infinity, score);
       }
@@ -354,124 +359,171 @@ class ValueMultiplier {
 
 // --- weights -------------------------------------------------------------------------------------
 
-// Codes [16 * i, 16 * i + 64) of both planes, from the low bits of floats.
-inline void store_planes_of_floats(const __m512i* codes, std::uint8_t* low, std::uint8_t* high) {
-  alignas(64) static constexpr std::uint8_t kEveryFourth[64] = {
-      0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60,  //
-      0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60,  //
-      0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60,  //
-      0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60};
-  const __m512i first = load_512(kEveryFourth);
-  const __m512i second = _mm512_or_si512(first, _mm512_set1_epi8(1));
-  __m512i of_low = _mm512_setzero_si512(), of_high = of_low;
+// Codes of 64 positions in both planes, from the words of them.
+inline void store_planes(__m512i a, __m512i b, std::uint8_t* low, std::uint8_t* high) {
+  // Where the low bytes of 32 words are, in the order of positions.
+  alignas(64) static constexpr std::uint8_t kLowBytes[64] = {
+      0, 2,  4,  6,  16, 18, 20, 22, 32, 34, 36, 38, 48, 50, 52, 54,  //
+      8, 10, 12, 14, 24, 26, 28, 30, 40, 42, 44, 46, 56, 58, 60, 62,  //
+      0, 2,  4,  6,  16, 18, 20, 22, 32, 34, 36, 38, 48, 50, 52, 54,  //
+      8, 10, 12, 14, 24, 26, 28, 30, 40, 42, 44, 46, 56, 58, 60, 62};
+  constexpr __mmask64 kSecond = std::uint64_t{0xffffffff} << 32;
+  const __m512i at_low = load_512(kLowBytes);
+  const __m512i at_high = _mm512_or_si512(at_low, _mm512_set1_epi8(1));
+  const __m512i low_of_a = _mm512_permutexvar_epi8(at_low, a);
+  const __m512i high_of_a = _mm512_permutexvar_epi8(at_high, a);
+  _mm512_storeu_si512(low, _mm512_mask_permutexvar_epi8(low_of_a, kSecond, at_low, b));
+  _mm512_storeu_si512(high, _mm512_mask_permutexvar_epi8(high_of_a, kSecond, at_high, b));
+}
+
+// Lane r of the result is all lanes of v[r], put together by `op`: two registers become one that
+// has pairs of lanes of both, and so on. v is used up.
+template <typename Op>
+inline __m512 lanes_of_rows(__m512 (&v)[kRows], Op op) {
+  constexpr int kEven = 0x88, kOdd = 0xdd;  // of four lanes, or of four quarters
+  const auto by_lanes = [op](__m512 a, __m512 b) {
+    return op(_mm512_shuffle_ps(a, b, kEven), _mm512_shuffle_ps(a, b, kOdd));
+  };
+  const auto by_quarters = [op](__m512 a, __m512 b) {
+    return op(_mm512_shuffle_f32x4(a, b, kEven), _mm512_shuffle_f32x4(a, b, kOdd));
+  };
   CRIA_UNROLL
-  for (int j = 0; j < 4; ++j) {
-    const __mmask64 quarter = std::uint64_t{0xffff} << (16 * j);
-    of_low = _mm512_mask_permutexvar_epi8(of_low, quarter, first, codes[j]);
-    of_high = _mm512_mask_permutexvar_epi8(of_high, quarter, second, codes[j]);
-  }
-  _mm512_storeu_si512(low, of_low);
-  _mm512_storeu_si512(high, of_high);
+  for (int r = 0; r < kRows; r += 2) v[r / 2] = by_lanes(v[r], v[r + 1]);
+  CRIA_UNROLL
+  for (int r = 0; r < kRows / 2; r += 2) v[r / 2] = by_lanes(v[r], v[r + 1]);
+  CRIA_UNROLL
+  for (int r = 0; r < kRows / 4; r += 2) v[r / 2] = by_quarters(v[r], v[r + 1]);
+  return by_quarters(v[0], v[1]);
 }
 
 // The largest score of each row; not-a-number is passed over.
 inline __m512 max_of_rows(const float (*scores)[kTile]) {
-  __m512 m[kRows];
+  __m512 tops[kRows];
   CRIA_UNROLL
   for (int r = 0; r < kRows; ++r) {
-    m[r] = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
+    __m512 top = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
     CRIA_UNROLL
-    for (int i = 0; i < kTile; i += 16) m[r] = _mm512_max_ps(_mm512_loadu_ps(scores[r] + i), m[r]);
+    for (int i = 0; i < kTile; i += 16) top = _mm512_max_ps(_mm512_loadu_ps(scores[r] + i), top);
+    tops[r] = top;
   }
-  // Two registers become one that has the maxima of the pairs of lanes of both; after four times
-  // lane r is row r.
-  constexpr int kEven = 0x88, kOdd = 0xdd;  // of four lanes, or of four quarters
-  CRIA_UNROLL
-  for (int r = 0; r < kRows; r += 2) {
-    m[r / 2] = _mm512_max_ps(_mm512_shuffle_ps(m[r], m[r + 1], kEven),
-                             _mm512_shuffle_ps(m[r], m[r + 1], kOdd));
+  return lanes_of_rows(tops, [](__m512 a, __m512 b) { return _mm512_max_ps(a, b); });
+}
+
+// Which rows have not-a-number among their scores.
+inline unsigned rows_with_nan(const float (*scores)[kTile]) {
+  unsigned rows = 0;
+  for (int r = 0; r < kRows; ++r) {
+    for (int i = 0; i < kTile; i += 16) {
+      const __m512 s = _mm512_loadu_ps(scores[r] + i);
+      if (_mm512_cmp_ps_mask(s, s, _CMP_UNORD_Q) != 0) rows |= 1u << r;
+    }
   }
-  CRIA_UNROLL
-  for (int r = 0; r < kRows / 2; r += 2) {
-    m[r / 2] = _mm512_max_ps(_mm512_shuffle_ps(m[r], m[r + 1], kEven),
-                             _mm512_shuffle_ps(m[r], m[r + 1], kOdd));
-  }
-  CRIA_UNROLL
-  for (int r = 0; r < kRows / 4; r += 2) {
-    m[r / 2] = _mm512_max_ps(_mm512_shuffle_f32x4(m[r], m[r + 1], kEven),
-                             _mm512_shuffle_f32x4(m[r], m[r + 1], kOdd));
-  }
-  return _mm512_max_ps(_mm512_shuffle_f32x4(m[0], m[1], kEven),
-                       _mm512_shuffle_f32x4(m[0], m[1], kOdd));
+  return rows;
 }
 
 // Scores -> weights of a step.
 class WeighPass {
  public:
-  WeighPass(const Step& step, std::int64_t head_dim, const float (*scores)[kTile], Weights& out)
-      : rows_(*step.rows), step_(step), head_dim_(head_dim), scores_(scores), weights_(out) {}
+  WeighPass(const Step& step, std::int64_t head_dim, Scratch& scratch, Weights& out)
+      : rows_(*step.rows), step_(step), head_dim_(head_dim), scores_(scratch.scores), out_(out) {}
 
-  // And meanwhile the values of the step before.
-  void run(ValueMultiplier meanwhile) {
-    raise_tops();
+  // And meanwhile the values of the step before. `may_have_nan`: scores may be not-a-number though
+  // factors are not.
+  void run(ValueMultiplier meanwhile, bool may_have_nan) {
+    raise_tops(may_have_nan);
     const int n_rows = rows_.n - step_.first;
     for (int r = step_.first, calls = 0; r < rows_.n; ++r) {
       const int due = meanwhile.n_calls() * (r - step_.first + 1) / n_rows;
       for (; calls < due; ++calls) meanwhile.advance();
-      for (int g = 0; g < n_groups(); ++g) step_.values->scales[g].normalize(step_.n_seen[r]);
-      weigh_row(r);
+      for (int g = 0; g < n_groups(); ++g)
+        step_.values->scales[g].normalize<Avx512Attention>(step_.n_seen[r]);
+      n_groups() == 2 ? weigh_row<2>(r) : weigh_row<0>(r);
     }
+    add_sums();
   }
 
  private:
   int n_groups() const { return static_cast<int>(head_dim_ / kColumnGroup); }
 
-  // Raises the running tops to those of the tile.
-  void raise_tops() {
+  // spec::raise_top and spec::WordOfScore of all rows.
+  void raise_tops(bool may_have_nan) {
     const Exp2OfNegative exp2;
-    const __m512 old = _mm512_loadu_ps(rows_.top), tile = max_of_rows(scores_);
-    _mm512_storeu_ps(tile_top_, tile);
+    const __m512 factor = _mm512_loadu_ps(rows_.factor), old = _mm512_loadu_ps(rows_.top);
+    const __m512 tile = _mm512_mul_ps(max_of_rows(scores_), factor);
     const __m512 top = _mm512_max_ps(tile, old);
     _mm512_storeu_ps(rows_.top, top);
-    _mm512_storeu_ps(grow_, exp2(_mm512_sub_ps(tile, top)));
-    _mm512_storeu_ps(weights_.shrink, exp2(_mm512_sub_ps(old, top)));
+    _mm512_storeu_ps(out_.shrink, exp2(_mm512_sub_ps(old, top)));
+    const __m512 limit = _mm512_set1_ps(spec::kScoreLimit),
+                 negative = _mm512_set1_ps(-spec::kScoreLimit);
+    unsigned sound = _mm512_cmp_ps_mask(tile, limit, _CMP_LT_OQ) &
+                     _mm512_cmp_ps_mask(tile, negative, _CMP_GT_OQ);
+    if (may_have_nan) sound &= ~rows_with_nan(scores_);
+    const __m512 nan = _mm512_set1_ps(std::numeric_limits<float>::quiet_NaN());
+    const __m512 grow = exp2(_mm512_sub_ps(tile, top));
+    _mm512_storeu_ps(grow_, _mm512_mask_blend_ps(static_cast<__mmask16>(sound), nan, grow));
+    const __m512 steps = _mm512_set1_ps(spec::kExp2WordStep);
+    _mm512_storeu_ps(slope_, _mm512_mul_ps(factor, steps));
+    _mm512_storeu_ps(
+        offset_, _mm512_sub_ps(_mm512_set1_ps(spec::kExp2WordOfZero), _mm512_mul_ps(tile, steps)));
   }
 
+  // kGroups is 0 for any number.
+  template <int kGroups>
   void weigh_row(int r) {
-    const Exp2OfNegative exp2;
-    const __m512 top = _mm512_set1_ps(tile_top_[r]);
-    __m512 p[kVectors];
-    __m512 sum = _mm512_setzero_ps();
+    const Exp2Words exp2;
+    const __m512 slope = _mm512_set1_ps(slope_[r]), offset = _mm512_set1_ps(offset_[r]);
+    const __m512i one = _mm512_set1_epi16(1);
+    const auto x_at = [&](int i) {
+      const __m512 score = _mm512_loadu_ps(scores_[r] + 16 * i);
+      return _mm512_cvtps_epi32(_mm512_fmadd_ps(score, slope, offset));
+    };
+    __m512i words[kWordVectors];
+    __m512i sum = _mm512_setzero_si512();
     CRIA_UNROLL
-    for (int i = 0; i < kVectors; ++i) {
-      p[i] = exp2(_mm512_sub_ps(_mm512_loadu_ps(scores_[r] + 16 * i), top));
-      sum = _mm512_add_ps(sum, p[i]);
+    for (int i = 0; i < kWordVectors; ++i) {
+      words[i] = exp2(_mm512_packus_epi32(x_at(2 * i), x_at(2 * i + 1)));
+      sum = _mm512_dpwssd_epi32(sum, words[i], one);
     }
-    const __m512 shrink = _mm512_set1_ps(weights_.shrink[r]), grow = _mm512_set1_ps(grow_[r]);
-    const __m512 before = _mm512_mul_ps(_mm512_loadu_ps(rows_.sum[r]), shrink);
-    _mm512_storeu_ps(rows_.sum[r], _mm512_fmadd_ps(sum, grow, before));
-    for (int g = 0; g < n_groups(); ++g) {
+    _mm512_storeu_si512(sums_[r], sum);
+    const int n_groups = kGroups > 0 ? kGroups : this->n_groups();
+    CRIA_UNROLL
+    for (int g = 0; g < n_groups; ++g) {
       const attention_block::ColumnScales& scales = step_.values->scales[g];
-      weights_.scale[g][r] = scales.of_code * grow_[r];
+      out_.scale[g][r] = scales.of_code * grow_[r];
       CRIA_UNROLL
-      for (int i = 0; i < kVectors; i += 4) {
-        __m512i codes[4];
-        CRIA_UNROLL
-        for (int j = 0; j < 4; ++j) {
-          codes[j] = weight_codes(p[i + j], scales.to_codes + 16 * (i + j));
-        }
-        store_planes_of_floats(codes, weights_.low[g][r] + 16 * i, weights_.high[g][r] + 16 * i);
+      for (int i = 0; i < kWordVectors; i += 2) {
+        const __m512i a = _mm512_mulhrs_epi16(words[i], load_512(scales.words + 32 * i));
+        const __m512i b = _mm512_mulhrs_epi16(words[i + 1], load_512(scales.words + 32 * i + 32));
+        store_planes(a, b, out_.low[g][r] + 32 * i, out_.high[g][r] + 32 * i);
       }
     }
+  }
+
+  // spec::grown_sum of the rows of the step: the lanes of those before its first are masked.
+  void add_sums() {
+    __m512 of_rows[kRows];
+    CRIA_UNROLL
+    for (int r = 0; r < kRows; ++r) of_rows[r] = _mm512_loadu_ps(sums_[r]);
+    const __m512i of_words = _mm512_castps_si512(lanes_of_rows(of_rows, [](__m512 a, __m512 b) {
+      return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+    }));
+    const __m512 of_tile =
+        _mm512_mul_ps(_mm512_cvtepi32_ps(of_words), _mm512_set1_ps(1.0f / spec::kExp2WordOne));
+    const __m512 before = _mm512_loadu_ps(rows_.sum);
+    const __m512 shrunk = _mm512_mul_ps(before, _mm512_loadu_ps(out_.shrink));
+    const __m512 sum = _mm512_fmadd_ps(of_tile, _mm512_loadu_ps(grow_), shrunk);
+    _mm512_storeu_ps(rows_.sum, _mm512_mask_blend_ps(below(0, step_.first), sum, before));
   }
 
   Rows& rows_;
   const Step& step_;
   const std::int64_t head_dim_;
   const float (*scores_)[kTile];
-  Weights& weights_;
-  alignas(64) float tile_top_[kRows];
-  alignas(64) float grow_[kRows];  // what the tile's sums grow by
+  Weights& out_;
+  alignas(64) float slope_[kRows];
+  alignas(64) float offset_[kRows];
+  alignas(64) float grow_[kRows];      // what the tile's sums grow by
+  alignas(64) float sums_[kRows][16];  // of words, as integers
 };
 
 // --- a block of rows -----------------------------------------------------------------------------
@@ -500,10 +552,11 @@ class Block {
     for (; step.rows != nullptr; turn ^= 1) {
       asm volatile("" : : : "memory");  // what tileloadd reads was stored before
       score(step);
+      const bool may_have_nan = keys_.has_nan;
       // What this reads is stored, and out of the way of tile instructions, when it is wanted.
       const Step next = next_step();
-      WeighPass(step, args_.head_dim, scratch_.scores, scratch_.weights[turn])
-          .run(values_of(before, turn ^ 1));
+      WeighPass(step, args_.head_dim, scratch_, scratch_.weights[turn])
+          .run(values_of(before, turn ^ 1), may_have_nan);
       before = step;
       step = next;
     }
@@ -550,8 +603,7 @@ class Block {
     for (int i = 0; i < n_; ++i) {
       const Rows& rows = rows_[i / kRows];
       const int r = i % kRows;
-      spec::divide_by_sum(rows.acc + r * args_.head_dim, spec::sum_of_weights(rows.sum[r]),
-                          args_.head_dim, rows.out[r]);
+      spec::divide_by_sum(rows.acc + r * args_.head_dim, rows.sum[r], args_.head_dim, rows.out[r]);
     }
     n_ = 0;
   }

@@ -25,19 +25,16 @@ inline void widen_tile(const AttentionArgs& args, std::int64_t p0, int n, ValueT
   load_value_scales(args, p0, n, tile.scales);
 }
 
-// spec::weight_code of weights that are zero past what their row sees.
-inline void quantize_weights(const float* weights, const float* to_codes, std::int16_t* codes) {
-  const __m256i magic = _mm256_castps_si256(_mm256_set1_ps(spec::kRoundingMagic));
-  const auto codes_at = [&](int i) {
-    const __m256 code = _mm256_fmadd_ps(_mm256_loadu_ps(weights + i), _mm256_load_ps(to_codes + i),
-                                        _mm256_castsi256_ps(magic));
-    return _mm256_sub_epi32(_mm256_castps_si256(code), magic);
-  };
+// spec::weight_code of a tile.
+inline void quantize_weights(const std::int16_t* words, const std::int16_t* scales,
+                             std::int16_t* codes) {
   CRIA_UNROLL
   for (int i = 0; i < kTile; i += 16) {
-    const __m256i packed =
-        _mm256_permute4x64_epi64(_mm256_packs_epi32(codes_at(i), codes_at(i + 8)), 0xd8);
-    _mm256_store_si256(reinterpret_cast<__m256i*>(codes + i), packed);
+    const auto load = [i](const std::int16_t* from) {
+      return _mm256_load_si256(reinterpret_cast<const __m256i*>(from + i));
+    };
+    _mm256_store_si256(reinterpret_cast<__m256i*>(codes + i),
+                       _mm256_mulhrs_epi16(load(words), load(scales)));
   }
 }
 
@@ -85,14 +82,15 @@ inline void add_codes(const ValueTile& tile, const std::int16_t (*codes)[kTile],
 }
 
 // Columns [d, d + 32) of all rows that see the tile. Their weights are quantized first.
+template <typename Form>
 inline void add_columns(Block& block, ValueTile& tile, std::int64_t p0, std::int64_t d) {
   alignas(32) std::int16_t codes[attention_block::kMaxRows][kTile];
   float scales[attention_block::kMaxRows];
   const int first = block.first_row(p0);
   attention_block::ColumnScales& of_columns = tile.scales[d / kColumnGroup];
   for (int r = first; r < block.n_rows; ++r) {
-    of_columns.normalize(block.rows[r].n_in_tile(p0));
-    quantize_weights(block.scores[r], of_columns.to_codes, codes[r]);
+    of_columns.normalize<Form>(block.rows[r].n_in_tile(p0));
+    quantize_weights(block.words[r], of_columns.words, codes[r]);
     scales[r] = of_columns.of_code * block.rows[r].grow;
   }
   const std::int64_t dim = block.args.head_dim;
@@ -108,6 +106,46 @@ inline void add_columns(Block& block, ValueTile& tile, std::int64_t p0, std::int
   }
 }
 
+// kWhole: n is all of the tile.
+template <bool kWhole>
+inline TopScore top_of(const float* scores, int n) {
+  const __m256 infinity = _mm256_set1_ps(-std::numeric_limits<float>::infinity());
+  __m256 tops[2] = {infinity, infinity}, sums[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+  for (int i = 0; i < n; i += 16) {
+    CRIA_UNROLL
+    for (int j = 0; j < 2; ++j) {
+      __m256 s = _mm256_loadu_ps(scores + i + 8 * j);
+      if (!kWhole) {
+        s = _mm256_blendv_ps(infinity, s, _mm256_castsi256_ps(below(i + 8 * j, n)));
+      }
+      sums[j] = _mm256_add_ps(sums[j], s);
+      tops[j] = _mm256_max_ps(s, tops[j]);  // in this order not-a-number is passed over
+    }
+  }
+  const __m256 sum = _mm256_add_ps(sums[0], sums[1]);
+  const __m256 is_nan = _mm256_cmp_ps(sum, sum, _CMP_UNORD_Q);
+  return {max_of_lanes(_mm256_max_ps(tops[0], tops[1])), _mm256_movemask_ps(is_nan) != 0};
+}
+
+template <bool kWhole>
+inline int make_words(const float* scores, const spec::WordOfScore& word, int n,
+                      std::int16_t* words) {
+  const __m256 slope = _mm256_set1_ps(word.slope), offset = _mm256_set1_ps(word.offset);
+  const auto x_at = [&](int i) {
+    const __m256 x = _mm256_fmadd_ps(_mm256_loadu_ps(scores + i), slope, offset);
+    const __m256i integer = _mm256_cvtps_epi32(x);
+    return kWhole ? integer : _mm256_and_si256(integer, below(i, n));
+  };
+  __m256i sum = _mm256_setzero_si256();
+  for (int i = 0; i < kTile; i += 16) {
+    __m256i weights = _mm256_setzero_si256();
+    if (kWhole || i < n) weights = exp2_words(words_of(x_at(i), x_at(i + 8)));  // of 0 comes 0
+    _mm256_store_si256(reinterpret_cast<__m256i*>(words + i), weights);
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(weights, _mm256_set1_epi16(1)));
+  }
+  return sum_of_ints(sum);
+}
+
 // What attention/block.h leaves open.
 struct Avx2Attention : HalfAttention {
   static void linear_a8(const LinearA8Args& args) { linear_a8_avx2(args); }
@@ -118,23 +156,46 @@ struct Avx2Attention : HalfAttention {
       const __m256 seen = _mm256_castsi256_ps(below(i, n));
       _mm256_storeu_ps(scores + i, _mm256_blendv_ps(infinity, _mm256_loadu_ps(scores + i), seen));
     }
-    const auto [base, shrink] = attention_block::raise_top(args, max_of(scores, kTile), row);
-    const __m256 shrink_8 = _mm256_set1_ps(shrink), grow_8 = _mm256_set1_ps(row.grow);
-    const __m256 base_8 = _mm256_set1_ps(base);
+    const __m256 shrink =
+        _mm256_set1_ps(attention_block::raise_top(args, max_of(scores, kTile), row));
+    const __m256 top = _mm256_set1_ps(row.top);
     __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
     for (int i = 0; i < kTile; i += 16) {
       CRIA_UNROLL
       for (int half = 0; half < 2; ++half) {
         float* at = scores + i + 8 * half;
-        const __m256 p = exp2_of_negative(_mm256_sub_ps(_mm256_loadu_ps(at), base_8));
+        const __m256 p = exp2_of_negative(_mm256_sub_ps(_mm256_loadu_ps(at), top));
         _mm256_storeu_ps(at, p);
         sum[half] = _mm256_add_ps(sum[half], p);
       }
     }
     for (int half = 0; half < 2; ++half) {
       float* before = row.sum + 8 * half;
-      const __m256 shrunk = _mm256_mul_ps(_mm256_load_ps(before), shrink_8);
-      _mm256_store_ps(before, _mm256_fmadd_ps(sum[half], grow_8, shrunk));
+      const __m256 shrunk = _mm256_mul_ps(_mm256_load_ps(before), shrink);
+      _mm256_store_ps(before, _mm256_add_ps(sum[half], shrunk));
+    }
+  }
+
+  static TopScore top_of(const float* scores, int n) {
+    return n == kTile ? avx2::top_of<true>(scores, n) : avx2::top_of<false>(scores, n);
+  }
+
+  static int make_words(const float* scores, const spec::WordOfScore& word, int n,
+                        std::int16_t* words) {
+    return n == kTile ? avx2::make_words<true>(scores, word, n, words)
+                      : avx2::make_words<false>(scores, word, n, words);
+  }
+
+  static void scale_words(const float* scales, float to_word, int n, std::int16_t* words) {
+    const __m256 magic = _mm256_set1_ps(spec::kRoundingMagic);
+    const auto word_at = [&](int i) {
+      const __m256 x = _mm256_fmadd_ps(_mm256_load_ps(scales + i), _mm256_set1_ps(to_word), magic);
+      const __m256i word = _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fff));
+      return _mm256_and_si256(word, below(i, n));
+    };
+    for (int i = 0; i < kTile; i += 16) {
+      _mm256_store_si256(reinterpret_cast<__m256i*>(words + i),
+                         words_of(word_at(i), word_at(i + 8)));
     }
   }
 
@@ -142,7 +203,7 @@ struct Avx2Attention : HalfAttention {
     ValueTile tile;
     widen_tile(block.args, p0, n, tile);
     for (std::int64_t d = 0; d < block.args.head_dim; d += kColumnGroup) {
-      add_columns(block, tile, p0, d);
+      add_columns<Avx2Attention>(block, tile, p0, d);
     }
   }
 };

@@ -15,6 +15,7 @@ namespace {
 using attention_block::Block;
 using attention_block::kTile;
 using attention_block::Row;
+using attention_block::TopScore;
 using attention_block::ValueScales;
 
 inline constexpr int kPositions = 4;     // scores computed together: 2 heads x 4 positions = 8 sums
@@ -122,6 +123,11 @@ inline void load_value_scales(const AttentionArgs& args, std::int64_t p0, int n,
     }
   }
   for (std::int64_t b = 0; b < dim / kColumnGroup; ++b) scales[b].begin();
+}
+
+// Lanes of 32 bits that are 0 to 65535 -> words, in order.
+inline __m256i words_of(__m256i a, __m256i b) {
+  return _mm256_permute4x64_epi64(_mm256_packus_epi32(a, b), 0xd8);
 }
 
 // The part of a Form that does not depend on how int8 is multiplied.

@@ -22,6 +22,7 @@ namespace {
 using attention_block::Block;
 using attention_block::kTile;
 using attention_block::Row;
+using attention_block::TopScore;
 using attention_block::ValuePanels;
 using attention_block::ValueScales;
 
@@ -31,6 +32,16 @@ constexpr int kVectors = kTile / 16;
 inline __mmask16 below(int i, int n) {
   static constexpr std::int32_t kIota[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   return _mm512_cmpgt_epi32_mask(_mm512_set1_epi32(n - i), load_512(kIota));
+}
+
+// Scores [16 * i, 16 * i + 16) of a row that sees n: -infinity, of which no weight comes, past
+// them. kWhole: n is all of the tile.
+template <bool kWhole>
+inline __m512 seen_scores(const float* scores, int i, int n) {
+  const __m512 s = _mm512_loadu_ps(scores + 16 * i);
+  if (kWhole) return s;
+  const __m512 infinity = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
+  return _mm512_mask_blend_ps(below(16 * i, n), infinity, s);
 }
 
 inline __m256 low_half(__m512 v) { return _mm512_castps512_ps256(v); }
@@ -45,36 +56,77 @@ struct WeightPlanes {
   float scale;
 };
 
-// Codes [16 * i, 16 * i + 64) of both planes.
-inline void store_planes(const __m512i* codes, int i, WeightPlanes& out) {
-  // Packing works on quarters of registers: dword 4 * a + b is then b's quad a.
+// Words are in the order in which two registers of 16 integers become one: of a block of 32, four
+// of the first 16, four of the second, and so on.
+constexpr int kWordVectors = kTile / 32;
+
+// Codes [64 * i, 64 * i + 64) of both planes, from the words of them.
+inline void store_planes(__m512i a, __m512i b, int i, WeightPlanes& out) {
+  // Packing works on quarters of registers: dword 4 * q + v is then quad q of 16 codes, the v-th.
   static constexpr std::int32_t kOrder[16] = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
   const __m512i order = load_512(kOrder);
-  const __m512i a = _mm512_packus_epi32(codes[i], codes[i + 1]);
-  const __m512i b = _mm512_packus_epi32(codes[i + 2], codes[i + 3]);
   const __m512i byte = _mm512_set1_epi32(0x00ff00ff);
   const __m512i low = _mm512_packus_epi16(_mm512_and_si512(a, byte), _mm512_and_si512(b, byte));
   const __m512i high = _mm512_packus_epi16(_mm512_srli_epi16(a, 8), _mm512_srli_epi16(b, 8));
-  _mm512_storeu_si512(out.low + 16 * i, _mm512_permutexvar_epi32(order, low));
-  _mm512_storeu_si512(out.high + 16 * i, _mm512_permutexvar_epi32(order, high));
+  _mm512_storeu_si512(out.low + 64 * i, _mm512_permutexvar_epi32(order, low));
+  _mm512_storeu_si512(out.high + 64 * i, _mm512_permutexvar_epi32(order, high));
 }
 
-// The float whose low bits are spec::weight_code of weights that are zero past what their row sees.
-inline __m512i weight_codes(__m512 weights, const float* to_codes) {
-  return _mm512_castps_si512(
-      _mm512_fmadd_ps(weights, _mm512_loadu_ps(to_codes), _mm512_set1_ps(spec::kRoundingMagic)));
+inline void quantize_row(const std::int16_t* words, const std::int16_t* scales, WeightPlanes& out) {
+  __m512i codes[kWordVectors];
+  CRIA_UNROLL
+  for (int i = 0; i < kWordVectors; ++i) {
+    codes[i] = _mm512_mulhrs_epi16(load_512(words + 32 * i), load_512(scales + 32 * i));
+  }
+  CRIA_UNROLL
+  for (int i = 0; i < kWordVectors / 2; ++i) store_planes(codes[2 * i], codes[2 * i + 1], i, out);
 }
 
-inline void quantize_row(const float* weights, const float* to_codes, WeightPlanes& out) {
-  const __m512i magic = _mm512_castps_si512(_mm512_set1_ps(spec::kRoundingMagic));
-  __m512i codes[kVectors];
+template <bool kWhole>
+inline TopScore top_of(const float* scores, int n) {
+  __m512 top = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
+  __m512 sum = _mm512_setzero_ps();
   CRIA_UNROLL
   for (int i = 0; i < kVectors; ++i) {
-    codes[i] =
-        _mm512_sub_epi32(weight_codes(_mm512_loadu_ps(weights + 16 * i), to_codes + 16 * i), magic);
+    const __m512 s = seen_scores<kWhole>(scores, i, n);
+    sum = _mm512_add_ps(sum, s);
+    top = _mm512_max_ps(s, top);  // in this order not-a-number is passed over
   }
-  store_planes(codes, 0, out);
-  store_planes(codes, 4, out);
+  return {avx2::max_of_lanes(_mm256_max_ps(low_half(top), high_half(top))),
+          _mm512_cmp_ps_mask(sum, sum, _CMP_UNORD_Q) != 0};
+}
+
+template <bool kWhole>
+inline int make_words(const float* scores, const spec::WordOfScore& word, int n,
+                      std::int16_t* words) {
+  const Exp2Words exp2;
+  const __m512 slope = _mm512_set1_ps(word.slope), offset = _mm512_set1_ps(word.offset);
+  const __m512i one = _mm512_set1_epi16(1);
+  const auto x_at = [&](int i) {
+    return _mm512_cvtps_epi32(_mm512_fmadd_ps(seen_scores<kWhole>(scores, i, n), slope, offset));
+  };
+  __m512i sum = _mm512_setzero_si512();
+  CRIA_UNROLL
+  for (int i = 0; i < kWordVectors; ++i) {
+    const __m512i weights = exp2(_mm512_packus_epi32(x_at(2 * i), x_at(2 * i + 1)));
+    _mm512_storeu_si512(words + 32 * i, weights);
+    sum = _mm512_dpwssd_epi32(sum, weights, one);
+  }
+  const __m512 lanes = _mm512_castsi512_ps(sum);
+  return avx2::sum_of_ints(_mm256_add_epi32(_mm256_castps_si256(low_half(lanes)),
+                                            _mm256_castps_si256(high_half(lanes))));
+}
+
+inline void scale_words(const float* scales, float to_word, int n, std::int16_t* words) {
+  const __m512 magic = _mm512_set1_ps(spec::kRoundingMagic);
+  const auto word_at = [&](int i) {
+    const __m512 x = _mm512_fmadd_ps(_mm512_loadu_ps(scales + i), _mm512_set1_ps(to_word), magic);
+    const __m512i word = _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fff));
+    return _mm512_mask_blend_epi32(below(i, n), _mm512_setzero_si512(), word);
+  };
+  CRIA_UNROLL
+  for (int i = 0; i < kTile; i += 32)
+    _mm512_storeu_si512(words + i, _mm512_packus_epi32(word_at(i), word_at(i + 16)));
 }
 
 // --- values as int8 ------------------------------------------------------------------------------
@@ -236,27 +288,33 @@ struct Avx512Attention {
   }
 
   static void weigh_tile(const AttentionArgs& args, float* scores, int n, Row& row) {
-    __m512 s[kVectors];
-    __m512 tops = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
-    const __m512 infinity = tops;
-    CRIA_UNROLL
-    for (int i = 0; i < kVectors; ++i) {
-      s[i] = _mm512_mask_blend_ps(below(16 * i, n), infinity, _mm512_loadu_ps(scores + 16 * i));
-      tops = _mm512_max_ps(s[i], tops);  // in this order not-a-number is passed over
-    }
-    const float tile_top = avx2::max_of_lanes(_mm256_max_ps(low_half(tops), high_half(tops)));
-    const auto [base, shrink] = attention_block::raise_top(args, tile_top, row);
-    const __m512 shrink_16 = _mm512_set1_ps(shrink), base_16 = _mm512_set1_ps(base);
+    const float tile_top = top_of(scores, n).score;
+    const __m512 shrink = _mm512_set1_ps(attention_block::raise_top(args, tile_top, row));
+    const __m512 top = _mm512_set1_ps(row.top);
     const Exp2OfNegative exp2;
     __m512 sum = _mm512_setzero_ps();
     CRIA_UNROLL
     for (int i = 0; i < kVectors; ++i) {
-      const __m512 p = exp2(_mm512_sub_ps(s[i], base_16));
+      const __m512 p = exp2(_mm512_sub_ps(seen_scores<false>(scores, i, n), top));
       _mm512_storeu_ps(scores + 16 * i, p);
       sum = _mm512_add_ps(sum, p);
     }
-    const __m512 shrunk = _mm512_mul_ps(_mm512_loadu_ps(row.sum), shrink_16);
-    _mm512_storeu_ps(row.sum, _mm512_fmadd_ps(sum, _mm512_set1_ps(row.grow), shrunk));
+    const __m512 shrunk = _mm512_mul_ps(_mm512_loadu_ps(row.sum), shrink);
+    _mm512_storeu_ps(row.sum, _mm512_add_ps(sum, shrunk));
+  }
+
+  static TopScore top_of(const float* scores, int n) {
+    return n == kTile ? avx512::top_of<true>(scores, n) : avx512::top_of<false>(scores, n);
+  }
+
+  static int make_words(const float* scores, const spec::WordOfScore& word, int n,
+                        std::int16_t* words) {
+    return n == kTile ? avx512::make_words<true>(scores, word, n, words)
+                      : avx512::make_words<false>(scores, word, n, words);
+  }
+
+  static void scale_words(const float* scales, float to_word, int n, std::int16_t* words) {
+    avx512::scale_words(scales, to_word, n, words);
   }
 
   using WeightPlanes = avx512::WeightPlanes;
@@ -266,8 +324,9 @@ struct Avx512Attention {
     avx2::load_value_scales(args, p0, n, scales);
   }
 
-  static void quantize_row(const float* weights, const float* to_codes, int, WeightPlanes& out) {
-    avx512::quantize_row(weights, to_codes, out);
+  static void quantize_row(const std::int16_t* words, const std::int16_t* scales, int,
+                           WeightPlanes& out) {
+    avx512::quantize_row(words, scales, out);
   }
 
   template <int kRows>

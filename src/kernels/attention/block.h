@@ -24,14 +24,21 @@ struct Row {
   const float* q;
   float* out;
   std::int64_t n_positions;  // that it sees
-  float factor;              // what makes scores of its products with keys
+  float factor;              // as spec::AttentionQuery has it
   float top;
-  float grow;  // of the tile at hand, as in spec::TileFactors
-  alignas(64) float sum[spec::kAttentionSums];
+  float grow;                                   // of the tile at hand, as in spec::TileFactors
+  alignas(64) float sum[spec::kAttentionSums];  // of int8 values: the first
   alignas(64) float acc[kMaxHeadDim];
 
   // Positions of the tile at p0 that it sees.
   int n_in_tile(std::int64_t p0) const { return spec::n_in_tile(n_positions, p0); }
+};
+
+// The largest of some scores, passing over not-a-number, and whether their sum is not-a-number: one
+// of them is then, or one is so large that it makes no difference (spec::kScoreLimit).
+struct TopScore {
+  float score;
+  bool has_nan;
 };
 
 // Consecutive rows of a call, and what they share.
@@ -43,7 +50,10 @@ struct Block {
   const AttentionArgs& args;
   int n_rows;
   Row rows[kMaxRows];             // each sees at least as many positions as the one before
-  float scores[kMaxRows][kTile];  // of the tile at hand; then weights
+  float scores[kMaxRows][kTile];  // of the tile at hand; then weights, if values are half floats
+  // Weights, if values are int8: what spec::exp2_word gave, zeros where a row sees nothing, in the
+  // order that Form wants.
+  alignas(64) std::int16_t words[kMaxRows][kTile];
   // The queries as int8, when the keys are.
   std::int8_t codes[kMaxRows * kMaxHeadDim];
   A8Block blocks[kMaxRows * kMaxHeadDim / kColumnGroup];
@@ -85,7 +95,8 @@ inline void quantize_queries(Block& block) {
   const std::int64_t dim = block.args.head_dim;
   for (int r = 0; r < block.n_rows; ++r) {
     Row& row = block.rows[r];
-    row.factor *=
+    row.factor =
+        spec::score_factor(block.args) *
         spec::quantize_query({row.q, 0, block.n_rows, r, 1, dim, block.codes, block.blocks});
   }
 }
@@ -105,29 +116,41 @@ inline void score_tile_q8(Block& block, std::int64_t p0, int n) {
                    .out = block.scores[0],
                    .out_stride = kTile,
                    .accumulate = false});
+  if (args.v_type == KvType::kQ8) return;  // what makes words applies the factor
   for (int r = 0; r < block.n_rows; ++r) {
     const float factor = block.rows[r].factor;  // a copy, which stores cannot change
     for (std::int64_t i = 0; i < n_keys; ++i) block.scores[r][i] *= factor;
   }
 }
 
-// What a tile's weights are relative to, and what earlier sums shrink by.
-struct RaisedTop {
-  float base;
-  float shrink;
-};
+inline void shrink_values(float shrink, std::int64_t head_dim, Row& row) {
+  if (shrink == 1.0f) return;
+  for (std::int64_t d = 0; d < head_dim; ++d) row.acc[d] *= shrink;
+}
 
-// Raises the running maximum to that of a tile; the values summed so far shrink.
-inline RaisedTop raise_top(const AttentionArgs& args, float tile_top, Row& row) {
+// For values as half floats. Raises the running maximum to that of a tile and returns what sums
+// shrink by; the values summed so far do.
+inline float raise_top(const AttentionArgs& args, float tile_top, Row& row) {
   const float before = row.top;
   row.top = tile_top > before ? tile_top : before;
-  const float base = args.v_type == KvType::kQ8 ? tile_top : row.top;
-  row.grow = spec::exp2_of_negative(base - row.top);
+  row.grow = 1.0f;
   const float shrink = spec::exp2_of_negative(before - row.top);
-  if (shrink != 1.0f) {
-    for (std::int64_t d = 0; d < args.head_dim; ++d) row.acc[d] *= shrink;
-  }
-  return {base, shrink};
+  shrink_values(shrink, args.head_dim, row);
+  return shrink;
+}
+
+// For int8 values. The first `n` scores of row r become words.
+template <typename Form>
+inline void weigh_words(Block& block, int r, int n) {
+  Row& row = block.rows[r];
+  const TopScore top = Form::top_of(block.scores[r], n);
+  const float tile_top = top.score * row.factor;
+  const spec::TileFactors factors = spec::raise_top(tile_top, top.has_nan, row.top);
+  row.grow = factors.grow;
+  shrink_values(factors.shrink, block.args.head_dim, row);
+  const spec::WordOfScore word(row.factor, tile_top);
+  const int of_words = Form::make_words(block.scores[r], word, n, block.words[r]);
+  row.sum[0] = spec::grown_sum(row.sum[0], factors, of_words);
 }
 
 // --- values --------------------------------------------------------------------------------------
@@ -151,8 +174,8 @@ inline void add_values_f16(Block& block, std::int64_t p0, int n_seen) {
 // The scales of a tile of int8 values for 32 columns, for rows that see more and more of it.
 struct ColumnScales {
   alignas(64) float of_positions[kTile];
-  // The same times to_code of spec::WeightScale, of the positions of normalize(); zeros after them.
-  alignas(64) float to_codes[kTile];
+  // spec::scale_word of the positions of normalize(), zeros after them, in the order of words.
+  alignas(64) std::int16_t words[kTile];
   float of_code;
 
   // Once scales were loaded.
@@ -162,21 +185,22 @@ struct ColumnScales {
   }
 
   // For rows that see the first n positions. REQUIRES: n is no smaller than in the call before.
+  template <typename Form>
   void normalize(int n) {
-    if (n != n_) normalize_anew(n);
+    if (n != n_) normalize_anew<Form>(n);
   }
 
  private:
   // Not inlined: it is long, and rare where rows see whole tiles.
+  template <typename Form>
   [[gnu::noinline]] void normalize_anew(int n) {
     for (int i = n_; i < n; ++i) {
       top_bits_ = std::max(top_bits_, std::bit_cast<std::uint32_t>(of_positions[i]) & 0x7fffffffu);
     }
     n_ = n;
     const spec::WeightScale scale = spec::weight_scale(std::bit_cast<float>(top_bits_));
-    for (int i = 0; i < n; ++i) to_codes[i] = of_positions[i] * scale.to_code;
-    for (int i = n; i < kTile; ++i) to_codes[i] = 0.0f;
     of_code = scale.of_code;
+    Form::scale_words(of_positions, scale.to_word, n, words);
   }
 
   int n_;
@@ -206,8 +230,8 @@ inline void add_row_codes(Block& block, ColumnScales& scales, int r, std::int64_
   for (int i = 0; i < kRows; ++i) {
     const Row& row = block.rows[r + i];
     const int n_seen = row.n_in_tile(p0);
-    scales.normalize(n_seen);
-    Form::quantize_row(block.scores[r + i], scales.to_codes, n_seen, weights[i]);
+    scales.normalize<Form>(n_seen);
+    Form::quantize_row(block.words[r + i], scales.words, n_seen, weights[i]);
     weights[i].scale = scales.of_code * row.grow;
   }
   Form::template add_codes<kRows>(panels, weights, d, &block.rows[r]);
@@ -245,7 +269,11 @@ inline void attend_tile(Block& block, std::int64_t p0) {
   }
   for (int r = block.first_row(p0); r < block.n_rows; ++r) {
     Row& row = block.rows[r];
-    Form::weigh_tile(args, block.scores[r], row.n_in_tile(p0), row);
+    if (args.v_type == KvType::kQ8) {
+      weigh_words<Form>(block, r, row.n_in_tile(p0));
+    } else {
+      Form::weigh_tile(args, block.scores[r], row.n_in_tile(p0), row);
+    }
   }
   if (args.v_type == KvType::kQ8) {
     add_values_q8<Form>(block, p0, n);
@@ -259,7 +287,7 @@ inline void attend(Block& block) {
   const std::int64_t dim = block.args.head_dim;
   for (int r = 0; r < block.n_rows; ++r) {
     Row& row = block.rows[r];
-    row.factor = spec::score_factor(block.args);
+    row.factor = 1.0f;
     row.top = -std::numeric_limits<float>::infinity();
     for (float& sum : row.sum) sum = 0.0f;
     for (std::int64_t d = 0; d < dim; ++d) row.acc[d] = 0.0f;
@@ -277,8 +305,12 @@ inline void attend(Block& block) {
 //   linear_a8(args)                              the op
 //   score_halves<heads>(args, q, p0, n, scores)  scores[h][i] of q[h] . k[p0 + i], i < n, of 1 or 2
 //                                                heads whose queries follow each other
-//   weigh_tile(args, scores, n, row)             scores -> weights, in place; shrinks what was
-//                                                summed before
+//   weigh_tile(args, scores, n, row)             scores -> weights for half floats, in place;
+//                                                shrinks what was summed before
+//   top_of(scores, n)                            their TopScore
+//   make_words(scores, word, n, words)           the first n scores -> words, zeros up to the end
+//                                                of the tile; returns their sum
+//   scale_words(scales, to_word, n, words)       spec::scale_word of the first n, then zeros
 //   add_row_halves<heads>(block, r, p0)          acc of rows r .. += weights times half floats
 //   score_tile_f16(block, p0, n), add_values_f16(block, p0, n)
 //                                                if there are such: both for all rows of a tile;
@@ -289,7 +321,7 @@ inline void attend(Block& block) {
 //                                                that any row sees. Else these four:
 //   WeightPlanes                                 weights of a row for 32 columns as integers
 //   load_value_scales(args, p0, n, scales)
-//   quantize_row(weights, to_codes, n, out)      spec::weight_code of the first n of a tile as
+//   quantize_row(words, scales, n, out)          spec::weight_code of the first n of a tile as
 //                                                WeightPlanes, but for their scale
 //   add_codes<rows>(panels, weights, d, rows)    acc of 1 to 4 rows, columns d .. d + 31, +=
 //                                                WeightPlanes times int8 values

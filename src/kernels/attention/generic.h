@@ -7,20 +7,33 @@
 //   dot[i]   kF16: lane[d % 8] = fma(q[d], k[i][d], lane[d % 8]) in order, then sum_of_lanes
 //            kQ8:  linear_a8 of the head's query with the keys; the query as int8 has one scale,
 //                  which is not in dot but in factor
-//   s[i]   = dot[i] * factor, factor = scale * log2(e) (* scale of the query)
-//   top    = max s;  top' = max(top so far, top)
-//   base   = kF16 values: top';  kQ8 values: top, so that the largest weight of each tile is 1
-//   p[i]   = 2^(s[i] - base);  lane[i % 16] += p[i] in order, from 0
-//   shrink = 2^(top so far - top');  grow = 2^(base - top'), 1 for kF16
-//   sum[j] = fma(lane[j], grow, sum[j] * shrink)
-//   acc[d] = acc[d] * shrink, then
-//            kF16: acc[d] = fma(p[i], v[i][d], acc[d]) in order
-//            kQ8:  with T = the largest scale of blocks b = d / 32 of the tile:
-//                  c[i] = round_to_even(p[i] * (scale of v[i]'s block b * (16383 / T))), 14 bits
-//                  acc[d] = fma(float(sum_i c[i] code[i][d]), T / 16383 * grow, acc[d]), the sum
-//                  exact
+//   factor = scale * log2(e) (* scale of the query)
 //
-// and finally out[d] = acc[d] * (1 / sum_of_weights(sum)). 14 bits are two planes of 7, which every
+// With values in kF16:
+//
+//   s[i]   = dot[i] * factor
+//   top    = max s;  top' = max(top so far, top)
+//   p[i]   = 2^(s[i] - top');  lane[i % 16] += p[i] in order, from 0
+//   shrink = 2^(top so far - top')
+//   sum[j] = lane[j] + sum[j] * shrink
+//   acc[d] = acc[d] * shrink, then acc[d] = fma(p[i], v[i][d], acc[d]) in order
+//
+// In kQ8 weights are integers; the largest of each tile is 1, so that bits are where they count:
+//
+//   top    = max dot * factor, top' and shrink as above, grow = 2^(top - top')
+//   x[i]   = round_to_even(fma(dot[i], factor * 4096, 65535 - top * 4096)) within 0 .. 65535
+//   w[i]   = exp2_word(x[i]), 2^14 times the weight
+//   sum    = fma(2^-14 * sum_i w[i], grow, sum * shrink), the inner sum exact
+//   acc[d] = acc[d] * shrink, then with T = the largest scale of blocks b = d / 32 of the tile:
+//            t[i] = round_to_even(scale of v[i]'s block b * (32766 / T))
+//            c[i] = (w[i] * t[i] + 2^14) >> 15, 14 bits
+//            acc[d] = fma(float(sum_i c[i] code[i][d]), T / 16383 * grow, acc[d]), the sum exact
+//
+// (dot and factor are kept apart for keys in kQ8 only: in kF16 dot is the score and factor is 1.)
+// Integers do not carry not-a-number: where a score of a tile is, grow is; so, too, where the top
+// is 2^24 or more, up or down: floats have no bits left then for the steps of x.
+//
+// And finally out[d] = acc[d] * (1 / sum_of_weights(sum)). 14 bits are two planes of 7, which every
 // instruction set can multiply with signed bytes; an error of 2^-15 of T is far below that of the
 // values' own 8 bits. 128 * 16383 * 128 < 2^31.
 #pragma once
@@ -32,6 +45,7 @@
 #include <limits>
 
 #include "kernels/activation/exp2.h"
+#include "kernels/activation/exp2_words.h"
 #include "kernels/kernels.h"
 #include "kernels/linear_a8/generic.h"
 #include "kernels/quantize_a8/generic.h"
@@ -43,7 +57,9 @@ namespace {
 
 inline constexpr int kAttentionTile = 128;
 inline constexpr int kAttentionSums = 16;
-inline constexpr float kWeightMax = 16383.0f;
+inline constexpr float kScoreLimit = 16777216.0f;  // with values as int8
+inline constexpr float kWeightMax = 16383.0f;      // of codes
+inline constexpr float kValueScaleMax = 32766.0f;  // of scales as integers
 
 // Positions of the tile at p0 that a token sees which sees `n_positions`.
 inline int n_in_tile(std::int64_t n_positions, std::int64_t p0) {
@@ -82,14 +98,13 @@ inline float quantize_query(const QuantizeA8Args& args) {
 
 // A query [head_dim], as the type of the keys wants it.
 struct AttentionQuery {
-  AttentionQuery(const AttentionArgs& args, const float* query)
-      : x(query), factor(score_factor(args)) {
+  AttentionQuery(const AttentionArgs& args, const float* query) : x(query), factor(1.0f) {
     if (args.k_type != KvType::kQ8) return;
-    factor *= quantize_query({x, 0, 1, 0, 1, args.head_dim, codes, blocks});
+    factor = score_factor(args) * quantize_query({x, 0, 1, 0, 1, args.head_dim, codes, blocks});
   }
 
   const float* x;
-  float factor;  // what makes scores of its products with keys
+  float factor;  // what makes scores of what score_positions gives
   std::int8_t codes[kMaxHeadDim];
   A8Block blocks[kMaxHeadDim / kColumnGroup];
 };
@@ -109,20 +124,19 @@ inline float attention_dot_f16(const float* q, const std::uint16_t* k, std::int6
   return sum_of_lanes(lanes);
 }
 
-// s[i] of the tile.
+// Of the tile: dot[i] of int8 keys, s[i] of half floats.
 inline void score_positions(const AttentionArgs& args, const AttentionQuery& q, std::int64_t p0,
                             int n, float* s) {
   if (args.k_type == KvType::kF16) {
     const auto* k = reinterpret_cast<const std::uint16_t*>(args.k) + p0 * args.head_dim;
     for (int i = 0; i < n; ++i) {
-      s[i] = attention_dot_f16(q.x, k + i * args.head_dim, args.head_dim);
+      s[i] = attention_dot_f16(q.x, k + i * args.head_dim, args.head_dim) * score_factor(args);
     }
   } else {
     const std::byte* panels = args.k + p0 / kKvPanel * kv_panel_bytes(args.head_dim);
     linear_a8_of<Encoding::kQ8>(
         {Encoding::kQ8, panels, n, args.head_dim, q.codes, q.blocks, 1, s, n, false});
   }
-  for (int i = 0; i < n; ++i) s[i] = s[i] * q.factor;
 }
 
 // What becomes of earlier tiles, and of a tile, when it joins them.
@@ -131,22 +145,73 @@ struct TileFactors {
   float grow;
 };
 
-// s[i] of the tile -> p[i], in place; with them `top` rises and `sum` grows.
-inline TileFactors weigh_scores(KvType v_type, float* p, int n, float& top, float* sum) {
+// Scores -> weights p[i], in place; with them `top` rises and `sum` grows.
+inline TileFactors weigh_scores_f16(float factor, float* p, int n, float& top, float* sum) {
+  for (int i = 0; i < n; ++i) p[i] *= factor;
   const float tile_top = max_of(p, n);
   const float new_top = tile_top > top ? tile_top : top;
-  const float base = v_type == KvType::kQ8 ? tile_top : new_top;
-  const TileFactors factors = {exp2_of_negative(top - new_top), exp2_of_negative(base - new_top)};
+  const float shrink = exp2_of_negative(top - new_top);
   top = new_top;
   float lanes[kAttentionSums] = {};
   for (int i = 0; i < n; ++i) {
-    p[i] = exp2_of_negative(p[i] - base);
+    p[i] = exp2_of_negative(p[i] - new_top);
     lanes[i % kAttentionSums] += p[i];
   }
-  for (int j = 0; j < kAttentionSums; ++j) {
-    sum[j] = std::fma(lanes[j], factors.grow, sum[j] * factors.shrink);
+  for (int j = 0; j < kAttentionSums; ++j) sum[j] = lanes[j] + sum[j] * shrink;
+  return {shrink, 1.0f};
+}
+
+// What makes a word x[i] of a score.
+struct WordOfScore {
+  WordOfScore(float factor, float tile_top)
+      : slope(factor * kExp2WordStep), offset(kExp2WordOfZero - tile_top * kExp2WordStep) {}
+
+  // Not-a-number gives 0.
+  std::uint16_t operator()(float dot) const {
+    const float x = std::nearbyint(std::fma(dot, slope, offset));
+    return static_cast<std::uint16_t>(x > 0.0f ? std::min(x, kExp2WordOfZero) : 0.0f);
   }
+
+  float slope;
+  float offset;
+};
+
+// Raises `top` to that of a tile whose weights are integers.
+inline TileFactors raise_top(float tile_top, bool has_nan, float& top) {
+  const float new_top = tile_top > top ? tile_top : top;
+  const float shrink = exp2_of_negative(top - new_top);
+  const float grow = exp2_of_negative(tile_top - new_top);
+  top = new_top;
+  const bool sound = !has_nan && std::fabs(tile_top) < kScoreLimit;
+  return {shrink, sound ? grow : std::numeric_limits<float>::quiet_NaN()};
+}
+
+inline float grown_sum(float sum, const TileFactors& factors, int of_words) {
+  return std::fma(static_cast<float>(of_words) * (1.0f / kExp2WordOne), factors.grow,
+                  sum * factors.shrink);
+}
+
+// The same with integers: p[i] = 2^-14 w[i].
+inline TileFactors weigh_scores_q8(float factor, float* p, int n, float& top, float& sum) {
+  const float tile_top = max_of(p, n) * factor;
+  const bool has_nan = std::any_of(p, p + n, [](float score) { return std::isnan(score); });
+  const TileFactors factors = raise_top(tile_top, has_nan, top);
+  const WordOfScore word(factor, tile_top);
+  int of_words = 0;
+  for (int i = 0; i < n; ++i) {
+    const int weight = exp2_word(word(p[i]));
+    of_words += weight;
+    p[i] = static_cast<float>(weight) * (1.0f / kExp2WordOne);
+  }
+  sum = grown_sum(sum, factors, of_words);
   return factors;
+}
+
+// sum: kAttentionSums, of which int8 values take the first.
+inline TileFactors weigh_scores(KvType v_type, float factor, float* p, int n, float& top,
+                                float* sum) {
+  return v_type == KvType::kQ8 ? weigh_scores_q8(factor, p, n, top, *sum)
+                               : weigh_scores_f16(factor, p, n, top, sum);
 }
 
 inline void add_values_f16(const AttentionArgs& args, const float* p, std::int64_t p0, int n,
@@ -159,10 +224,10 @@ inline void add_values_f16(const AttentionArgs& args, const float* p, std::int64
   }
 }
 
-// How weights, which are at most 1, times scales of at most `top` become integers and back: c =
-// round(p * (scale * to_code)), p * scale = c * of_code.
+// How the scales of a tile, of at most `top`, become integers, and weights times them become
+// floats again: t = round(scale * to_word), weight * scale = c * of_code.
 struct WeightScale {
-  float to_code;
+  float to_word;
   float of_code;
 };
 
@@ -172,15 +237,17 @@ inline WeightScale weight_scale(float top) {
     return {0.0f, std::numeric_limits<float>::quiet_NaN()};
   }
   if (top < kA8Smallest) return {0.0f, 0.0f};
-  return {kWeightMax / top, top / kWeightMax};
+  return {kValueScaleMax / top, top / kWeightMax};
 }
 
-// The low bits of the sum are the integer. Of not-a-number nothing comes but not-a-number, since
-// sum[j] has it, too: any code will do.
-inline int weight_code(float p, float scale) {
-  const float code = std::fma(p, scale, kRoundingMagic);
-  return static_cast<int>(std::bit_cast<std::uint32_t>(code) & 0x3fffu);
+// The low bits of the sum are the integer. Beside what is not finite any integer will do, since
+// of_code is not-a-number.
+inline int scale_word(float scale, float to_word) {
+  const float word = std::fma(scale, to_word, kRoundingMagic);
+  return static_cast<int>(std::bit_cast<std::uint32_t>(word) & 0x7fffu);
 }
+
+inline int weight_code(int weight, int scale) { return (weight * scale + (1 << 14)) >> 15; }
 
 inline float max_magnitude(float a, float b) {
   const std::uint32_t a_bits = std::bit_cast<std::uint32_t>(a) & 0x7fffffffu;
@@ -203,7 +270,10 @@ inline void add_values_q8(const AttentionArgs& args, const float* p, std::int64_
     }
     const WeightScale scale = weight_scale(top);
     int c[kAttentionTile];
-    for (int i = 0; i < n; ++i) c[i] = weight_code(p[i], scales[i] * scale.to_code);
+    for (int i = 0; i < n; ++i) {
+      c[i] =
+          weight_code(static_cast<int>(p[i] * kExp2WordOne), scale_word(scales[i], scale.to_word));
+    }
     for (std::int64_t d = b * kColumnGroup; d < (b + 1) * kColumnGroup; ++d) {
       std::int32_t sum = 0;
       for (int i = 0; i < n; ++i) {
@@ -248,7 +318,7 @@ inline void attention(const AttentionArgs& args) {
         const int n = n_in_tile(n_positions, p0);
         float p[kAttentionTile];
         score_positions(args, q, p0, n, p);
-        const TileFactors factors = weigh_scores(args.v_type, p, n, state.top, state.sum);
+        const TileFactors factors = weigh_scores(args.v_type, q.factor, p, n, state.top, state.sum);
         add_values(args, p, p0, n, factors, state.acc);
       }
       float* out = args.out + t * args.out_stride + h * args.head_dim;

@@ -18,6 +18,7 @@ namespace {
 using attention_block::Block;
 using attention_block::kTile;
 using attention_block::Row;
+using attention_block::TopScore;
 using attention_block::ValuePanels;
 using attention_block::ValueScales;
 
@@ -97,9 +98,9 @@ inline void add_halves(const AttentionArgs& args, const float (*weights)[kTile],
 
 // Weights past n, up to a multiple of 16, become zero; those after it stay as they are.
 inline void weigh_tile(const AttentionArgs& args, float* scores, int n, Row& row) {
-  const auto [base, shrink] = attention_block::raise_top(args, max_of(scores, n), row);
+  const float shrink = attention_block::raise_top(args, max_of(scores, n), row);
   for (int i = n; i % 16 != 0; ++i) scores[i] = -std::numeric_limits<float>::infinity();
-  const float32x4_t base_4 = vdupq_n_f32(base);
+  const float32x4_t top = vdupq_n_f32(row.top);
   float32x4_t sum[4];
   CRIA_UNROLL
   for (float32x4_t& quarter : sum) quarter = vdupq_n_f32(0.0f);
@@ -107,15 +108,49 @@ inline void weigh_tile(const AttentionArgs& args, float* scores, int n, Row& row
     CRIA_UNROLL
     for (int quarter = 0; quarter < 4; ++quarter) {
       float* at = scores + i + 4 * quarter;
-      const float32x4_t p = exp2_of_negative(vsubq_f32(vld1q_f32(at), base_4));
+      const float32x4_t p = exp2_of_negative(vsubq_f32(vld1q_f32(at), top));
       vst1q_f32(at, p);
       sum[quarter] = vaddq_f32(sum[quarter], p);
     }
   }
   for (int quarter = 0; quarter < 4; ++quarter) {
     float* before = row.sum + 4 * quarter;
-    vst1q_f32(before, vfmaq_n_f32(vmulq_n_f32(vld1q_f32(before), shrink), sum[quarter], row.grow));
+    vst1q_f32(before, vaddq_f32(vmulq_n_f32(vld1q_f32(before), shrink), sum[quarter]));
   }
+}
+
+inline TopScore top_of(const float* scores, int n) {
+  uint32x4_t is_number = vdupq_n_u32(~0u);
+  int i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const float32x4_t s = vld1q_f32(scores + i);
+    is_number = vandq_u32(is_number, vceqq_f32(s, s));
+  }
+  bool has_nan = vminvq_u32(is_number) == 0;
+  for (; i < n; ++i) has_nan |= std::isnan(scores[i]);
+  return {max_of(scores, n), has_nan};
+}
+
+// Ones in the lanes i .. i + 7 that are below n.
+inline uint16x8_t below(int i, int n) {
+  static constexpr std::int16_t kIota[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+  return vcltq_s16(vld1q_s16(kIota), vdupq_n_s16(static_cast<std::int16_t>(n - i)));
+}
+
+inline int make_words(const float* scores, const spec::WordOfScore& word, int n,
+                      std::int16_t* words) {
+  const float32x4_t slope = vdupq_n_f32(word.slope), offset = vdupq_n_f32(word.offset);
+  const auto x_at = [&](int i) {  // saturates
+    return vqmovun_s32(vcvtnq_s32_f32(vfmaq_f32(offset, vld1q_f32(scores + i), slope)));
+  };
+  uint32x4_t sum = vdupq_n_u32(0);
+  for (int i = 0; i < kTile; i += 8) {
+    uint16x8_t weights = vdupq_n_u16(0);
+    if (i < n) weights = vandq_u16(exp2_words(vcombine_u16(x_at(i), x_at(i + 4))), below(i, n));
+    vst1q_s16(words + i, vreinterpretq_s16_u16(weights));
+    sum = vpadalq_u16(sum, weights);
+  }
+  return static_cast<int>(vaddvq_u32(sum));
 }
 
 // --- values as int8 ------------------------------------------------------------------------------
@@ -141,25 +176,32 @@ struct WeightPlanes {
   float scale;
 };
 
-// spec::weight_code of eight weights.
-inline int16x8_t weight_codes(const float* weights, const float* to_codes) {
+inline void scale_words(const float* scales, float to_word, int n, std::int16_t* words) {
   const float32x4_t magic = vdupq_n_f32(spec::kRoundingMagic);
-  const float32x4_t a = vfmaq_f32(magic, vld1q_f32(weights), vld1q_f32(to_codes));
-  const float32x4_t b = vfmaq_f32(magic, vld1q_f32(weights + 4), vld1q_f32(to_codes + 4));
-  const int16x8_t low =
-      vuzp1q_s16(vreinterpretq_s16_f32(a), vreinterpretq_s16_f32(b));  // the low halves
-  return vandq_s16(low, vdupq_n_s16(0x3fff));
+  for (int i = 0; i < kTile; i += 8) {
+    const float32x4_t a = vfmaq_n_f32(magic, vld1q_f32(scales + i), to_word);
+    const float32x4_t b = vfmaq_n_f32(magic, vld1q_f32(scales + i + 4), to_word);
+    const uint16x8_t low =
+        vuzp1q_u16(vreinterpretq_u16_f32(a), vreinterpretq_u16_f32(b));  // the low halves
+    const uint16x8_t scale_words = vandq_u16(low, vdupq_n_u16(0x7fff));
+    vst1q_s16(words + i, vreinterpretq_s16_u16(vandq_u16(scale_words, below(i, n))));
+  }
 }
 
-// Codes of the first `n` weights, which are followed by zeros up to a multiple of 16; those after
-// them are zero.
+// spec::weight_code of eight.
+inline int16x8_t weight_codes(const std::int16_t* words, const std::int16_t* scales) {
+  return vqrdmulhq_s16(vld1q_s16(words), vld1q_s16(scales));
+}
+
+// Codes of the first `n`, and zeros.
 template <typename Form>
-inline void quantize_row(const float* weights, const float* to_codes, int n, WeightPlanes& out) {
+inline void quantize_row(const std::int16_t* words, const std::int16_t* scales, int n,
+                         WeightPlanes& out) {
   const int n_panels = static_cast<int>((n + kKvPanel - 1) / kKvPanel);
   for (int p = 0; p < n_panels; ++p) {
     const int i = static_cast<int>(kKvPanel) * p;
-    const int16x8_t a = weight_codes(weights + i, to_codes + i);
-    const int16x8_t b = weight_codes(weights + i + 8, to_codes + i + 8);
+    const int16x8_t a = weight_codes(words + i, scales + i);
+    const int16x8_t b = weight_codes(words + i + 8, scales + i + 8);
     const int8x16_t low = vuzp1q_s8(vreinterpretq_s8_s16(a), vreinterpretq_s8_s16(b));
     const int8x16_t high = vcombine_s8(vshrn_n_s16(a, 7), vshrn_n_s16(b, 7));
     const int8x16x2_t planes = Form::pair_planes(vandq_s8(low, vdupq_n_s8(127)), high);
@@ -220,6 +262,17 @@ struct NeonAttention : Form {
     neon::weigh_tile(args, scores, n, row);
   }
 
+  static TopScore top_of(const float* scores, int n) { return neon::top_of(scores, n); }
+
+  static int make_words(const float* scores, const spec::WordOfScore& word, int n,
+                        std::int16_t* words) {
+    return neon::make_words(scores, word, n, words);
+  }
+
+  static void scale_words(const float* scales, float to_word, int n, std::int16_t* words) {
+    neon::scale_words(scales, to_word, n, words);
+  }
+
   template <int kHeads>
   static void add_row_halves(Block& block, int r, std::int64_t p0) {
     const AttentionArgs& args = block.args;
@@ -240,8 +293,9 @@ struct NeonAttention : Form {
     neon::load_value_scales(args, p0, n, scales);
   }
 
-  static void quantize_row(const float* weights, const float* to_codes, int n, WeightPlanes& out) {
-    neon::quantize_row<Form>(weights, to_codes, n, out);
+  static void quantize_row(const std::int16_t* words, const std::int16_t* scales, int n,
+                           WeightPlanes& out) {
+    neon::quantize_row<Form>(words, scales, n, out);
   }
 
   template <int kRows>

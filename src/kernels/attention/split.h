@@ -7,11 +7,13 @@
 namespace cria::spec {
 namespace {
 
-// 128 scores or weights; factors; the sum of all weights so far; padding.
+// 128 scores or weights; what becomes of sums; the sum of all weights so far; what makes scores of
+// the 128, as spec::AttentionQuery has it; padding.
 inline constexpr std::int64_t kRecordFloats = 144;
 inline constexpr std::int64_t kRecordShrink = kAttentionTile;
 inline constexpr std::int64_t kRecordGrow = kAttentionTile + 1;
 inline constexpr std::int64_t kRecordSum = kAttentionTile + 2;
+inline constexpr std::int64_t kRecordFactor = kAttentionTile + 3;
 
 // Scores of the `n_positions` that the token sees.
 inline void attention_scores(const AttentionArgs& args, const float* x, std::int64_t n_positions,
@@ -19,6 +21,7 @@ inline void attention_scores(const AttentionArgs& args, const float* x, std::int
   const AttentionQuery q(args, x);
   for (std::int64_t p0 = 0; p0 < n_positions; p0 += kAttentionTile, records += kRecordFloats) {
     score_positions(args, q, p0, n_in_tile(n_positions, p0), records);
+    records[kRecordFactor] = q.factor;
   }
 }
 
@@ -26,8 +29,8 @@ inline void attention_scores(const AttentionArgs& args, const float* x, std::int
 inline void attention_softmax(KvType v_type, std::int64_t n_positions, float* records) {
   AttentionState state;
   for (std::int64_t p0 = 0; p0 < n_positions; p0 += kAttentionTile, records += kRecordFloats) {
-    const TileFactors factors =
-        weigh_scores(v_type, records, n_in_tile(n_positions, p0), state.top, state.sum);
+    const TileFactors factors = weigh_scores(v_type, records[kRecordFactor], records,
+                                             n_in_tile(n_positions, p0), state.top, state.sum);
     records[kRecordShrink] = factors.shrink;
     records[kRecordGrow] = factors.grow;
     records[kRecordSum] = sum_of_weights(state.sum);

@@ -40,6 +40,7 @@ inline void storeu_ps(float* at, const Floats& v) {
 }
 
 inline Ints set1_epi8(char x) { return {{_mm256_set1_epi8(x), _mm256_set1_epi8(x)}}; }
+inline Ints set1_epi16(short x) { return {{_mm256_set1_epi16(x), _mm256_set1_epi16(x)}}; }
 inline Ints set1_epi32(int x) { return {{_mm256_set1_epi32(x), _mm256_set1_epi32(x)}}; }
 inline Floats set1_ps(float x) { return {{_mm256_set1_ps(x), _mm256_set1_ps(x)}}; }
 
@@ -122,6 +123,9 @@ inline Ints packus_epi32(const Ints& a, const Ints& b) {
 inline Ints packus_epi16(const Ints& a, const Ints& b) {
   return each([](__m256i x, __m256i y) { return _mm256_packus_epi16(x, y); }, a, b);
 }
+inline Ints permutexvar_epi8(const Ints& at, const Ints& v) {
+  return mask_permutexvar_epi8(v, ~std::uint64_t{0}, at, v);
+}
 inline Ints permutexvar_epi32(const Ints& at, const Ints& v) {
   std::uint32_t from[16], index[16], to[16];
   storeu_si512(from, v);
@@ -138,6 +142,34 @@ inline Ints sub_epi32(const Ints& a, const Ints& b) {
 }
 inline Ints sub_epi8(const Ints& a, const Ints& b) {
   return each([](__m256i x, __m256i y) { return _mm256_sub_epi8(x, y); }, a, b);
+}
+inline Ints add_epi16(const Ints& a, const Ints& b) {
+  return each([](__m256i x, __m256i y) { return _mm256_add_epi16(x, y); }, a, b);
+}
+inline Ints sub_epi16(const Ints& a, const Ints& b) {
+  return each([](__m256i x, __m256i y) { return _mm256_sub_epi16(x, y); }, a, b);
+}
+inline Ints avg_epu16(const Ints& a, const Ints& b) {
+  return each([](__m256i x, __m256i y) { return _mm256_avg_epu16(x, y); }, a, b);
+}
+inline Ints mulhi_epu16(const Ints& a, const Ints& b) {
+  return each([](__m256i x, __m256i y) { return _mm256_mulhi_epu16(x, y); }, a, b);
+}
+inline Ints mulhrs_epi16(const Ints& a, const Ints& b) {
+  return each([](__m256i x, __m256i y) { return _mm256_mulhrs_epi16(x, y); }, a, b);
+}
+inline Ints srlv_epi16(const Ints& v, const Ints& n) {
+  std::uint16_t x[32], shift[32];
+  storeu_si512(x, v);
+  storeu_si512(shift, n);
+  for (int i = 0; i < 32; ++i)
+    x[i] = shift[i] < 16 ? static_cast<std::uint16_t>(x[i] >> shift[i]) : std::uint16_t{0};
+  return loadu_si512(x);
+}
+inline Ints dpwssd_epi32(const Ints& sum, const Ints& a, const Ints& b) {
+  return each([](__m256i acc, __m256i x,
+                 __m256i y) { return _mm256_add_epi32(acc, _mm256_madd_epi16(x, y)); },
+              sum, a, b);
 }
 inline Ints madd_epi16(const Ints& a, const Ints& b) {
   return each([](__m256i x, __m256i y) { return _mm256_madd_epi16(x, y); }, a, b);
@@ -219,6 +251,9 @@ inline Floats fnmadd_ps(const Floats& a, const Floats& b, const Floats& c) {
   return each([](__m256 x, __m256 y, __m256 z) { return _mm256_fnmadd_ps(x, y, z); }, a, b, c);
 }
 
+inline Ints cvtps_epi32(const Floats& v) {
+  return each([](__m256 x) { return _mm256_cvtps_epi32(x); }, v);
+}
 inline Floats cvtepi32_ps(const Ints& v) {
   return each([](__m256i x) { return _mm256_cvtepi32_ps(x); }, v);
 }
@@ -263,6 +298,7 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #define _mm512_storeu_ps cria::avx512::storeu_ps
 #define _mm512_stream_ps cria::avx512::storeu_ps
 #define _mm512_set1_epi8 cria::avx512::set1_epi8
+#define _mm512_set1_epi16 cria::avx512::set1_epi16
 #define _mm512_set1_epi32 cria::avx512::set1_epi32
 #define _mm512_set1_ps cria::avx512::set1_ps
 #define _mm512_setzero_si512() cria::avx512::set1_epi32(0)
@@ -287,10 +323,18 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #define _mm512_packus_epi32 cria::avx512::packus_epi32
 #define _mm512_packus_epi16 cria::avx512::packus_epi16
 #define _mm512_permutexvar_epi32 cria::avx512::permutexvar_epi32
+#define _mm512_permutexvar_epi8 cria::avx512::permutexvar_epi8
 #define _mm512_mask_permutexvar_epi8 cria::avx512::mask_permutexvar_epi8
 #define _mm512_add_epi32 cria::avx512::add_epi32
 #define _mm512_sub_epi32 cria::avx512::sub_epi32
 #define _mm512_sub_epi8 cria::avx512::sub_epi8
+#define _mm512_add_epi16 cria::avx512::add_epi16
+#define _mm512_sub_epi16 cria::avx512::sub_epi16
+#define _mm512_avg_epu16 cria::avx512::avg_epu16
+#define _mm512_mulhi_epu16 cria::avx512::mulhi_epu16
+#define _mm512_mulhrs_epi16 cria::avx512::mulhrs_epi16
+#define _mm512_srlv_epi16 cria::avx512::srlv_epi16
+#define _mm512_dpwssd_epi32 cria::avx512::dpwssd_epi32
 #define _mm512_madd_epi16 cria::avx512::madd_epi16
 #define _mm512_mullo_epi32 cria::avx512::mullo_epi32
 #define _mm512_dpbusd_epi32 cria::avx512::dpbusd_epi32
@@ -306,6 +350,7 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #define _mm512_max_ps cria::avx512::max_ps
 #define _mm512_fmadd_ps cria::avx512::fmadd_ps
 #define _mm512_fnmadd_ps cria::avx512::fnmadd_ps
+#define _mm512_cvtps_epi32 cria::avx512::cvtps_epi32
 #define _mm512_cvtepi32_ps cria::avx512::cvtepi32_ps
 #define _mm512_cvtph_ps cria::avx512::cvtph_ps
 #define _mm512_cvtepi8_epi32 cria::avx512::cvtepi8_epi32

@@ -23,6 +23,12 @@ inline float max_of_lanes(__m256 v) {
   return _mm_cvtss_f32(m);
 }
 
+inline int sum_of_ints(__m256i v) {
+  __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  sum = _mm_add_epi32(sum, _mm_unpackhi_epi64(sum, sum));
+  return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 1)));
+}
+
 // spec::max_of. The operand order of vmaxps passes over not-a-number in x.
 inline float max_of(const float* x, std::int64_t n) {
   float max = -std::numeric_limits<float>::infinity();

@@ -100,14 +100,21 @@ void NpuLowering::mix(const Step& step, NpuEngine engine, std::size_t t, const N
   command.records = step.op.kind == PlanOpKind::kMix;
 }
 
-NpuOperand NpuLowering::begin_attention(const Step& step) {
+// q: null if records have what is to be known of queries.
+NpuOperand NpuLowering::begin_attention(const Step& step, const NpuOperand* q) {
   const NpuOperand state{
       temporary(fmt::format("state{}", step.block.parity),
                 static_cast<std::uint64_t>(step.block.n * step.heads.n * group_of(step.op)) *
                     npu_state_floats(plan_.kv.head_dim) * 4),
       0, 0};
-  emit_heads(NpuCommandKind::kAttendBegin, NpuEngine::kVector, step.op, step.block, step.heads)
-      .out = state;
+  NpuCommand& begin =
+      emit_heads(NpuCommandKind::kAttendBegin, NpuEngine::kVector, step.op, step.block, step.heads);
+  begin.records = q == nullptr;
+  if (q != nullptr) {
+    begin.x = *q;
+    begin.scale = step.op.scale;
+  }
+  begin.out = state;
   return state;
 }
 
@@ -134,7 +141,7 @@ Status NpuLowering::attend(const PlanOp& op, const Block& block, const Heads& he
   CRIA_ASSIGN_OR_RETURN(const NpuEngine mix_engine, product_engine(op, block, heads, true));
   const View q = read(op.x, block, op.column + column, width, "q");
   const Step step{op, block, heads, tiles_of(op, block, heads)};
-  const NpuOperand state = begin_attention(step);
+  const NpuOperand state = begin_attention(step, &q.operand);
   emitter_.begin_loop(static_cast<std::uint32_t>(block.first + block.n));
   for (std::size_t t = 0; t < 2; ++t) {
     for (std::size_t v = 0; v < 2; ++v) {
@@ -193,7 +200,7 @@ Status NpuLowering::scores(const PlanOp& op, const Block& block, const Heads& he
 Status NpuLowering::mixed_values(const PlanOp& op, const Block& block, const Heads& heads) {
   CRIA_ASSIGN_OR_RETURN(const NpuEngine engine, product_engine(op, block, heads, true));
   const Step step{op, block, heads, tiles_of(op, block, heads)};
-  const NpuOperand state = begin_attention(step);
+  const NpuOperand state = begin_attention(step, nullptr);
   emitter_.begin_loop(static_cast<std::uint32_t>(block.first + block.n));
   for (std::size_t t = 0; t < 2; ++t) {
     emit_tile(NpuCommandKind::kLoadCache, NpuEngine::kDataDma, step, t, true).out =

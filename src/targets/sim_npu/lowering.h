@@ -131,7 +131,7 @@ class NpuLowering {
                         bool is_value);
   void score(const Step& step, NpuEngine engine, std::size_t t, const NpuOperand& q);
   void mix(const Step& step, NpuEngine engine, std::size_t t, const NpuOperand& state);
-  NpuOperand begin_attention(const Step& step);
+  NpuOperand begin_attention(const Step& step, const NpuOperand* q);
   void end_attention(const Step& step, const NpuOperand& state);
   void set_records(NpuCommand& command, const Step& step, std::uint32_t score_rows) const;
   std::int64_t group_of(const PlanOp& op) const { return plan_.heads_of(op).group; }
