@@ -29,6 +29,7 @@ class Block {
   int n_rows() const { return n_; }
 
   void add(const float* q, float* out, std::int64_t n_positions) {
+    if (n_ == 0) prefetch(0, 0, 1);
     Rows& last = rows_[n_ / kRows];
     if (n_ % kRows == 0) last.clear(args_.head_dim);
     last.add(args_, q, out, n_positions);
@@ -67,11 +68,26 @@ class Block {
     load_values(args_, p0, n, values(p0));
   }
 
+  // Asks for a share of the tile at p0, which is to be in the second-level cache when it is
+  // entered: a cache comes from memory, and reading it then took 5 % of all time.
+  void prefetch(std::int64_t p0, int share, int n_shares) const {
+    const std::int64_t n_positions = args_.first_position + args_.n_tokens;
+    const std::int64_t n_panels = (spec::n_in_tile(n_positions, p0) + kKvPanel - 1) / kKvPanel;
+    const std::int64_t panel_bytes = kv_panel_bytes(args_.head_dim);
+    const std::int64_t n_bytes = n_panels * panel_bytes, at = p0 / kKvPanel * panel_bytes;
+    for (std::int64_t i = n_bytes * share / n_shares; i < n_bytes * (share + 1) / n_shares;
+         i += 64) {
+      _mm_prefetch(reinterpret_cast<const char*>(args_.k + at + i), _MM_HINT_T1);
+      _mm_prefetch(reinterpret_cast<const char*>(args_.v + at + i), _MM_HINT_T1);
+    }
+  }
+
   Values& values(std::int64_t p0) { return values_[p0 / kTile % 3]; }
 
   // The next rows that see the tile at hand, or the first of the next tile; none at the end.
   Step next_step() {
     const int n_blocks = (n_ + kRows - 1) / kRows;
+    prefetch(p0_ + kTile, at_, n_blocks);
     if (++at_ == n_blocks) {
       at_ = 0;
       p0_ += kTile;
