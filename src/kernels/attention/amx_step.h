@@ -85,9 +85,9 @@ struct Rows {
   int n;
   float* out[kRows];
   std::int64_t n_positions[kRows];
-  // The queries; those past n are zeros.
+  // The queries; those past n are zeros, and those that are not finite, of which the factor is not
+  // either.
   alignas(64) std::int8_t codes[kMaxGroups][kRows][kColumnGroup];
-  A8Block blocks[kMaxGroups][kRows];
   alignas(64) float factor[kRows];  // what makes scores of their products with keys
   alignas(64) float top[kRows];
   alignas(64) float sum[kRows];
@@ -105,8 +105,12 @@ struct Rows {
   void add(const AttentionArgs& args, const float* q, float* to, std::int64_t n_seen) {
     out[n] = to;
     n_positions[n] = n_seen;
-    factor[n] = spec::score_factor(args) *
-                spec::quantize_query({q, 0, kRows, n, 1, args.head_dim, codes[0][0], blocks[0]});
+    const spec::QueryScale scale = spec::query_scale(q, args.head_dim);
+    for (int g = 0; scale.finite && g < args.head_dim / kColumnGroup; ++g) {
+      const float* x = q + g * kColumnGroup;
+      for (int i = 0; i < kColumnGroup; ++i) codes[g][n][i] = spec::a8_code(x[i], scale.to_code);
+    }
+    factor[n] = spec::score_factor(args) * scale.of_code;
     ++n;
   }
 

@@ -69,31 +69,42 @@ inline int n_in_tile(std::int64_t n_positions, std::int64_t p0) {
 // What makes scores of products of queries and keys, but for the scale of an int8 query.
 inline float score_factor(const AttentionArgs& args) { return args.scale * kLog2E; }
 
-// A query as int8, with one scale for the whole head, which is returned: scales in `blocks` are 1,
-// or not-a-number where the query is not finite. args: one token, head_dim columns.
-inline float quantize_query(const QuantizeA8Args& args) {
-  const float* x = args.x + args.first_token * args.x_stride;
+// Of a query as int8, which has one for the whole head.
+struct QueryScale {
+  float to_code;
+  float of_code;
+  bool finite;  // else codes are zeros
+};
+
+inline QueryScale query_scale(const float* x, std::int64_t head_dim) {
   std::uint32_t amax_bits = 0;
-  for (std::int64_t d = 0; d < args.n_cols; ++d) {
+  for (std::int64_t d = 0; d < head_dim; ++d) {
     const std::uint32_t bits = std::bit_cast<std::uint32_t>(x[d]) & 0x7fffffffu;
     amax_bits = bits > amax_bits ? bits : amax_bits;
   }
   const float amax = std::bit_cast<float>(amax_bits);
-  const bool finite = amax_bits < kFloatInfinityBits, tiny = amax < kA8Smallest;
-  const float inverse = tiny ? 0.0f : 127.0f / amax;
+  const bool tiny = amax < kA8Smallest;
+  return {tiny ? 0.0f : 127.0f / amax, tiny ? 0.0f : amax / 127.0f, amax_bits < kFloatInfinityBits};
+}
+
+// A query as int8, with one scale for the whole head, which is returned: scales in `blocks` are 1,
+// or not-a-number where the query is not finite. args: one token, head_dim columns.
+inline float quantize_query(const QuantizeA8Args& args) {
+  const float* x = args.x + args.first_token * args.x_stride;
+  const QueryScale scale = query_scale(x, args.n_cols);
   const std::int64_t n_blocks = args.n_cols / kColumnGroup;
   for (std::int64_t b = 0; b < n_blocks; ++b, x += kColumnGroup) {
     const std::int64_t at = a8_index(args.first_token, b, args.n_rows, n_blocks);
     std::int8_t* codes = args.codes + at * kColumnGroup;
-    if (finite) {
-      quantize_a8_codes(x, inverse, codes, args.blocks[at]);
+    if (scale.finite) {
+      quantize_a8_codes(x, scale.to_code, codes, args.blocks[at]);
       args.blocks[at].scale = 1.0f;
     } else {
       std::memset(codes, 0, kColumnGroup);
       args.blocks[at] = {std::numeric_limits<float>::quiet_NaN(), {0, 0}};
     }
   }
-  return tiny ? 0.0f : amax / 127.0f;
+  return scale.of_code;
 }
 
 // A query [head_dim], as the type of the keys wants it.

@@ -17,12 +17,14 @@ inline constexpr std::uint32_t kFloatInfinityBits = 0x7f800000u;
 // Adding and subtracting 1.5 * 2^23 rounds |x| < 2^22 to an integer, ties to even.
 inline constexpr float kRoundingMagic = 12582912.0f;
 
+inline std::int8_t a8_code(float x, float inverse) {
+  const float rounded = (x * inverse + kRoundingMagic) - kRoundingMagic;
+  return static_cast<std::int8_t>(static_cast<int>(rounded));
+}
+
 // code = round_to_even(x * inverse) of a block, and their sums.
 inline void quantize_a8_codes(const float* x, float inverse, std::int8_t* codes, A8Block& block) {
-  for (int i = 0; i < kColumnGroup; ++i) {
-    const float rounded = (x[i] * inverse + kRoundingMagic) - kRoundingMagic;
-    codes[i] = static_cast<std::int8_t>(static_cast<int>(rounded));
-  }
+  for (int i = 0; i < kColumnGroup; ++i) codes[i] = a8_code(x[i], inverse);
   for (int half = 0; half < 2; ++half) {
     int sum = 0;
     for (int i = 0; i < kColumnGroup / 2; ++i) sum += codes[half * kColumnGroup / 2 + i];
