@@ -106,46 +106,6 @@ inline void add_columns(Block& block, ValueTile& tile, std::int64_t p0, std::int
   }
 }
 
-// kWhole: n is all of the tile.
-template <bool kWhole>
-inline TopScore top_of(const float* scores, int n) {
-  const __m256 infinity = _mm256_set1_ps(-std::numeric_limits<float>::infinity());
-  __m256 tops[2] = {infinity, infinity}, sums[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-  for (int i = 0; i < n; i += 16) {
-    CRIA_UNROLL
-    for (int j = 0; j < 2; ++j) {
-      __m256 s = _mm256_loadu_ps(scores + i + 8 * j);
-      if (!kWhole) {
-        s = _mm256_blendv_ps(infinity, s, _mm256_castsi256_ps(below(i + 8 * j, n)));
-      }
-      sums[j] = _mm256_add_ps(sums[j], s);
-      tops[j] = _mm256_max_ps(s, tops[j]);  // in this order not-a-number is passed over
-    }
-  }
-  const __m256 sum = _mm256_add_ps(sums[0], sums[1]);
-  const __m256 is_nan = _mm256_cmp_ps(sum, sum, _CMP_UNORD_Q);
-  return {max_of_lanes(_mm256_max_ps(tops[0], tops[1])), _mm256_movemask_ps(is_nan) != 0};
-}
-
-template <bool kWhole>
-inline int make_words(const float* scores, const spec::WordOfScore& word, int n,
-                      std::int16_t* words) {
-  const __m256 slope = _mm256_set1_ps(word.slope), offset = _mm256_set1_ps(word.offset);
-  const auto x_at = [&](int i) {
-    const __m256 x = _mm256_fmadd_ps(_mm256_loadu_ps(scores + i), slope, offset);
-    const __m256i integer = _mm256_cvtps_epi32(x);
-    return kWhole ? integer : _mm256_and_si256(integer, below(i, n));
-  };
-  __m256i sum = _mm256_setzero_si256();
-  for (int i = 0; i < kTile; i += 16) {
-    __m256i weights = _mm256_setzero_si256();
-    if (kWhole || i < n) weights = exp2_words(words_of(x_at(i), x_at(i + 8)));  // of 0 comes 0
-    _mm256_store_si256(reinterpret_cast<__m256i*>(words + i), weights);
-    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(weights, _mm256_set1_epi16(1)));
-  }
-  return sum_of_ints(sum);
-}
-
 // What attention/block.h leaves open.
 struct Avx2Attention : HalfAttention {
   static void linear_a8(const LinearA8Args& args) { linear_a8_avx2(args); }
@@ -176,14 +136,43 @@ struct Avx2Attention : HalfAttention {
     }
   }
 
+  template <bool kWhole>
   static TopScore top_of(const float* scores, int n) {
-    return n == kTile ? avx2::top_of<true>(scores, n) : avx2::top_of<false>(scores, n);
+    const __m256 infinity = _mm256_set1_ps(-std::numeric_limits<float>::infinity());
+    __m256 tops[2] = {infinity, infinity}, sums[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    for (int i = 0; i < n; i += 16) {
+      CRIA_UNROLL
+      for (int j = 0; j < 2; ++j) {
+        __m256 s = _mm256_loadu_ps(scores + i + 8 * j);
+        if (!kWhole) {
+          s = _mm256_blendv_ps(infinity, s, _mm256_castsi256_ps(below(i + 8 * j, n)));
+        }
+        sums[j] = _mm256_add_ps(sums[j], s);
+        tops[j] = _mm256_max_ps(s, tops[j]);  // in this order not-a-number is passed over
+      }
+    }
+    const __m256 sum = _mm256_add_ps(sums[0], sums[1]);
+    const __m256 is_nan = _mm256_cmp_ps(sum, sum, _CMP_UNORD_Q);
+    return {max_of_lanes(_mm256_max_ps(tops[0], tops[1])), _mm256_movemask_ps(is_nan) != 0};
   }
 
+  template <bool kWhole>
   static int make_words(const float* scores, const spec::WordOfScore& word, int n,
                         std::int16_t* words) {
-    return n == kTile ? avx2::make_words<true>(scores, word, n, words)
-                      : avx2::make_words<false>(scores, word, n, words);
+    const __m256 slope = _mm256_set1_ps(word.slope), offset = _mm256_set1_ps(word.offset);
+    const auto x_at = [&](int i) {
+      const __m256 x = _mm256_fmadd_ps(_mm256_loadu_ps(scores + i), slope, offset);
+      const __m256i integer = _mm256_cvtps_epi32(x);
+      return kWhole ? integer : _mm256_and_si256(integer, below(i, n));
+    };
+    __m256i sum = _mm256_setzero_si256();
+    for (int i = 0; i < kTile; i += 16) {
+      __m256i weights = _mm256_setzero_si256();
+      if (kWhole || i < n) weights = exp2_words(words_of(x_at(i), x_at(i + 8)));  // of 0 comes 0
+      _mm256_store_si256(reinterpret_cast<__m256i*>(words + i), weights);
+      sum = _mm256_add_epi32(sum, _mm256_madd_epi16(weights, _mm256_set1_epi16(1)));
+    }
+    return sum_of_ints(sum);
   }
 
   static void scale_words(const float* scales, float to_word, int n, std::int16_t* words) {

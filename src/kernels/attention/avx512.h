@@ -288,7 +288,7 @@ struct Avx512Attention {
   }
 
   static void weigh_tile(const AttentionArgs& args, float* scores, int n, Row& row) {
-    const float tile_top = top_of(scores, n).score;
+    const float tile_top = top_of<false>(scores, n).score;
     const __m512 shrink = _mm512_set1_ps(attention_block::raise_top(args, tile_top, row));
     const __m512 top = _mm512_set1_ps(row.top);
     const Exp2OfNegative exp2;
@@ -303,14 +303,15 @@ struct Avx512Attention {
     _mm512_storeu_ps(row.sum, _mm512_add_ps(sum, shrunk));
   }
 
+  template <bool kWhole>
   static TopScore top_of(const float* scores, int n) {
-    return n == kTile ? avx512::top_of<true>(scores, n) : avx512::top_of<false>(scores, n);
+    return avx512::top_of<kWhole>(scores, n);
   }
 
+  template <bool kWhole>
   static int make_words(const float* scores, const spec::WordOfScore& word, int n,
                         std::int16_t* words) {
-    return n == kTile ? avx512::make_words<true>(scores, word, n, words)
-                      : avx512::make_words<false>(scores, word, n, words);
+    return avx512::make_words<kWhole>(scores, word, n, words);
   }
 
   static void scale_words(const float* scales, float to_word, int n, std::int16_t* words) {

@@ -139,17 +139,17 @@ inline float raise_top(const AttentionArgs& args, float tile_top, Row& row) {
   return shrink;
 }
 
-// For int8 values. The first `n` scores of row r become words.
-template <typename Form>
+// For int8 values. The first `n` scores of row r become words; kWhole: they are all of the tile.
+template <typename Form, bool kWhole>
 inline void weigh_words(Block& block, int r, int n) {
   Row& row = block.rows[r];
-  const TopScore top = Form::top_of(block.scores[r], n);
+  const TopScore top = Form::template top_of<kWhole>(block.scores[r], n);
   const float tile_top = top.score * row.factor;
   const spec::TileFactors factors = spec::raise_top(tile_top, top.has_nan, row.top);
   row.grow = factors.grow;
   shrink_values(factors.shrink, block.args.head_dim, row);
   const spec::WordOfScore word(row.factor, tile_top);
-  const int of_words = Form::make_words(block.scores[r], word, n, block.words[r]);
+  const int of_words = Form::template make_words<kWhole>(block.scores[r], word, n, block.words[r]);
   row.sum[0] = spec::grown_sum(row.sum[0], factors, of_words);
 }
 
@@ -269,10 +269,13 @@ inline void attend_tile(Block& block, std::int64_t p0) {
   }
   for (int r = block.first_row(p0); r < block.n_rows; ++r) {
     Row& row = block.rows[r];
-    if (args.v_type == KvType::kQ8) {
-      weigh_words<Form>(block, r, row.n_in_tile(p0));
+    const int n_seen = row.n_in_tile(p0);
+    if (args.v_type == KvType::kF16) {
+      Form::weigh_tile(args, block.scores[r], n_seen, row);
+    } else if (n_seen == kTile) {
+      weigh_words<Form, true>(block, r, n_seen);
     } else {
-      Form::weigh_tile(args, block.scores[r], row.n_in_tile(p0), row);
+      weigh_words<Form, false>(block, r, n_seen);
     }
   }
   if (args.v_type == KvType::kQ8) {
@@ -307,8 +310,8 @@ inline void attend(Block& block) {
 //                                                heads whose queries follow each other
 //   weigh_tile(args, scores, n, row)             scores -> weights for half floats, in place;
 //                                                shrinks what was summed before
-//   top_of(scores, n)                            their TopScore
-//   make_words(scores, word, n, words)           the first n scores -> words, zeros up to the end
+//   top_of<whole>(scores, n)                     their TopScore; whole: n is kTile
+//   make_words<whole>(scores, word, n, words)    the first n scores -> words, zeros up to the end
 //                                                of the tile; returns their sum
 //   scale_words(scales, to_word, n, words)       spec::scale_word of the first n, then zeros
 //   add_row_halves<heads>(block, r, p0)          acc of rows r .. += weights times half floats

@@ -119,38 +119,10 @@ inline void weigh_tile(const AttentionArgs& args, float* scores, int n, Row& row
   }
 }
 
-inline TopScore top_of(const float* scores, int n) {
-  uint32x4_t is_number = vdupq_n_u32(~0u);
-  int i = 0;
-  for (; i + 4 <= n; i += 4) {
-    const float32x4_t s = vld1q_f32(scores + i);
-    is_number = vandq_u32(is_number, vceqq_f32(s, s));
-  }
-  bool has_nan = vminvq_u32(is_number) == 0;
-  for (; i < n; ++i) has_nan |= std::isnan(scores[i]);
-  return {max_of(scores, n), has_nan};
-}
-
 // Ones in the lanes i .. i + 7 that are below n.
 inline uint16x8_t below(int i, int n) {
   static constexpr std::int16_t kIota[8] = {0, 1, 2, 3, 4, 5, 6, 7};
   return vcltq_s16(vld1q_s16(kIota), vdupq_n_s16(static_cast<std::int16_t>(n - i)));
-}
-
-inline int make_words(const float* scores, const spec::WordOfScore& word, int n,
-                      std::int16_t* words) {
-  const float32x4_t slope = vdupq_n_f32(word.slope), offset = vdupq_n_f32(word.offset);
-  const auto x_at = [&](int i) {  // saturates
-    return vqmovun_s32(vcvtnq_s32_f32(vfmaq_f32(offset, vld1q_f32(scores + i), slope)));
-  };
-  uint32x4_t sum = vdupq_n_u32(0);
-  for (int i = 0; i < kTile; i += 8) {
-    uint16x8_t weights = vdupq_n_u16(0);
-    if (i < n) weights = vandq_u16(exp2_words(vcombine_u16(x_at(i), x_at(i + 4))), below(i, n));
-    vst1q_s16(words + i, vreinterpretq_s16_u16(weights));
-    sum = vpadalq_u16(sum, weights);
-  }
-  return static_cast<int>(vaddvq_u32(sum));
 }
 
 // --- values as int8 ------------------------------------------------------------------------------
@@ -262,11 +234,35 @@ struct NeonAttention : Form {
     neon::weigh_tile(args, scores, n, row);
   }
 
-  static TopScore top_of(const float* scores, int n) { return neon::top_of(scores, n); }
+  template <bool kWhole>
+  static TopScore top_of(const float* scores, int n) {
+    uint32x4_t is_number = vdupq_n_u32(~0u);
+    int i = 0;
+    for (; i + 4 <= n; i += 4) {
+      const float32x4_t s = vld1q_f32(scores + i);
+      is_number = vandq_u32(is_number, vceqq_f32(s, s));
+    }
+    bool has_nan = vminvq_u32(is_number) == 0;
+    for (; i < n; ++i) has_nan |= std::isnan(scores[i]);
+    return {max_of(scores, n), has_nan};
+  }
 
+  template <bool kWhole>
   static int make_words(const float* scores, const spec::WordOfScore& word, int n,
                         std::int16_t* words) {
-    return neon::make_words(scores, word, n, words);
+    const float32x4_t slope = vdupq_n_f32(word.slope), offset = vdupq_n_f32(word.offset);
+    const auto x_at = [&](int i) {  // saturates
+      return vqmovun_s32(vcvtnq_s32_f32(vfmaq_f32(offset, vld1q_f32(scores + i), slope)));
+    };
+    uint32x4_t sum = vdupq_n_u32(0);
+    for (int i = 0; i < kTile; i += 8) {
+      uint16x8_t weights = vdupq_n_u16(0);
+      if (kWhole || i < n) weights = exp2_words(vcombine_u16(x_at(i), x_at(i + 4)));
+      if (!kWhole) weights = vandq_u16(weights, below(i, n));
+      vst1q_s16(words + i, vreinterpretq_s16_u16(weights));
+      sum = vpadalq_u16(sum, weights);
+    }
+    return static_cast<int>(vaddvq_u32(sum));
   }
 
   static void scale_words(const float* scales, float to_word, int n, std::int16_t* words) {
