@@ -208,8 +208,8 @@ struct AttentionArgs {
   const std::byte* k;  // of this KV head, from position 0 on (tensor/kv_layout.h)
   const std::byte* v;
   std::int64_t first_position;
-  float scale;
-  float* out;  // as q, tokens out_stride apart
+  float scale;  // at least 0
+  float* out;   // as q, tokens out_stride apart
   std::int64_t out_stride;
 };
 

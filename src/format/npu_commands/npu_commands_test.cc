@@ -18,6 +18,18 @@ std::string refusal(const NpuCommands& commands) {
   return status.ok() ? "" : status.message();
 }
 
+// Command 3, which has an operand x.
+void begin_attention(NpuCommands& c, bool records) {
+  c.cache = {1, 1, 64, KvType::kF16, KvType::kF16};
+  NpuCommand& begin = c.commands[3];
+  begin.kind = NpuCommandKind::kAttendBegin;
+  begin.n_cols = 0;
+  begin.n_heads = 1;
+  begin.group = 2;
+  begin.y = {};
+  begin.records = records;
+}
+
 TEST(NpuCommandsTest, WhatIsWrittenIsRead) {
   const NpuCommands example = example_npu_commands();
   ASSERT_EQ(refusal(example), "");
@@ -71,6 +83,14 @@ TEST(NpuCommandsTest, FaultsAreNamed) {
       {"maps", [](NpuCommands& c) { c.contexts[0].mapped_bytes = 1; }},
       {"engine", [](NpuCommands& c) { c.commands[4].engine = NpuEngine::kDataDma; }},
       {"has records", [](NpuCommands& c) { c.commands[4].records = true; }},
+      {"not negative", [](NpuCommands& c) { c.commands[4].scale = -0.125f; }},
+      {"an operand x, expected none",  // records have what is to be known of queries
+       [](NpuCommands& c) { begin_attention(c, true); }},
+      {"operand x is buffer",
+       [](NpuCommands& c) {
+         begin_attention(c, false);
+         c.commands[3].x = {};
+       }},
       {"score rows for 2 heads and 300 positions",
        [](NpuCommands& c) {
          c.cache = {1, 1, 64, KvType::kF16, KvType::kF16};

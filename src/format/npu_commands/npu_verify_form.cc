@@ -128,9 +128,8 @@ class FormVerifier {
       return bad_input("blocks of {} columns of {}", c_.n_out, c_.n_cols);
     }
     if (c_.inverse && !turns) return bad_input("is inverse, which only hadamard can be");
-    if (!std::isfinite(c_.scale)) return bad_input("scale {}, expected a finite number", c_.scale);
-    if (c_.kind == NpuCommandKind::kRmsNorm && c_.scale < 0)
-      return bad_input("epsilon {} is negative", c_.scale);
+    if (!std::isfinite(c_.scale) || c_.scale < 0)  // kRmsNorm: epsilon
+      return bad_input("scale {}, expected a finite number that is not negative", c_.scale);
     if (c_.last_row && c_.kind != NpuCommandKind::kLoad)
       return bad_input("takes the last row, which only load can");
     if (c_.tile >= kNpuTilesPerIteration)

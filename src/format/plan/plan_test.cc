@@ -118,6 +118,7 @@ const Rule kOpRules[] = {
     {"epsilon_nan", [](Plan& p) { p.ops[1].epsilon = kNan; }, "finite"},
     {"epsilon_negative", [](Plan& p) { p.ops[1].epsilon = -1; }, "not negative"},
     {"scale_infinite", [](Plan& p) { p.ops[5].scale = kInfinity; }, "finite"},
+    {"scale_negative", [](Plan& p) { p.ops[5].scale = -0.125f; }, "not negative"},
     {"embed_rows", [](Plan& p) { p.weights[0].n_rows = 127; }, "table 'embed' is [127, 64]"},
     {"embed_single_row", [](Plan& p) { p.buffers[0].single_row = true; }, "a row a token"},
     {"norm_width", [](Plan& p) { p.weights[1].n_cols = 63; }, "63 columns, expected 64"},

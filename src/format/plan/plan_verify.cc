@@ -245,8 +245,8 @@ Status OpVerifier::verify_form(const PlanOp& op) {
     return bad_input("has heads [{}, +{}), which only scores, softmax and mix have", op.kv_head,
                      op.n_kv_heads);
   }
-  if (!std::isfinite(op.epsilon) || op.epsilon < 0 || !std::isfinite(op.scale)) {
-    return bad_input("epsilon {} and scale {}: expected finite numbers, epsilon not negative",
+  if (!std::isfinite(op.epsilon) || op.epsilon < 0 || !std::isfinite(op.scale) || op.scale < 0) {
+    return bad_input("epsilon {} and scale {}: expected finite numbers that are not negative",
                      op.epsilon, op.scale);
   }
   return {};
