@@ -236,15 +236,20 @@ struct NeonAttention : Form {
 
   template <bool kWhole>
   static TopScore top_of(const float* scores, int n) {
+    float32x4_t tops = vdupq_n_f32(-std::numeric_limits<float>::infinity());
     uint32x4_t is_number = vdupq_n_u32(~0u);
-    int i = 0;
-    for (; i + 4 <= n; i += 4) {
+    const int n_fours = kWhole ? kTile : n / 4 * 4;
+    for (int i = 0; i < n_fours; i += 4) {
       const float32x4_t s = vld1q_f32(scores + i);
       is_number = vandq_u32(is_number, vceqq_f32(s, s));
+      tops = vbslq_f32(vcgtq_f32(s, tops), s, tops);  // as neon::max_of
     }
-    bool has_nan = vminvq_u32(is_number) == 0;
-    for (; i < n; ++i) has_nan |= std::isnan(scores[i]);
-    return {max_of(scores, n), has_nan};
+    TopScore top = {vmaxvq_f32(tops), vminvq_u32(is_number) == 0};
+    for (int i = n_fours; !kWhole && i < n; ++i) {
+      top.has_nan |= std::isnan(scores[i]);
+      top.score = scores[i] > top.score ? scores[i] : top.score;
+    }
+    return top;
   }
 
   template <bool kWhole>
