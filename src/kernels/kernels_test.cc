@@ -244,13 +244,16 @@ struct AttentionCase {
   std::int64_t head_dim;
   std::int64_t first;  // position
   float q_size = 2.0f;
+  std::int64_t bad_key = -1;  // a position whose key is not a number
 };
 
 void compare_attention(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa, KvType k_type,
                        KvType v_type, const AttentionCase& c) {
   std::mt19937 random(static_cast<unsigned>(19 + c.first));
   const std::int64_t n_cache = (c.first + c.n_tokens) * c.head_dim;
-  const KvHead k = kv_head(k_type, random_floats(n_cache, random), c.head_dim, false);
+  std::vector<float> keys = random_floats(n_cache, random);
+  if (c.bad_key >= 0) keys[c.bad_key * c.head_dim] = kNan;
+  const KvHead k = kv_head(k_type, keys, c.head_dim, false);
   const KvHead v = kv_head(v_type, random_floats(n_cache, random), c.head_dim, true);
   const std::int64_t width = c.n_heads * c.head_dim;
   const auto q = random_floats(c.n_tokens * width, random, c.q_size);
@@ -280,6 +283,7 @@ constexpr AttentionCase kAttentionCases[] = {
     {9, 4, 64, 242, 100.0f},  // scores from 0 to below the lowest that has a weight
     {9, 4, 64, 242, 1e6f},    // scores with few bits left for their weights
     {9, 4, 64, 242, 1e9f},    // and none
+    {24, 4, 64, 242, 2.0f, 250},
 };
 
 [[maybe_unused]] void compare(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa) {
