@@ -76,8 +76,8 @@ inline constexpr int kPlanOpKindCount = 16;
 // positions of the context, from position 0 on: 128 scores, then weights; behind them, of weights,
 // the factors by which what was summed up before this record shrinks and what this one adds grows,
 // and the sum of all weights up to here; of scores, a factor that is left to be applied
-// (kernels/attention/generic.h and split.h). What lies behind
-// the positions that a token sees is not defined.
+// (kernels/attention/generic.h and split.h). What lies behind the positions that a token sees is
+// not defined.
 inline constexpr std::int64_t kScorePositions = 128;
 inline constexpr std::int64_t kScoreRecord = 144;
 

@@ -119,20 +119,9 @@ class WeighPass {
   // kGroups is 0 for any number.
   template <int kGroups>
   void weigh_row(int r) {
-    const Exp2Words exp2;
-    const __m512 slope = _mm512_set1_ps(slope_[r]), offset = _mm512_set1_ps(offset_[r]);
-    const __m512i one = _mm512_set1_epi16(1);
-    const auto x_at = [&](int i) {
-      const __m512 score = _mm512_loadu_ps(scores_[r] + 16 * i);
-      return _mm512_cvtps_epi32(_mm512_fmadd_ps(score, slope, offset));
-    };
     __m512i words[kWordVectors];
-    __m512i sum = _mm512_setzero_si512();
-    CRIA_UNROLL
-    for (int i = 0; i < kWordVectors; ++i) {
-      words[i] = exp2(_mm512_packus_epi32(x_at(2 * i), x_at(2 * i + 1)));
-      sum = _mm512_dpwssd_epi32(sum, words[i], one);
-    }
+    const __m512i sum = words_of_scores<true>(scores_[r], _mm512_set1_ps(slope_[r]),
+                                              _mm512_set1_ps(offset_[r]), kTile, words);
     _mm512_storeu_si512(sums_[r], sum);
     const int n_groups = kGroups > 0 ? kGroups : this->n_groups();
     CRIA_UNROLL

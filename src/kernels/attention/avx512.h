@@ -96,11 +96,11 @@ inline TopScore top_of(const float* scores, int n) {
           _mm512_cmp_ps_mask(sum, sum, _CMP_UNORD_Q) != 0};
 }
 
+// Words of the scores of a row, and their sums, lane by lane.
 template <bool kWhole>
-inline int make_words(const float* scores, const spec::WordOfScore& word, int n,
-                      std::int16_t* words) {
+inline __m512i words_of_scores(const float* scores, __m512 slope, __m512 offset, int n,
+                               __m512i (&words)[kWordVectors]) {
   const Exp2Words exp2;
-  const __m512 slope = _mm512_set1_ps(word.slope), offset = _mm512_set1_ps(word.offset);
   const __m512i one = _mm512_set1_epi16(1);
   const auto x_at = [&](int i) {
     return _mm512_cvtps_epi32(_mm512_fmadd_ps(seen_scores<kWhole>(scores, i, n), slope, offset));
@@ -108,11 +108,20 @@ inline int make_words(const float* scores, const spec::WordOfScore& word, int n,
   __m512i sum = _mm512_setzero_si512();
   CRIA_UNROLL
   for (int i = 0; i < kWordVectors; ++i) {
-    const __m512i weights = exp2(_mm512_packus_epi32(x_at(2 * i), x_at(2 * i + 1)));
-    _mm512_storeu_si512(words + 32 * i, weights);
-    sum = _mm512_dpwssd_epi32(sum, weights, one);
+    words[i] = exp2(_mm512_packus_epi32(x_at(2 * i), x_at(2 * i + 1)));
+    sum = _mm512_dpwssd_epi32(sum, words[i], one);
   }
-  const __m512 lanes = _mm512_castsi512_ps(sum);
+  return sum;
+}
+
+template <bool kWhole>
+inline int make_words(const float* scores, const spec::WordOfScore& word, int n,
+                      std::int16_t* words) {
+  __m512i of_scores[kWordVectors];
+  const __m512 lanes = _mm512_castsi512_ps(words_of_scores<kWhole>(
+      scores, _mm512_set1_ps(word.slope), _mm512_set1_ps(word.offset), n, of_scores));
+  CRIA_UNROLL
+  for (int i = 0; i < kWordVectors; ++i) _mm512_storeu_si512(words + 32 * i, of_scores[i]);
   return avx2::sum_of_ints(_mm256_add_epi32(_mm256_castps_si256(low_half(lanes)),
                                             _mm256_castps_si256(high_half(lanes))));
 }
