@@ -52,13 +52,43 @@ struct MachineReport {
   std::vector<ForkJoinTime> fork_joins;
 
   ReadRate best_read() const;
-  // The best of up to `n_threads`, as far as they were measured; 0: no such type.
-  double macs_per_second(const std::string& type, int n_threads) const;
+  // The best of up to `n_threads`, as far as they were measured; a rate of 0: no such type.
+  DotRate best_dots(const std::string& type, int n_threads) const;
+  double macs_per_second(const std::string& type, int n_threads) const;  // of best_dots
 };
 
 // Takes a few hundred MB and all cores while it runs. kInvalidArgument: options that make no sense;
 // kOutOfResources: no memory.
 Result<MachineReport> measure_machine(const MachineOptions& options = {});
+
+// What the machine keeps up: means, where a report has the best of many short runs. Where others
+// use the machine, too, the best is had for moments only, and a speed is compared with what the
+// machine made just before and behind it.
+//
+// Not thread-safe.
+class SustainedRates {
+ public:
+  // Rates of what `report` has. `options`: those that it was measured with.
+  SustainedRates(MachineReport report, const MachineOptions& options);
+  ~SustainedRates();
+  SustainedRates(SustainedRates&&) noexcept;
+  SustainedRates& operator=(SustainedRates&&) noexcept;
+
+  // Bytes a second, read for about `seconds` (at least one run) by as many threads, and from pages
+  // of that size, as made the report's best. The first call takes as much memory as measure_machine
+  // and keeps it. kOutOfResources: there is none.
+  Result<double> read(double seconds);
+
+  // Multiply-adds a second of `type`, by as many of up to `n_threads` as made the report's best.
+  // kInvalidArgument: the report has no such rate.
+  Result<double> dots(const std::string& type, int n_threads, double seconds);
+
+  std::uint64_t memory_bytes() const;  // that read() keeps
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 // Whether others use this machine's cores. Of the two hardware threads of a core the other may be
 // somebody else's, in a virtual machine a stranger's: at work it takes about half of what the core

@@ -1,35 +1,19 @@
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <set>
 
 #include "base/result.h"
 #include "base/thread_pool.h"
 #include "cria/machine.h"
-#include "kernels/peak/peak.h"
-#include "machine/last_cache.h"
-#include "machine/paged_buffer.h"
+#include "machine/peak_runs.h"
 
 namespace cria {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// What one task reads: long beside handing it out. A run reads some of the memory and the next run
-// goes on behind it, so that runs are short and yet find nothing in a cache.
-constexpr std::uint64_t kReadTaskBytes = std::uint64_t{256} << 10;
-constexpr std::int64_t kReadTasksPerRun = 32;
-// At least and at most what is read before it begins anew, and how often the last caches must fit
-// into it.
-constexpr std::uint64_t kLeastReadBytes = std::uint64_t{128} << 20;
-constexpr std::uint64_t kMostReadBytes = std::uint64_t{1} << 30;
-constexpr std::uint64_t kCachesToRead = 4;
-constexpr double kDotTaskSeconds = 1e-4;
-constexpr int kDotTasksPerThread = 4;  // a run: short enough that some run is left undisturbed
 constexpr int kForkJoinsPerRun = 100;
 constexpr int kLeastRuns = 3;
 constexpr int kMostThreadCounts = 8;  // that reads are measured with
@@ -52,18 +36,6 @@ double best_seconds(double budget_seconds, const std::function<void()>& run) {
   return best;
 }
 
-std::uint64_t positive_sysconf(int name) {
-  const long value = sysconf(name);
-  return value > 0 ? static_cast<std::uint64_t>(value) : 0;
-}
-
-std::uint64_t default_read_bytes() {
-  std::uint64_t bytes = std::max(kLeastReadBytes, kCachesToRead * last_cache_bytes());
-  const std::uint64_t memory = positive_sysconf(_SC_PHYS_PAGES) * positive_sysconf(_SC_PAGESIZE);
-  if (memory > 0) bytes = std::min(bytes, memory / 8);
-  return std::min(bytes, kMostReadBytes);
-}
-
 // Numbers of threads from 1 to n_cores: all of them, or on large machines evenly spaced ones.
 std::vector<int> read_thread_counts(int n_cores) {
   std::set<int> counts = {1, n_cores};
@@ -75,12 +47,10 @@ std::vector<int> read_thread_counts(int n_cores) {
 class Measurement {
  public:
   Measurement(const MachineOptions& options, MachineReport& report)
-      : report_(report), loops_(peak_loops(best_isa())) {
+      : report_(report), loops_(peak_loops(best_isa())), read_bytes_(options.read_bytes) {
     report.cpu = cpu_model_name();
     report.isa = isa_name(best_isa());
     report.n_cores = available_cores();
-    read_bytes_ = options.read_bytes > 0 ? options.read_bytes : default_read_bytes();
-    read_bytes_ = std::max(kReadTaskBytes, read_bytes_ / kReadTaskBytes * kReadTaskBytes);
     read_threads_ = read_thread_counts(report.n_cores);
     std::set<int> dot_threads = {1, report.n_cores};
     for (int n : options.n_threads) dot_threads.insert(std::clamp(n, 1, report.n_cores));
@@ -107,46 +77,21 @@ class Measurement {
 
  private:
   Status measure_reads(Pages pages) {
-    CRIA_ASSIGN_OR_RETURN(PagedBuffer buffer, PagedBuffer::allocate(read_bytes_, pages));
-    std::byte* data = buffer.bytes().data();
-    const auto n_tasks = static_cast<std::int64_t>(read_bytes_ / kReadTaskBytes);
-    {
-      ThreadPool pool(report_.n_cores);
-      pool.parallel_for(n_tasks, [&](std::int64_t i, int) {
-        std::memset(data + static_cast<std::uint64_t>(i) * kReadTaskBytes, 1, kReadTaskBytes);
-      });
-    }
+    ThreadPool all_cores(report_.n_cores);
+    CRIA_ASSIGN_OR_RETURN(ReadRuns runs, ReadRuns::allocate(pages, read_bytes_, all_cores));
     for (int n_threads : read_threads_) {
       ThreadPool pool(n_threads);
-      std::int64_t next = 0;
-      const double seconds = best_seconds(part_seconds_, [&] {
-        pool.parallel_for(kReadTasksPerRun, [&](std::int64_t i, int) {
-          const auto task = static_cast<std::uint64_t>((next + i) % n_tasks);
-          loops_.read(data + task * kReadTaskBytes, kReadTaskBytes);
-        });
-        next += kReadTasksPerRun;
-      });
-      const double run_bytes = static_cast<double>(kReadTasksPerRun) * kReadTaskBytes;
-      report_.reads.push_back(
-          {n_threads, pages == Pages::kHuge ? "huge" : "4K", run_bytes / seconds});
+      double bytes = 0;
+      const double seconds = best_seconds(part_seconds_, [&] { bytes = runs.run(pool); });
+      report_.reads.push_back({n_threads, pages_name(pages), bytes / seconds});
     }
     return {};
   }
 
   void measure_dot(const char* type, const DotLoop& loop, ThreadPool& pool) {
-    // Rounds of a task, from tasks that grow until they are long enough to be timed.
-    std::int64_t n_rounds = 1000;
-    double seconds = 0;
-    for (;; n_rounds *= 2) {
-      seconds = best_seconds(0, [&] { loop.run(n_rounds); });
-      if (seconds >= kDotTaskSeconds / 2) break;
-    }
-    const std::int64_t n_tasks = kDotTasksPerThread * pool.n_threads();
-    seconds = best_seconds(part_seconds_, [&] {
-      pool.parallel_for(n_tasks, [&](std::int64_t, int) { loop.run(n_rounds); });
-    });
-    const double macs = static_cast<double>(n_tasks) * static_cast<double>(n_rounds) *
-                        static_cast<double>(loop.macs_per_round);
+    const DotRuns runs(loop);
+    double macs = 0;
+    const double seconds = best_seconds(part_seconds_, [&] { macs = runs.run(pool); });
     report_.dots.push_back({type, loop.instructions, pool.n_threads(), macs / seconds});
   }
 
@@ -175,14 +120,19 @@ ReadRate MachineReport::best_read() const {
   return best;
 }
 
-double MachineReport::macs_per_second(const std::string& type, int n_threads) const {
-  double best = 0;
+DotRate MachineReport::best_dots(const std::string& type, int n_threads) const {
+  DotRate best;
   for (const DotRate& rate : dots) {
-    if (rate.type == type && rate.n_threads <= n_threads) {
-      best = std::max(best, rate.macs_per_second);
+    if (rate.type == type && rate.n_threads <= n_threads &&
+        rate.macs_per_second > best.macs_per_second) {
+      best = rate;
     }
   }
   return best;
+}
+
+double MachineReport::macs_per_second(const std::string& type, int n_threads) const {
+  return best_dots(type, n_threads).macs_per_second;
 }
 
 Result<MachineReport> measure_machine(const MachineOptions& options) {

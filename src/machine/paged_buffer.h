@@ -11,6 +11,9 @@ namespace cria {
 
 enum class Pages { kSmall, kHuge };
 
+// As reports call them.
+inline const char* pages_name(Pages pages) { return pages == Pages::kHuge ? "huge" : "4K"; }
+
 // Movable, freed on destruction. The pages are there once they are first written.
 class PagedBuffer {
  public:

@@ -1,0 +1,81 @@
+#include <chrono>
+#include <optional>
+
+#include "base/result.h"
+#include "base/thread_pool.h"
+#include "cria/machine.h"
+#include "machine/peak_runs.h"
+
+namespace cria {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A run has so many tasks here: the threads wait for each other once in some milliseconds, about as
+// often as in a decode step.
+constexpr std::int64_t kReadTasks = 512;
+
+// `run` returns what it did; until `seconds` are over.
+template <typename Run>
+double mean_rate(double seconds, Run run) {
+  const auto start = Clock::now();
+  double done = 0;
+  for (;;) {
+    done += run();
+    const double passed = std::chrono::duration<double>(Clock::now() - start).count();
+    if (passed >= seconds) return done / passed;
+  }
+}
+
+const DotLoop* loop_of(const std::string& type, const PeakLoops& loops) {
+  if (type == "int8") return &loops.int8;
+  if (type == "bf16") return &loops.bf16;
+  if (type == "f32") return &loops.f32;
+  if (type == "int8_tiles") return &loops.int8_tiles;
+  if (type == "bf16_tiles") return &loops.bf16_tiles;
+  return nullptr;
+}
+
+}  // namespace
+
+struct SustainedRates::State {
+  MachineReport report;
+  MachineOptions options;
+  std::optional<ReadRuns> reads;
+};
+
+SustainedRates::SustainedRates(MachineReport report, const MachineOptions& options)
+    : state_(std::make_unique<State>(State{std::move(report), options, {}})) {}
+SustainedRates::~SustainedRates() = default;
+SustainedRates::SustainedRates(SustainedRates&&) noexcept = default;
+SustainedRates& SustainedRates::operator=(SustainedRates&&) noexcept = default;
+
+Result<double> SustainedRates::read(double seconds) {
+  const ReadRate best = state_->report.best_read();
+  ThreadPool pool(best.n_threads);
+  if (!state_->reads) {
+    const Pages pages = best.pages == pages_name(Pages::kHuge) ? Pages::kHuge : Pages::kSmall;
+    CRIA_ASSIGN_OR_RETURN(state_->reads,
+                          ReadRuns::allocate(pages, state_->options.read_bytes, pool));
+  }
+  return mean_rate(seconds, [&] { return state_->reads->run(pool, kReadTasks); });
+}
+
+Result<double> SustainedRates::dots(const std::string& type, int n_threads, double seconds) {
+  const DotRate best = state_->report.best_dots(type, n_threads);
+  const PeakLoops loops = peak_loops(best_isa());
+  const DotLoop* loop = loop_of(type, loops);
+  if (loop == nullptr || best.macs_per_second <= 0) {
+    return invalid_argument("multiply-adds of \"{}\" by up to {} threads: not in the report", type,
+                            n_threads);
+  }
+  ThreadPool pool(best.n_threads);
+  const DotRuns runs(*loop);
+  return mean_rate(seconds, [&] { return runs.run(pool); });
+}
+
+std::uint64_t SustainedRates::memory_bytes() const {
+  return state_->reads ? state_->reads->size_bytes() : 0;
+}
+
+}  // namespace cria
