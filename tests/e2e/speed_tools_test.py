@@ -68,6 +68,29 @@ class SpeedTools(FolderCase):
         self.assertIn("% read", table)
         self.assertIn("machine: ", table)
 
+    def test_in_turns(self):
+        """Every repetition has what the machine did beside it; a depth is compared with the first, pair by pair."""
+        flags = ("-p", 16, "-n", 4, "-pg", "8,2", "-d", "0,7", "-t", "1,2", "-r", 3, "--in-turns")
+        rows = cria_json("bench", self.pte, *flags, *BRIEF, "-o", "json")
+        tests = [(row["n_threads"], row["n_depth"], row["n_prompt"], row["n_gen"]) for row in rows]
+        self.assertEqual(tests, [(t, d, *n) for t in (1, 2) for d in (0, 7) for n in ((16, 0), (0, 4), (8, 2))])
+        base = {test[:1] + test[2:]: row for test, row in zip(tests, rows) if row["n_depth"] == 0}
+        for test, row in zip(tests, rows):
+            with self.subTest(test=test):
+                self.assertEqual(len(row["samples_ns"]), 3)
+                self.assertEqual(row["sustained_share"] > 0, row["peak"] != "")
+                self.assertEqual(row["sustained_rate"] > 0, row["peak"] != "")
+                shares = [a / b for a, b in zip(base[test[:1] + test[2:]]["samples_ns"], row["samples_ns"])]
+                self.assertAlmostEqual(row["first_depth_share"], sorted(shares)[1] if row["n_depth"] else 0)
+        alone = cria_json("bench", self.pte, *flags, "--no-machine", "-o", "json")
+        self.assertEqual([row["sustained_share"] for row in alone], [0] * len(rows))
+        self.assertGreater(alone[-1]["first_depth_share"], 0)
+        table = cria("bench", self.pte, *flags, *BRIEF).stdout.decode()
+        self.assertIn("of sustained", table)
+        self.assertNotIn("of sustained", cria("bench", self.pte, "-p", 8, "-n", 0, "-r", 1, *BRIEF).stdout.decode())
+        # What the machine is measured with, 128 MB and more, is not the model's memory.
+        self.assertLess(rows[0]["rss_anon_bytes"], 100e6)
+
     def test_batch_sizes(self):
         """However a prompt is cut, logits are the same bits; the cut is what was asked for, as far as methods go."""
         ids = ",".join(str(7 * i % 500 + 1) for i in range(77))

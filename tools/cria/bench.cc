@@ -2,10 +2,12 @@
 // the machine can do at best. `cria bench --machine`: what that is.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "bench_report.h"
 #include "bench_runner.h"
+#include "bench_turns.h"
 #include "commands.h"
 #include "cria/energy.h"
 #include "machine_report.h"
@@ -28,6 +30,7 @@ struct BenchArguments {
   std::vector<std::string> power_profiles = {"high_performance"};
   std::string sysfs_root = "/sys";  // where energy is read
   int n_repetitions = 5;
+  bool in_turns = false;
   bool no_warmup = false;
   bool machine = false;     // measure the machine alone
   bool no_machine = false;  // leave it out
@@ -77,17 +80,17 @@ Peak peak_of(const BenchRow& row, const std::optional<MachineReport>& machine) {
   return {type, machine ? machine->macs_per_second(type, row.n_threads) : 0};
 }
 
-Result<MachineReport> measure(const BenchArguments& arguments) {
+MachineOptions machine_options(const BenchArguments& arguments) {
   MachineOptions options;
   options.seconds = arguments.machine_seconds;
   for (int n_threads : arguments.n_threads) {
     if (n_threads > 0) options.n_threads.push_back(n_threads);
   }
-  return measure_machine(options);
+  return options;
 }
 
 Status bench_machine(const BenchArguments& arguments) {
-  const Result<MachineReport> report = measure(arguments);
+  const Result<MachineReport> report = measure_machine(machine_options(arguments));
   if (!report.ok()) return report.status();
   return write_stdout(machine_text(arguments.format, *report));
 }
@@ -117,51 +120,124 @@ ReportStyle style_of(const BenchArguments& arguments) {
   const std::vector<std::int64_t> unset = {0};
   return {.format = arguments.format,
           .verify = arguments.n_verifies != unset,
-          .batches = arguments.n_batches != unset || arguments.n_ubatches != unset};
+          .batches = arguments.n_batches != unset || arguments.n_ubatches != unset,
+          .turns = arguments.in_turns};
 }
 
-Status bench(const BenchArguments& arguments) {
-  Result<std::vector<BenchTest>> tests = list_tests(arguments);
-  if (!tests.ok()) return tests.status();
-  std::optional<MachineReport> machine;
-  if (!arguments.no_machine) {
-    Result<MachineReport> report = measure(arguments);
-    if (!report.ok()) return report.status();
-    machine = std::move(*report);
+// All rows of one `cria bench`.
+class Bench {
+ public:
+  explicit Bench(const BenchArguments& arguments)
+      : arguments_(arguments), style_(style_of(arguments)) {}
+
+  Status run() {
+    Result<std::vector<BenchTest>> tests = list_tests(arguments_);
+    if (!tests.ok()) return tests.status();
+    CRIA_CLI_RETURN_IF_ERROR(measure_machine_first());
+    if (!meter_.ok()) fmt::print(stderr, "{}\n", meter_.status().message());
+    CRIA_CLI_RETURN_IF_ERROR(write_stdout(report_begin(style_)));
+    CRIA_CLI_RETURN_IF_ERROR(arguments_.in_turns ? run_in_turns(*tests) : run_by_rows(*tests));
+    CRIA_CLI_RETURN_IF_ERROR(write_stdout(report_end(style_)));
+    if (!machine_ || arguments_.format != "md") return {};
+    return write_stdout("\n" + machine_line(*machine_));
   }
-  Result<EnergyMeter> meter = EnergyMeter::open(arguments.sysfs_root);
-  if (!meter.ok()) fmt::print(stderr, "{}\n", meter.status().message());
-  const ReportStyle style = style_of(arguments);
-  CRIA_CLI_RETURN_IF_ERROR(write_stdout(report_begin(style)));
-  bool first = true;
-  for (const ModelArguments& model : list_engines(arguments)) {
+
+ private:
+  Status measure_machine_first() {
+    if (arguments_.no_machine) return {};
+    const MachineOptions options = machine_options(arguments_);
+    Result<MachineReport> report = measure_machine(options);
+    if (!report.ok()) return report.status();
+    machine_ = std::move(*report);
+    if (arguments_.in_turns) sustained_.emplace(*machine_, options);
+    return {};
+  }
+
+  // One row after the other, each written when it is there.
+  Status run_by_rows(const std::vector<BenchTest>& tests) {
+    for (const ModelArguments& model : list_engines(arguments_)) {
+      std::vector<BenchLane> lane;
+      CRIA_CLI_RETURN_IF_ERROR(open_lane(model, lane));
+      for (const BenchTest& test : tests) {
+        CRIA_CLI_RETURN_IF_ERROR(prepare(test, lane.front()));
+        CRIA_CLI_RETURN_IF_ERROR(repeat_in_turns(lane, arguments_.n_repetitions, nullptr));
+        CRIA_CLI_RETURN_IF_ERROR(write_rows(lane.front()));
+        lane.front().tests.clear();
+      }
+    }
+    return {};
+  }
+
+  // All engines and caches at once, all rows at the end.
+  Status run_in_turns(const std::vector<BenchTest>& tests) {
+    std::vector<BenchLane> lanes;
+    for (const ModelArguments& model : list_engines(arguments_)) {
+      CRIA_CLI_RETURN_IF_ERROR(open_lane(model, lanes));
+      for (const BenchTest& test : tests) {
+        CRIA_CLI_RETURN_IF_ERROR(prepare(test, lanes.back()));
+      }
+    }
+    CRIA_CLI_RETURN_IF_ERROR(
+        repeat_in_turns(lanes, arguments_.n_repetitions, sustained_ ? &*sustained_ : nullptr));
+    for (BenchLane& lane : lanes) CRIA_CLI_RETURN_IF_ERROR(write_rows(lane));
+    return {};
+  }
+
+  Status open_lane(const ModelArguments& model, std::vector<BenchLane>& lanes) {
     Result<Engine> engine = open_engine(model);
     if (!engine.ok()) return engine.status();
-    if (engine->info().device.starts_with("sim:") && first) {
+    if (engine->info().device.starts_with("sim:") && first_lane_) {
       fmt::print(stderr,
                  "{} is simulated: these are the times of the simulation on this machine; cria "
                  "profile and cria simulate tell the device's\n",
                  engine->info().device);
     }
-    BenchRunner runner(*engine,
-                       {.model_path = arguments.model.model,
-                        .n_repetitions = arguments.n_repetitions,
-                        .warm_up = !arguments.no_warmup},
-                       meter.ok() ? &*meter : nullptr);
-    for (const BenchTest& test : *tests) {
-      Result<BenchRow> row = runner.measure(test);
-      if (!row.ok()) return row.status();
-      row->n_threads = engine->n_threads();
-      row->power_profile = model.power_profile;
-      row->peak = peak_of(*row, machine);
-      CRIA_CLI_RETURN_IF_ERROR(write_stdout(report_row(style, *row, first)));
-      first = false;
-    }
+    first_lane_ = false;
+    n_threads_ = engine->n_threads();
+    power_profile_ = model.power_profile;
+    const BenchRunOptions options = {.model_path = arguments_.model.model,
+                                     .warm_up = !arguments_.no_warmup};
+    lanes.push_back({BenchRunner(*engine, options, meter_.ok() ? &*meter_ : nullptr), {}});
+    return {};
   }
-  CRIA_CLI_RETURN_IF_ERROR(write_stdout(report_end(style)));
-  if (!machine || arguments.format != "md") return {};
-  return write_stdout("\n" + machine_line(*machine));
-}
+
+  // On the lane that was opened last.
+  Status prepare(const BenchTest& test, BenchLane& lane) {
+    Result<PreparedTest> prepared = lane.runner.prepare(test);
+    if (!prepared.ok()) return prepared.status();
+    prepared->row.n_threads = n_threads_;
+    prepared->row.power_profile = power_profile_;
+    prepared->row.peak = peak_of(prepared->row, machine_);
+    lane.tests.push_back(std::move(*prepared));
+    return {};
+  }
+
+  Status write_rows(BenchLane& lane) {
+    std::vector<BenchRow*> rows;
+    for (PreparedTest& test : lane.tests) {
+      lane.runner.finish(test);
+      // What the machine is measured with is not the model's.
+      const std::uint64_t extra = sustained_ ? sustained_->memory_bytes() : 0;
+      test.row.rss_anon_bytes -= std::min(extra, test.row.rss_anon_bytes);
+      rows.push_back(&test.row);
+    }
+    if (arguments_.in_turns) compare_depths(rows);
+    for (const BenchRow* row : rows) {
+      CRIA_CLI_RETURN_IF_ERROR(write_stdout(report_row(style_, *row, first_row_)));
+      first_row_ = false;
+    }
+    return {};
+  }
+
+  const BenchArguments& arguments_;
+  const ReportStyle style_;
+  std::optional<MachineReport> machine_;
+  std::optional<SustainedRates> sustained_;
+  Result<EnergyMeter> meter_ = EnergyMeter::open(arguments_.sysfs_root);
+  int n_threads_ = 0;          // of the lane that was opened last
+  std::string power_profile_;  // likewise
+  bool first_lane_ = true, first_row_ = true;
+};
 
 // A model or the machine: one of them, and not both.
 void check_usage(const BenchArguments& arguments) {
@@ -193,6 +269,10 @@ void add_test_flags(CLI::App& command, BenchArguments& arguments) {
       ->check(sizes);
   command.add_option("-r,--repetitions", arguments.n_repetitions, "repetitions")
       ->check(CLI::Range(1, 1000));
+  command.add_flag(
+      "--in-turns", arguments.in_turns,
+      "all tests take turns with their repetitions, and the machine is measured beside "
+      "each: where others use it, too");
   command.add_option("-t,--threads", arguments.n_threads, "threads (0: all cores)")
       ->delimiter(',')
       ->check(CLI::Range(0, 256));
@@ -246,7 +326,8 @@ void add_bench(CLI::App& app, Command& selected) {
     check_usage(*arguments);
     selected = [arguments] {
       catch_interrupt();
-      const Status status = arguments->machine ? bench_machine(*arguments) : bench(*arguments);
+      const Status status =
+          arguments->machine ? bench_machine(*arguments) : Bench(*arguments).run();
       return status.ok() ? 0 : fail(status);
     };
   });

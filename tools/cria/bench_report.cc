@@ -86,6 +86,9 @@ nlohmann::ordered_json row_json(const BenchRow& row) {
           {"peak", row.peak.name},
           {"peak_rate", row.peak.per_second / 1e9},
           {"peak_share", row.peak_share()},
+          {"sustained_rate", mean(row.sustained) / 1e9},
+          {"sustained_share", row.sustained_share()},
+          {"first_depth_share", row.first_depth_share},
           {"cpu_seconds_per_token", row.cpu_seconds_per_token()},
           {"joules_per_token", row.joules_per_token()},
           {"energy_source", row.energy_source},
@@ -118,6 +121,10 @@ std::string share_text(const BenchRow& row) {
   return fmt::format("{:.1f} % {}", 100 * row.peak_share(), row.peak.name);
 }
 
+std::string percent_text(double share) {
+  return share == 0 ? "-" : fmt::format("{:.1f} %", 100 * share);
+}
+
 std::string md_line(const ReportStyle& style, const BenchRow& row) {
   std::string front;
   if (style.batches) {
@@ -126,6 +133,10 @@ std::string md_line(const ReportStyle& style, const BenchRow& row) {
   if (style.verify) {
     front += row.test.n_verify > 0 ? fmt::format("| {:>12.3f} ", row.verify_ratio())
                                    : fmt::format("| {:>12} ", "-");
+  }
+  if (style.turns) {
+    front += fmt::format("| {:>12} | {:>14} ", percent_text(row.sustained_share()),
+                         percent_text(row.first_depth_share));
   }
   return front +
          fmt::format(
@@ -163,6 +174,15 @@ double BenchRow::peak_share() const {
   return (peak.name == "read" ? bytes_per_second() : macs_per_second()) / peak.per_second;
 }
 
+double BenchRow::sustained_share() const {
+  const auto work = static_cast<double>(peak.name == "read" ? cost.bytes() : cost.macs());
+  std::vector<double> shares;
+  for (std::size_t i = 0; i < sustained.size(); ++i) {
+    shares.push_back(1e9 * work / static_cast<double>(samples_ns[i]) / sustained[i]);
+  }
+  return median(shares);
+}
+
 double BenchRow::cpu_seconds_per_token() const {
   const auto n_tokens = static_cast<double>(test.n_tokens());
   return cpu_seconds / (n_tokens * static_cast<double>(samples_ns.size()));
@@ -179,6 +199,22 @@ double BenchRow::verify_ratio() const {
     ratios.push_back(verify_step_ns[i] / decode_step_ns[i]);
   }
   return median(ratios);
+}
+
+void compare_depths(std::vector<BenchRow*> rows) {
+  for (BenchRow* row : rows) {
+    const auto same = std::find_if(rows.begin(), rows.end(), [row](const BenchRow* other) {
+      const BenchTest &a = row->test, &b = other->test;
+      return a.n_prompt == b.n_prompt && a.n_gen == b.n_gen && a.n_verify == b.n_verify;
+    });
+    if ((*same)->test.n_depth == row->test.n_depth) continue;
+    std::vector<double> shares;
+    for (std::size_t i = 0; i < row->samples_ns.size(); ++i) {
+      shares.push_back(static_cast<double>((*same)->samples_ns[i]) /
+                       static_cast<double>(row->samples_ns[i]));
+    }
+    row->first_depth_share = median(shares);
+  }
 }
 
 std::string test_name(const BenchTest& test) {
@@ -198,6 +234,10 @@ std::string report_begin(const ReportStyle& style) {
   if (style.verify) {
     front += "| decode steps ";
     rule += "| -----------: ";
+  }
+  if (style.turns) {
+    front += "| of sustained | of first depth ";
+    rule += "| -----------: | -------------: ";
   }
   return front +
          "| model                    |       size |     params | backend | threads |             "

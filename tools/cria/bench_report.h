@@ -46,6 +46,9 @@ struct BenchRow {
   ModelInfo model;
   ForwardCost cost;  // of one repetition
   Peak peak;
+  std::vector<double>
+      sustained;                 // what the machine made of `peak` beside each repetition, a second
+  double first_depth_share = 0;  // see compare_depths
 
   double mean_ns() const;
   double stddev_ns() const;
@@ -54,12 +57,19 @@ struct BenchRow {
   double macs_per_second() const;
   double bytes_per_second() const;  // over the bytes that must be touched
   double peak_share() const;        // 0..1; 0: unknown
+  // The median over the repetitions of what each made of what the machine made beside it; 0:
+  // unknown.
+  double sustained_share() const;
   double cpu_seconds_per_token() const;
   double joules_per_token() const;  // 0: not measured
   bool on_cpu() const { return model.device == "cpu"; }
   // What a verify step costs in decode steps: the median of the pairs; 0: no verify test.
   double verify_ratio() const;
 };
+
+// Of rows whose repetitions took turns: sets `first_depth_share` of each row to the median over the
+// repetitions of its speed as a share of that of the same test at the depth that comes first.
+void compare_depths(std::vector<BenchRow*> rows);
 
 // "pp512", "tg128", "pp512+tg128", "vk8", with " @ d4096".
 std::string test_name(const BenchTest& test);
@@ -68,6 +78,7 @@ struct ReportStyle {
   std::string format;    // "md", "json", "jsonl" or "csv"
   bool verify = false;   // md: with a column for what a verify step costs
   bool batches = false;  // md: with columns for -b and -ub
+  bool turns = false;    // md: with columns for what is compared within turns
 };
 
 // Text to print before the first row, for each row, and at the end.

@@ -51,46 +51,51 @@ Status BenchRunner::check(const BenchTest& test) const {
                                       : fmt::format("a step has {} tokens at most", most)));
 }
 
-Result<BenchRow> BenchRunner::measure(const BenchTest& test) {
+Result<PreparedTest> BenchRunner::prepare(const BenchTest& test) {
   CRIA_CLI_RETURN_IF_ERROR(check(test));
   BenchRow row;
   row.test = test;
   row.model_path = options_.model_path;
   row.model = engine_.info();
-  row.test_time = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
   const std::int64_t n_tokens = std::max<std::int64_t>(test.n_tokens(), test.n_prompt + 1);
   Result<std::uint64_t> kv_bytes = engine_.kv_cache_bytes(test.n_depth + n_tokens);
   if (!kv_bytes.ok()) return kv_bytes.status();
   row.kv_bytes = *kv_bytes;
   Result<KvCacheBuffer> cache = KvCacheBuffer::allocate(*kv_bytes);
   if (!cache.ok()) return cache.status();
-  logits_.resize(
-      static_cast<std::size_t>(row.model.n_vocab * std::max<std::int64_t>(1, test.n_verify)));
+  const auto n_logits =
+      static_cast<std::size_t>(row.model.n_vocab * std::max<std::int64_t>(1, test.n_verify));
+  logits_.resize(std::max(logits_.size(), n_logits));
   if (test.n_depth > 0) CRIA_CLI_RETURN_IF_ERROR(prefill(test.n_depth, *cache));
   if (options_.warm_up) CRIA_CLI_RETURN_IF_ERROR(warm_up(test, *cache));
-  CRIA_CLI_RETURN_IF_ERROR(repeat(test, *cache, row));
-  row.first_token_ms /= options_.n_repetitions;
-  if (row.on_cpu()) row.cost = cost_of(test);
-  read_memory(row);
-  return row;
+  row.test_time = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
+  return PreparedTest{std::move(row), std::move(*cache)};
 }
 
-Status BenchRunner::repeat(const BenchTest& test, KvCacheBuffer& cache, BenchRow& row) {
+Status BenchRunner::repeat(PreparedTest& test) {
+  CRIA_CLI_RETURN_IF_ERROR(test.cache.rewind(test.row.test.n_depth));
+  CRIA_CLI_RETURN_IF_ERROR(test.row.test.n_verify > 0 ? run_verify_pairs(test) : run_metered(test));
+  return interrupted() ? Status(ErrorCode::kCancelled, "interrupted") : Status();
+}
+
+void BenchRunner::finish(PreparedTest& test) const {
+  BenchRow& row = test.row;
+  row.first_token_ms /= static_cast<double>(row.samples_ns.size());
+  if (row.on_cpu()) row.cost = cost_of(row.test);
+  read_memory(row);
+}
+
+// With the time of all threads and the energy. (Not of verify tests: decode steps lie between the
+// verify steps, and what the latter took alone is not counted.)
+Status BenchRunner::run_metered(PreparedTest& test) {
   const double cpu_before = process_cpu_seconds();
-  double joules_before = 0;
+  double joules_before = 0, joules_after = 0;
   CRIA_CLI_RETURN_IF_ERROR(read_energy(joules_before));
-  for (int i = 0; i < options_.n_repetitions; ++i) {
-    CRIA_CLI_RETURN_IF_ERROR(cache.rewind(test.n_depth));
-    CRIA_CLI_RETURN_IF_ERROR(test.n_verify > 0 ? run_verify_pairs(test, cache, row)
-                                               : run_once(test, cache, row));
-    if (interrupted()) return Status(ErrorCode::kCancelled, "interrupted");
-  }
-  // Decode steps between the verify steps: what the latter took alone was not counted.
-  if (test.n_verify > 0) return {};
-  row.cpu_seconds = process_cpu_seconds() - cpu_before;
-  CRIA_CLI_RETURN_IF_ERROR(read_energy(row.joules));
-  row.joules -= joules_before;
-  if (meter_ != nullptr) row.energy_source = meter_->source();
+  CRIA_CLI_RETURN_IF_ERROR(run_once(test));
+  test.row.cpu_seconds += process_cpu_seconds() - cpu_before;
+  CRIA_CLI_RETURN_IF_ERROR(read_energy(joules_after));
+  test.row.joules += joules_after - joules_before;
+  if (meter_ != nullptr) test.row.energy_source = meter_->source();
   return {};
 }
 
@@ -114,7 +119,8 @@ Status BenchRunner::prefill(std::int64_t n_tokens, KvCacheBuffer& cache) {
 }
 
 Status BenchRunner::verify(std::int64_t n_tokens, KvCacheBuffer& cache) {
-  return engine_.forward_all(draw_ids(n_tokens), cache, logits_);
+  const auto n_logits = static_cast<std::size_t>(engine_.info().n_vocab * n_tokens);
+  return engine_.forward_all(draw_ids(n_tokens), cache, std::span(logits_).first(n_logits));
 }
 
 ForwardCost BenchRunner::cost_of(const BenchTest& test) const {
@@ -133,12 +139,15 @@ Status BenchRunner::warm_up(const BenchTest& test, KvCacheBuffer& cache) {
   return prefill(1, cache);
 }
 
-Status BenchRunner::run_once(const BenchTest& test, KvCacheBuffer& cache, BenchRow& row) {
+Status BenchRunner::run_once(PreparedTest& prepared) {
+  auto& [row, cache] = prepared;
+  const BenchTest& test = row.test;
   const auto start = Clock::now();
   if (test.n_prompt > 0) {
     CRIA_CLI_RETURN_IF_ERROR(prefill(test.n_prompt, cache));
     // The first token is there once its logits are searched.
-    best_ = std::max_element(logits_.begin(), logits_.end()) - logits_.begin();
+    best_ =
+        std::max_element(logits_.begin(), logits_.begin() + row.model.n_vocab) - logits_.begin();
     row.first_token_ms += std::chrono::duration<double, std::milli>(Clock::now() - start).count();
   }
   for (std::int64_t i = 0; i < test.n_gen; ++i) CRIA_CLI_RETURN_IF_ERROR(prefill(1, cache));
@@ -149,7 +158,9 @@ Status BenchRunner::run_once(const BenchTest& test, KvCacheBuffer& cache, BenchR
 
 // Every step starts at the test's depth. Each kind runs behind the other, so that what one leaves
 // in the caches, and what others do on the machine, meets both.
-Status BenchRunner::run_verify_pairs(const BenchTest& test, KvCacheBuffer& cache, BenchRow& row) {
+Status BenchRunner::run_verify_pairs(PreparedTest& prepared) {
+  auto& [row, cache] = prepared;
+  const BenchTest& test = row.test;
   const auto ns_since = [](Clock::time_point start) {
     return std::chrono::duration<double, std::nano>(Clock::now() - start).count();
   };

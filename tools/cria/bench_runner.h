@@ -15,8 +15,13 @@ namespace cria::cli {
 
 struct BenchRunOptions {
   std::string model_path;  // for the rows
-  int n_repetitions = 5;
-  bool warm_up = true;  // by a run that is not timed
+  bool warm_up = true;     // by a run that is not timed
+};
+
+// A test with the cache that it runs on, which holds the tokens before it.
+struct PreparedTest {
+  BenchRow row;
+  KvCacheBuffer cache;
 };
 
 // Token ids are random: what they are does not change the work.
@@ -26,17 +31,21 @@ class BenchRunner {
   BenchRunner(Engine engine, BenchRunOptions options, EnergyMeter* meter)
       : engine_(std::move(engine)), options_(std::move(options)), meter_(meter) {}
 
-  // kInvalidArgument: a verify step of more tokens than the program takes; kCancelled: interrupted.
-  // Threads, power profile and peak of the row are left to the caller.
-  Result<BenchRow> measure(const BenchTest& test);
+  // kInvalidArgument: a verify step of more tokens than the program takes. Threads, power profile
+  // and what the row is compared with are left to the caller.
+  Result<PreparedTest> prepare(const BenchTest& test);
+  // One repetition; the tests of a runner may take turns. kCancelled: interrupted.
+  Status repeat(PreparedTest& test);
+  // What follows from all repetitions, and the memory of the process.
+  void finish(PreparedTest& test) const;
 
  private:
   using Clock = std::chrono::steady_clock;
 
   Status check(const BenchTest& test) const;
-  Status repeat(const BenchTest& test, KvCacheBuffer& cache, BenchRow& row);
-  Status run_once(const BenchTest& test, KvCacheBuffer& cache, BenchRow& row);
-  Status run_verify_pairs(const BenchTest& test, KvCacheBuffer& cache, BenchRow& row);
+  Status run_metered(PreparedTest& test);
+  Status run_once(PreparedTest& test);
+  Status run_verify_pairs(PreparedTest& test);
   Status warm_up(const BenchTest& test, KvCacheBuffer& cache);
   Status prefill(std::int64_t n_tokens, KvCacheBuffer& cache);
   Status verify(std::int64_t n_tokens, KvCacheBuffer& cache);
