@@ -144,11 +144,10 @@ struct StoreF16Args {
   std::int64_t n;
 };
 
-// The codes of one head's K or V at one position -> its panel of a cache of KvType::kQ8.
+// One head's K or V at one position -> its panel of a cache of KvType::kQ8.
 struct StoreQ8Args {
-  const std::int8_t* codes;  // [head_dim], of quantize_a8
-  const A8Block* blocks;     // [head_dim / 32]
-  std::int64_t head_dim;     // a multiple of 32
+  const float* x;         // [head_dim]
+  std::int64_t head_dim;  // a multiple of 32
   std::int64_t position;
   std::byte* panel;  // the one of `position`
   bool is_value;     // V, else K

@@ -223,14 +223,13 @@ void compare(Kernel<StoreF16Args> generic, Kernel<StoreF16Args> isa) {
 [[maybe_unused]] void compare(Kernel<StoreQ8Args> generic, Kernel<StoreQ8Args> isa) {
   std::mt19937 random(20);
   for (std::int64_t head_dim : {32, 64, 96, 256}) {
-    const Activations a = random_activations(1, head_dim, random);
+    const auto x = random_floats(head_dim, random);
     for (bool is_value : {false, true}) {
       std::vector<std::byte> panels[2];
       for (int i = 0; i < 2; ++i) {
         panels[i].resize(static_cast<std::size_t>(kv_panel_bytes(head_dim)));
         for (std::int64_t position = 0; position < kKvPanel; ++position) {
-          (i == 0 ? generic : isa)(
-              {a.codes.data(), a.blocks.data(), head_dim, position, panels[i].data(), is_value});
+          (i == 0 ? generic : isa)({x.data(), head_dim, position, panels[i].data(), is_value});
         }
       }
       EXPECT_EQ(panels[0], panels[1]) << head_dim;
@@ -248,13 +247,15 @@ struct AttentionCase {
 };
 
 void compare_attention(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa, KvType k_type,
-                       KvType v_type, const AttentionCase& c) {
+                       KvType v_type, const AttentionCase& c,
+                       CacheScales scales = CacheScales::kOfHead) {
   std::mt19937 random(static_cast<unsigned>(19 + c.first));
   const std::int64_t n_cache = (c.first + c.n_tokens) * c.head_dim;
   std::vector<float> keys = random_floats(n_cache, random);
   if (c.bad_key >= 0) keys[c.bad_key * c.head_dim] = kNan;
-  const KvHead k = kv_head(k_type, keys, c.head_dim, false);
-  const KvHead v = kv_head(v_type, random_floats(n_cache, random), c.head_dim, true);
+  const std::byte rest{0x7f};
+  const KvHead k = kv_head(k_type, keys, c.head_dim, false, rest, scales);
+  const KvHead v = kv_head(v_type, random_floats(n_cache, random), c.head_dim, true, rest, scales);
   const std::int64_t width = c.n_heads * c.head_dim;
   const auto q = random_floats(c.n_tokens * width, random, c.q_size);
   std::vector<float> expected(q.size()), found(q.size());
@@ -266,7 +267,8 @@ void compare_attention(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa,
   isa(args);
   SCOPED_TRACE(testing::Message() << kv_type_name(k_type) << " " << kv_type_name(v_type)
                                   << ", tokens " << c.n_tokens << ", heads " << c.n_heads << " of "
-                                  << c.head_dim << ", from position " << c.first);
+                                  << c.head_dim << ", from position " << c.first << ", scales "
+                                  << static_cast<int>(scales));
   expect_same(expected, found);
 }
 
@@ -295,6 +297,14 @@ constexpr AttentionCase kAttentionCases[] = {
     }
   }
   compare_attention(generic, isa, KvType::kQ8, KvType::kQ8, kManyRowsCase);
+  for (CacheScales scales : {CacheScales::kOfBlock, CacheScales::kMixed}) {
+    for (const AttentionCase& c : kAttentionCases) {
+      compare_attention(generic, isa, KvType::kQ8, KvType::kQ8, c, scales);
+    }
+    for (std::int64_t head_dim : {32, 64, 96, 128, 256}) {
+      compare_attention(generic, isa, KvType::kQ8, KvType::kQ8, {9, 4, head_dim, 200}, scales);
+    }
+  }
   for (const AttentionCase& c : cases) {
     for (KvType k : {KvType::kF16, KvType::kQ8}) {
       for (KvType v : {KvType::kF16, KvType::kQ8}) {

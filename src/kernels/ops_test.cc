@@ -359,6 +359,62 @@ TEST(Attention, TokensOneByOneGiveTheSameBits) {
   }
 }
 
+// All scales of a head are the same; those of keys have so few bits that sums of products times
+// them are exact; and codes are off by half a step at most.
+TEST(StoreQ8, OneScaleAHead) {
+  std::mt19937 random(41);
+  for (std::int64_t head_dim : {32, 64, 96, 128, 256}) {
+    for (bool is_value : {false, true}) {
+      for (float size : {1e-30f, 3e-6f, 1e-4f, 1e-3f, 1.0f, 77.0f, 1e5f, 2e6f}) {
+        const auto x = random_floats(head_dim, random, size);
+        std::vector<std::byte> panel(static_cast<std::size_t>(kv_panel_bytes(head_dim)));
+        kernels().store_q8({x.data(), head_dim, 21, panel.data(), is_value});
+        SCOPED_TRACE(testing::Message() << head_dim << (is_value ? " v " : " k ") << size);
+        std::uint16_t halves[kMaxHeadDim / kColumnGroup * kKvPanel];
+        std::memcpy(halves, panel.data() + kv_panel_scales(head_dim),
+                    2 * kKvPanel * head_dim / kColumnGroup);
+        const std::uint16_t half = halves[21 % kKvPanel];
+        for (std::int64_t b = 1; b < head_dim / kColumnGroup; ++b) {
+          EXPECT_EQ(halves[b * kKvPanel + 21 % kKvPanel], half);
+        }
+        float amax = 0;
+        for (float v : x) amax = std::fmax(amax, std::fabs(v));
+        const float scale = f16_to_f32(half);
+        const bool few_bits = !is_value && head_dim <= 128;
+        if (few_bits) {
+          EXPECT_GE(scale, amax / 127);
+          EXPECT_LE(scale, amax / 127 * (head_dim <= 64 ? 1.125f : 1.25f) + 0x1p-24f);
+          // Every sum up to the largest, times the scale, has at most 24 bits.
+          int exponent = 0;
+          const auto bits = static_cast<std::int64_t>(std::ldexp(std::frexp(scale, &exponent), 11));
+          const std::int64_t odd =
+              bits == 0 ? 0 : bits >> std::countr_zero(static_cast<std::uint64_t>(bits));
+          EXPECT_LT(odd * 127 * 128 * head_dim, std::int64_t{1} << 24);
+        }
+        for (std::int64_t d = 0; d < head_dim; ++d) {
+          // Half a step, and what rounding the scale to a half float does to the code.
+          const double bound = 0.5001 * scale + (few_bits ? 0 : 127 * (scale * 0x1p-11 + 0x1p-25));
+          EXPECT_NEAR(panel_value(panel.data(), head_dim, 21 % kKvPanel, d, is_value), x[d], bound);
+        }
+      }
+    }
+  }
+}
+
+TEST(StoreQ8, WhatIsNotFiniteIsNotANumber) {
+  for (float bad : {std::nanf(""), -std::numeric_limits<float>::infinity()}) {
+    for (bool is_value : {false, true}) {
+      float x[64] = {1.0f, 2.0f};
+      x[40] = bad;
+      std::byte panel[kv_panel_bytes(64)];
+      kernels().store_q8({x, 64, 3, panel, is_value});
+      for (std::int64_t d : {0, 1, 40, 63}) {
+        EXPECT_TRUE(std::isnan(panel_value(panel, 64, 3, d, is_value))) << d;
+      }
+    }
+  }
+}
+
 // Positions after a token's own are not read: the cache behind them may hold anything.
 TEST(Attention, IsCausal) {
   std::mt19937 random(38);

@@ -9,6 +9,7 @@
 
 #include "base/aligned_buffer.h"
 #include "kernels/kernels.h"
+#include "kernels/store_q8/generic.h"
 #include "tensor/float16.h"
 #include "tensor/packing.h"
 
@@ -121,10 +122,42 @@ struct KvHead {
   std::vector<float> values;  // [positions, head_dim], what the bytes stand for
 };
 
+// What 32 columns of a position of a cache in int8 have as their scale.
+enum class CacheScales {
+  kOfHead,   // as store_q8 writes them
+  kOfBlock,  // each its own, which the format has room for
+  kMixed,    // of the head up to position 128, then each its own
+};
+
+// One position by the blocks of quantize_a8.
+inline void store_blocks(const StoreQ8Args& args) {
+  std::int8_t codes[kMaxHeadDim];
+  A8Block blocks[kMaxHeadDim / kColumnGroup];
+  kernels_for(Isa::kGeneric)
+      .quantize_a8({args.x, args.head_dim, 1, 0, 1, args.head_dim, codes, blocks});
+  std::uint16_t scales[kMaxHeadDim / kColumnGroup];
+  for (int b = 0; b < args.head_dim / kColumnGroup; ++b) scales[b] = f32_to_f16(blocks[b].scale);
+  spec::store_codes(codes, scales, args);
+}
+
+// What a panel holds at column d of its position `lane`.
+inline float panel_value(const std::byte* panel, std::int64_t head_dim, std::int64_t lane,
+                         std::int64_t d, bool is_value) {
+  std::uint16_t half = 0;
+  const std::int64_t block = d / kColumnGroup;
+  std::memcpy(&half, panel + kv_panel_scales(head_dim) + 2 * (block * kKvPanel + lane), 2);
+  const std::int64_t at =
+      is_value ? (lane / 4 * head_dim + d) * 4 + lane % 4 : d / 4 * 64 + 4 * lane + d % 4;
+  const int byte = static_cast<int>(panel[at]);
+  const int code = is_value ? static_cast<std::int8_t>(byte) : byte - 128;
+  return f16_to_f32(half) * static_cast<float>(code);
+}
+
 // Positions behind the last one, if the type has them, are filled with `rest` (0x7f7f as a scale is
 // not a number).
 inline KvHead kv_head(KvType type, const std::vector<float>& x, std::int64_t head_dim,
-                      bool is_value, std::byte rest = std::byte{0x7f}) {
+                      bool is_value, std::byte rest = std::byte{0x7f},
+                      CacheScales scales = CacheScales::kOfHead) {
   const auto n = static_cast<std::int64_t>(x.size()) / head_dim;
   const std::int64_t granularity = kv_granularity(type);
   const std::int64_t n_held = (n + granularity - 1) / granularity * granularity;
@@ -138,15 +171,13 @@ inline KvHead kv_head(KvType type, const std::vector<float>& x, std::int64_t hea
     return head;
   }
   for (std::int64_t p = 0; p < n; ++p) {
-    std::int8_t codes[kMaxHeadDim];
-    A8Block blocks[kMaxHeadDim / kColumnGroup];
-    const float* row = x.data() + p * head_dim;
-    kernels.quantize_a8({row, head_dim, 1, 0, 1, head_dim, codes, blocks});
     std::byte* panel = head.bytes.data() + p / kKvPanel * kv_panel_bytes(head_dim);
-    kernels.store_q8({codes, blocks, head_dim, p, panel, is_value});
+    const StoreQ8Args args = {x.data() + p * head_dim, head_dim, p, panel, is_value};
+    const bool of_head =
+        scales == CacheScales::kOfHead || (scales == CacheScales::kMixed && p < 128);
+    of_head ? kernels.store_q8(args) : store_blocks(args);
     for (std::int64_t d = 0; d < head_dim; ++d) {
-      const float scale = f16_to_f32(f32_to_f16(blocks[d / kColumnGroup].scale));
-      head.values[p * head_dim + d] = scale * static_cast<float>(codes[d]);
+      head.values[p * head_dim + d] = panel_value(panel, head_dim, p % kKvPanel, d, is_value);
     }
   }
   return head;

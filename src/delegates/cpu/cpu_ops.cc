@@ -231,11 +231,8 @@ void CpuMethod::append_row(KvType type, const float* x, std::int64_t position, b
     auto* halves = reinterpret_cast<std::uint16_t*>(head) + position * head_dim;
     return kernels_.store_f16({x, halves, head_dim});
   }
-  std::int8_t codes[kMaxHeadDim];
-  A8Block blocks[kMaxHeadDim / kColumnGroup];
-  kernels_.quantize_a8({x, head_dim, 1, 0, 1, head_dim, codes, blocks});
   std::byte* panel = head + position / kKvPanel * kv_panel_bytes(head_dim);
-  kernels_.store_q8({codes, blocks, head_dim, position, panel, is_value});
+  kernels_.store_q8({x, head_dim, position, panel, is_value});
 }
 
 void CpuMethod::append_head(const PlanOp& op, const CpuCall& call, std::int64_t head, bool is_value,

@@ -295,12 +295,9 @@ void SimNpuMethod::pack_cache(const SimNpuRun& run, const SimNpuCall& call) {
         kernels_.store_f16({x, reinterpret_cast<std::uint16_t*>(head) + r * head_dim, head_dim});
         continue;
       }
-      std::int8_t codes[kMaxHeadDim];
-      A8Block blocks[kMaxHeadDim / kColumnGroup];
-      kernels_.quantize_a8({x, head_dim, 1, 0, 1, head_dim, codes, blocks});
       const std::int64_t panel = (begin + r) / kKvPanel - begin / kKvPanel;
-      kernels_.store_q8({codes, blocks, head_dim, begin + r,
-                         head + panel * kv_panel_bytes(head_dim), c.is_value});
+      kernels_.store_q8(
+          {x, head_dim, begin + r, head + panel * kv_panel_bytes(head_dim), c.is_value});
     }
   }
 }

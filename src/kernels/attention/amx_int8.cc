@@ -4,7 +4,10 @@
 // Rows go through a tile of the cache 16 at a time. Scores: 16 rows times 16 positions times a
 // group of columns, whose sums leave the tile registers for their scales, as in linear_a8. Values:
 // 16 rows times 64 positions times 16 columns; the panels of the cache, which have 16 positions,
-// are put together once for all rows. Weights and their planes are as in avx512.h.
+// are put together once for all rows. Weights and their planes are as in avx512.h. Where all groups
+// of a position have one scale, as store_q8 writes them, the sums of all groups leave a tile
+// register as one, and values of all groups share the planes of their weights: the same bits for
+// about a fifth less time.
 //
 // Most of the time goes into the softmax between the two, and the data of a step of 16 rows is as
 // large as the first-level cache. So a step has two passes: its products with keys become scores
@@ -103,9 +106,16 @@ class Block {
   }
 
   void score(const Step& step) {
-    if (n_groups_ == 2) return ScorePass<2>(step, keys_, args_.head_dim, scratch_).run();
-    if (n_groups_ == 4) return ScorePass<4>(step, keys_, args_.head_dim, scratch_).run();
-    ScorePass<0>(step, keys_, args_.head_dim, scratch_).run();
+    if (n_groups_ == 2) return score<2>(step);
+    if (n_groups_ == 4) return score<4>(step);
+    ScorePass<0, false>(step, keys_, args_.head_dim, scratch_).run();
+  }
+  template <int kGroups>
+  void score(const Step& step) {
+    if (keys_.one_scale) {
+      return ScorePass<kGroups, true>(step, keys_, args_.head_dim, scratch_).run();
+    }
+    ScorePass<kGroups, false>(step, keys_, args_.head_dim, scratch_).run();
   }
 
   void write() {

@@ -10,8 +10,9 @@ namespace cria {
 namespace amx_attention {
 namespace {
 
-// The scores of a step. kGroups is 0 for any number.
-template <int kGroups>
+// The scores of a step. kGroups is 0 for any number. kOneScale: Keys::one_scale; then the sums of
+// all groups are made in one tile register.
+template <int kGroups, bool kOneScale>
 class ScorePass {
  public:
   ScorePass(const Step& step, const Keys& keys, std::int64_t head_dim, Scratch& scratch)
@@ -46,13 +47,14 @@ class ScorePass {
   // Of as many groups as there are registers for sums: what a panel's products, and the making of
   // its scores, are cut into.
   static constexpr int kPart = 4;
-  int n_parts() const { return (n_groups() + kPart - 1) / kPart; }
+  int n_parts() const { return kOneScale ? 1 : (n_groups() + kPart - 1) / kPart; }
 
   // Queries times a part of a panel, which are in tile registers until keep(). `unit` counts the
   // parts of all panels; past the last nothing happens.
   void begin(int unit) {
     const int p = unit / n_parts(), g = unit % n_parts() * kPart;
     if (p >= step_.n_panels) return;
+    if constexpr (kOneScale) return begin_all_groups(p);
     begin_group<0>(p, g);
     begin_group<1>(p, g);
     begin_group<2>(p, g);
@@ -61,16 +63,27 @@ class ScorePass {
   template <int i>
   void begin_group(int p, int g) {
     if (g + i >= n_groups()) return;
-    _tile_loadd(6, step_.rows->codes[g + i], kColumnGroup);
+    _tile_loadd(6, step_.rows->codes[(g + i) / 2][0] + (g + i) % 2 * kColumnGroup, 64);
     _tile_loadd(7, keys_.codes[p * n_groups() + g + i], 64);
     multiply_groups<i>();
     drop_groups();
+  }
+  // Two groups fill a tile register.
+  void begin_all_groups(int p) {
+    _tile_zero(0);
+    for (int g = 0; g < n_groups(); g += 2) {
+      _tile_loadd(4, step_.rows->codes[g / 2], 64);
+      _tile_loadd(5, keys_.codes[p * n_groups() + g], 64);
+      _tile_dpbssd(0, 4, 5);
+    }
+    _tile_zero(4);
+    _tile_zero(5);
   }
   void keep(int unit) {
     const int p = unit / n_parts(), g = unit % n_parts() * kPart;
     if (p >= step_.n_panels) return;
     AmxProducts* out = scratch_.of_keys[p % 2] + g;
-    const int n = n_groups() - g;
+    const int n = kOneScale ? 1 : n_groups() - g;
     store_products<0>(out[0]);
     if (n > 1) store_products<1>(out[1]);
     if (n > 2) store_products<2>(out[2]);
@@ -94,13 +107,13 @@ class ScorePass {
   template <bool kMasked>
   void score_rows(int p, int begin, int end) {
     const __m512 infinity = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
-    const int n_groups = this->n_groups();
+    const int n_sums = kOneScale ? 1 : n_groups();
     const AmxProducts* products = scratch_.of_keys[p % 2];
-    const auto* scales = keys_.scales + p * n_groups;
+    const auto* scales = keys_.scales + p * n_groups();
     for (int r = begin; r < end; ++r) {
       __m512 score = _mm512_setzero_ps();
       CRIA_UNROLL
-      for (int g = 0; g < n_groups; ++g) {
+      for (int g = 0; g < n_sums; ++g) {
         const __m512 product = _mm512_cvtepi32_ps(load_512(products[g][r]));
         score = _mm512_fmadd_ps(product, _mm512_loadu_ps(scales[g]), score);
       }

@@ -4,6 +4,7 @@
 
 #include "kernels/attention/avx512.h"
 #include "kernels/panel/amx.h"
+#include "kernels/store_q8/generic.h"
 
 namespace cria {
 namespace amx_attention {
@@ -24,9 +25,17 @@ constexpr int kColumns = 16;  // of a tile register of values
 // few sets of the first-level cache.
 struct Keys {
   bool has_nan;  // or infinity, among the scales: only then scores may be not-a-number
+  // All groups of a position have one scale, of so few bits that the sum of their products times it
+  // is the same number as the sum of each times it (store_q8/generic.h).
+  bool one_scale;
   alignas(64) std::uint8_t codes[kKeyPanels * kMaxGroups][kQuads][64];  // signed
   alignas(64) float scales[kKeyPanels * kMaxGroups][kKvPanel];
 };
+
+inline unsigned not_zero(__m512i v) {
+  const __m512i zero = _mm512_setzero_si512();
+  return _mm512_cmpgt_epi32_mask(v, zero) | _mm512_cmpgt_epi32_mask(zero, v);
+}
 
 // The panels of positions [p0, p0 + n).
 inline void load_keys(const AttentionArgs& args, std::int64_t p0, int n, Keys& keys) {
@@ -34,8 +43,12 @@ inline void load_keys(const AttentionArgs& args, std::int64_t p0, int n, Keys& k
   const auto n_groups = static_cast<int>(args.head_dim / kColumnGroup);
   const std::byte* panel = args.k + p0 / kKvPanel * panel_bytes;
   const __m512i offset = _mm512_set1_epi8(static_cast<char>(128));
-  unsigned nans = 0;
+  const int n_bits = spec::key_scale_bits(args.head_dim);  // 0: no scale is short enough
+  const __m512i behind =
+      _mm512_set1_epi32(n_bits == 0 ? -1 : static_cast<int>(spec::bits_behind(n_bits)));
+  unsigned nans = 0, others = 0;
   for (int p = 0; p * kKvPanel < n; ++p, panel += panel_bytes) {
+    const __m512i first = _mm512_castps_si512(load_halves(panel + kv_panel_scales(args.head_dim)));
     const std::byte* scales = panel + kv_panel_scales(args.head_dim);
     for (int g = 0; g < n_groups; ++g) {
       const int at = p * n_groups + g;
@@ -47,14 +60,20 @@ inline void load_keys(const AttentionArgs& args, std::int64_t p0, int n, Keys& k
       const __m512 of_positions = load_halves(scales + g * 2 * kKvPanel);
       const __m512 zero_or_nan = _mm512_sub_ps(of_positions, of_positions);
       nans |= _mm512_cmp_ps_mask(zero_or_nan, zero_or_nan, _CMP_UNORD_Q);
+      const __m512i bits = _mm512_castps_si512(of_positions);
+      const __m512i wrong =
+          _mm512_or_si512(_mm512_sub_epi32(bits, first), _mm512_and_si512(bits, behind));
+      others |= below(kKvPanel * p, n) & not_zero(wrong);
       _mm512_storeu_ps(keys.scales[at], of_positions);
     }
   }
   keys.has_nan = nans != 0;
+  keys.one_scale = n_groups % 2 == 0 && (nans | others) == 0;
 }
 
 struct Values {
-  int n_deep;  // in 64 positions
+  int n_deep;      // in 64 positions
+  bool one_scale;  // all groups of each position have the same
   alignas(64) std::byte codes[kTile / kDeep][kMaxHeadDim / kColumns][kDeep / 4][64];
   ValueScales scales;
 };
@@ -75,6 +94,12 @@ inline void load_values(const AttentionArgs& args, std::int64_t p0, int n, Value
   }
   out.n_deep = n_quads / kQuadsOfTile;
   avx2::load_value_scales(args, p0, n, out.scales);
+  const auto n_bytes = static_cast<std::size_t>(n) * sizeof(float);
+  out.one_scale = true;
+  for (int g = 1; g < dim / kColumnGroup; ++g) {
+    out.one_scale &=
+        std::memcmp(out.scales[g].of_positions, out.scales[0].of_positions, n_bytes) == 0;
+  }
 }
 
 // --- 16 rows -------------------------------------------------------------------------------------
@@ -87,7 +112,7 @@ struct Rows {
   std::int64_t n_positions[kRows];
   // The queries; those past n are zeros, and those that are not finite, of which the factor is not
   // either.
-  alignas(64) std::int8_t codes[kMaxGroups][kRows][kColumnGroup];
+  alignas(64) std::int8_t codes[kMaxGroups / 2][kRows][2 * kColumnGroup];  // two groups a tile
   alignas(64) float factor[kRows];  // what makes scores of their products with keys
   alignas(64) float top[kRows];
   alignas(64) float sum[kRows];
@@ -95,7 +120,9 @@ struct Rows {
 
   void clear(std::int64_t head_dim) {
     n = 0;
-    std::memset(codes, 0, static_cast<std::size_t>(kRows * head_dim));
+    const auto n_pairs =
+        static_cast<std::size_t>((head_dim + 2 * kColumnGroup - 1) / (2 * kColumnGroup));
+    std::memset(codes, 0, n_pairs * sizeof(codes[0]));
     std::memset(factor, 0, sizeof(factor));
     std::memset(sum, 0, sizeof(sum));
     for (float& of_row : top) of_row = -std::numeric_limits<float>::infinity();
@@ -108,7 +135,8 @@ struct Rows {
     const spec::QueryScale scale = spec::query_scale(q, args.head_dim);
     for (int g = 0; scale.finite && g < args.head_dim / kColumnGroup; ++g) {
       const float* x = q + g * kColumnGroup;
-      for (int i = 0; i < kColumnGroup; ++i) codes[g][n][i] = spec::a8_code(x[i], scale.to_code);
+      std::int8_t* to = codes[g / 2][n] + g % 2 * kColumnGroup;
+      for (int i = 0; i < kColumnGroup; ++i) to[i] = spec::a8_code(x[i], scale.to_code);
     }
     factor[n] = spec::score_factor(args) * scale.of_code;
     ++n;

@@ -18,6 +18,11 @@ inline __m512i shift_8(__m512i v) {
   return _mm512_shuffle_epi8(v, load_512(kFrom));
 }
 
+// Different scales of a position of the step's values, and so planes of its weights.
+inline int n_scales_of(const Step& step, std::int64_t head_dim) {
+  return step.values->one_scale ? 1 : static_cast<int>(head_dim / kColumnGroup);
+}
+
 // The weights of a step times its values, which are added to what its rows have, in calls that are
 // strewn over something else: 16 columns after the other, begun in one call, stored in the next and
 // added in the one after that, when others are begun.
@@ -50,8 +55,10 @@ class ValueMultiplier {
   }
 
  private:
+  int group_of(int column) const { return step_.values->one_scale ? 0 : column / 2; }
+
   void multiply(int column) {
-    const int g = column / 2;
+    const int g = group_of(column);
     _tile_zero(2);
     _tile_zero(3);
     for (int i = 0; i < step_.values->n_deep; ++i) {
@@ -65,7 +72,7 @@ class ValueMultiplier {
 
   // acc += the stored sums.
   void add(int column) {
-    const float* scales = weights_.scale[column / 2];
+    const float* scales = weights_.scale[group_of(column)];
     const auto& low = sums_[0];
     const auto& high = sums_[1];
     const std::int64_t head_dim = head_dim_;

@@ -84,16 +84,15 @@ class WeighPass {
     for (int r = step_.first, calls = 0; r < rows_.n; ++r) {
       const int due = meanwhile.n_calls() * (r - step_.first + 1) / n_rows;
       for (; calls < due; ++calls) meanwhile.advance();
-      for (int g = 0; g < n_groups(); ++g)
+      const int n_groups = n_scales_of(step_, head_dim_);
+      for (int g = 0; g < n_groups; ++g)
         step_.values->scales[g].normalize<Avx512Attention>(step_.n_seen[r]);
-      n_groups() == 2 ? weigh_row<2>(r) : weigh_row<0>(r);
+      n_groups == 1 ? weigh_row<1>(r) : weigh_row<0>(r);
     }
     add_sums();
   }
 
  private:
-  int n_groups() const { return static_cast<int>(head_dim_ / kColumnGroup); }
-
   // spec::raise_top and spec::WordOfScore of all rows.
   void raise_tops(bool may_have_nan) {
     const Exp2OfNegative exp2;
@@ -116,14 +115,14 @@ class WeighPass {
         offset_, _mm512_sub_ps(_mm512_set1_ps(spec::kExp2WordOfZero), _mm512_mul_ps(tile, steps)));
   }
 
-  // kGroups is 0 for any number.
-  template <int kGroups>
+  // kScales is 0 for any number.
+  template <int kScales>
   void weigh_row(int r) {
     __m512i words[kWordVectors];
     const __m512i sum = words_of_scores<true>(scores_[r], _mm512_set1_ps(slope_[r]),
                                               _mm512_set1_ps(offset_[r]), kTile, words);
     _mm512_storeu_si512(sums_[r], sum);
-    const int n_groups = kGroups > 0 ? kGroups : this->n_groups();
+    const int n_groups = kScales > 0 ? kScales : n_scales_of(step_, head_dim_);
     CRIA_UNROLL
     for (int g = 0; g < n_groups; ++g) {
       const attention_block::ColumnScales& scales = step_.values->scales[g];
