@@ -47,7 +47,7 @@ std::vector<int> read_thread_counts(int n_cores) {
 class Measurement {
  public:
   Measurement(const MachineOptions& options, MachineReport& report)
-      : report_(report), loops_(peak_loops(best_isa())), read_bytes_(options.read_bytes) {
+      : report_(report), read_bytes_(options.read_bytes) {
     report.cpu = cpu_model_name();
     report.isa = isa_name(best_isa());
     report.n_cores = available_cores();
@@ -63,13 +63,10 @@ class Measurement {
     CRIA_RETURN_IF_ERROR(measure_reads(Pages::kSmall));
     Status huge = measure_reads(Pages::kHuge);
     if (!huge.ok() && huge.code() != ErrorCode::kUnsupported) return huge;
+    const std::vector<NamedDotLoop> loops = dot_loops();
     for (int n_threads : dot_threads_) {
       ThreadPool pool(n_threads);
-      measure_dot("int8", loops_.int8, pool);
-      measure_dot("bf16", loops_.bf16, pool);
-      measure_dot("f32", loops_.f32, pool);
-      if (loops_.int8_tiles.run != nullptr) measure_dot("int8_tiles", loops_.int8_tiles, pool);
-      if (loops_.bf16_tiles.run != nullptr) measure_dot("bf16_tiles", loops_.bf16_tiles, pool);
+      for (const NamedDotLoop& dots : loops) measure_dot(dots.type, dots.loop, pool);
       if (n_threads > 1) measure_fork_join(pool);
     }
     return {};
@@ -104,7 +101,6 @@ class Measurement {
   }
 
   MachineReport& report_;
-  const PeakLoops loops_;
   std::uint64_t read_bytes_;
   std::vector<int> read_threads_, dot_threads_;
   double part_seconds_;  // of one rate

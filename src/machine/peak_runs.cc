@@ -36,6 +36,15 @@ std::uint64_t default_read_bytes() {
 
 }  // namespace
 
+std::vector<NamedDotLoop> dot_loops() {
+  const PeakLoops loops = peak_loops(best_isa());
+  std::vector<NamedDotLoop> named = {
+      {"int8", loops.int8}, {"bf16", loops.bf16}, {"f32", loops.f32}};
+  if (loops.int8_tiles.run != nullptr) named.push_back({"int8_tiles", loops.int8_tiles});
+  if (loops.bf16_tiles.run != nullptr) named.push_back({"bf16_tiles", loops.bf16_tiles});
+  return named;
+}
+
 Result<ReadRuns> ReadRuns::allocate(Pages pages, std::uint64_t size_bytes, ThreadPool& pool) {
   if (size_bytes == 0) size_bytes = default_read_bytes();
   ReadRuns runs;

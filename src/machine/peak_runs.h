@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "base/result.h"
 #include "base/thread_pool.h"
@@ -11,6 +12,13 @@
 #include "machine/paged_buffer.h"
 
 namespace cria {
+
+// The dot loops that this processor has, by the names that a report gives them.
+struct NamedDotLoop {
+  const char* type;
+  DotLoop loop;
+};
+std::vector<NamedDotLoop> dot_loops();
 
 // Reads memory that is several times the last cache. A run goes on behind the one before, so that
 // it finds nothing in a cache.

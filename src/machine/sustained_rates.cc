@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 #include <optional>
 
@@ -27,15 +28,6 @@ double mean_rate(double seconds, Run run) {
   }
 }
 
-const DotLoop* loop_of(const std::string& type, const PeakLoops& loops) {
-  if (type == "int8") return &loops.int8;
-  if (type == "bf16") return &loops.bf16;
-  if (type == "f32") return &loops.f32;
-  if (type == "int8_tiles") return &loops.int8_tiles;
-  if (type == "bf16_tiles") return &loops.bf16_tiles;
-  return nullptr;
-}
-
 }  // namespace
 
 struct SustainedRates::State {
@@ -63,14 +55,15 @@ Result<double> SustainedRates::read(double seconds) {
 
 Result<double> SustainedRates::dots(const std::string& type, int n_threads, double seconds) {
   const DotRate best = state_->report.best_dots(type, n_threads);
-  const PeakLoops loops = peak_loops(best_isa());
-  const DotLoop* loop = loop_of(type, loops);
-  if (loop == nullptr || best.macs_per_second <= 0) {
+  const std::vector<NamedDotLoop> loops = dot_loops();
+  const auto named = std::find_if(loops.begin(), loops.end(),
+                                  [&type](const NamedDotLoop& dots) { return dots.type == type; });
+  if (named == loops.end() || best.macs_per_second <= 0) {
     return invalid_argument("multiply-adds of \"{}\" by up to {} threads: not in the report", type,
                             n_threads);
   }
   ThreadPool pool(best.n_threads);
-  const DotRuns runs(*loop);
+  const DotRuns runs(named->loop);
   return mean_rate(seconds, [&] { return runs.run(pool); });
 }
 

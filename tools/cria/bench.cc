@@ -193,20 +193,20 @@ class Bench {
                  engine->info().device);
     }
     first_lane_ = false;
-    n_threads_ = engine->n_threads();
-    power_profile_ = model.power_profile;
     const BenchRunOptions options = {.model_path = arguments_.model.model,
                                      .warm_up = !arguments_.no_warmup};
-    lanes.push_back({BenchRunner(*engine, options, meter_.ok() ? &*meter_ : nullptr), {}});
+    lanes.push_back({BenchRunner(*engine, options, meter_.ok() ? &*meter_ : nullptr),
+                     engine->n_threads(),
+                     model.power_profile,
+                     {}});
     return {};
   }
 
-  // On the lane that was opened last.
   Status prepare(const BenchTest& test, BenchLane& lane) {
     Result<PreparedTest> prepared = lane.runner.prepare(test);
     if (!prepared.ok()) return prepared.status();
-    prepared->row.n_threads = n_threads_;
-    prepared->row.power_profile = power_profile_;
+    prepared->row.n_threads = lane.n_threads;
+    prepared->row.power_profile = lane.power_profile;
     prepared->row.peak = peak_of(prepared->row, machine_);
     lane.tests.push_back(std::move(*prepared));
     return {};
@@ -234,8 +234,6 @@ class Bench {
   std::optional<MachineReport> machine_;
   std::optional<SustainedRates> sustained_;
   Result<EnergyMeter> meter_ = EnergyMeter::open(arguments_.sysfs_root);
-  int n_threads_ = 0;          // of the lane that was opened last
-  std::string power_profile_;  // likewise
   bool first_lane_ = true, first_row_ = true;
 };
 

@@ -13,6 +13,8 @@ namespace cria::cli {
 // One engine and the tests that run on it.
 struct BenchLane {
   BenchRunner runner;
+  int n_threads;
+  std::string power_profile;
   std::vector<PreparedTest> tests;
 };
 

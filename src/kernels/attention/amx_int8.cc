@@ -6,8 +6,8 @@
 // 16 rows times 64 positions times 16 columns; the panels of the cache, which have 16 positions,
 // are put together once for all rows. Weights and their planes are as in avx512.h. Where all groups
 // of a position have one scale, as store_q8 writes them, the sums of all groups leave a tile
-// register as one, and values of all groups share the planes of their weights: the same bits for
-// about a fifth less time.
+// register as one, and values of all groups share the planes of their weights: the same bits in a
+// quarter to a third less time.
 //
 // Most of the time goes into the softmax between the two, and the data of a step of 16 rows is as
 // large as the first-level cache. So a step has two passes: its products with keys become scores

@@ -48,8 +48,8 @@ inline void load_keys(const AttentionArgs& args, std::int64_t p0, int n, Keys& k
       _mm512_set1_epi32(n_bits == 0 ? -1 : static_cast<int>(spec::bits_behind(n_bits)));
   unsigned nans = 0, others = 0;
   for (int p = 0; p * kKvPanel < n; ++p, panel += panel_bytes) {
-    const __m512i first = _mm512_castps_si512(load_halves(panel + kv_panel_scales(args.head_dim)));
     const std::byte* scales = panel + kv_panel_scales(args.head_dim);
+    const __m512i first = _mm512_castps_si512(load_halves(scales));
     for (int g = 0; g < n_groups; ++g) {
       const int at = p * n_groups + g;
       CRIA_UNROLL
