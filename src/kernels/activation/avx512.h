@@ -51,10 +51,14 @@ class Exp2OfNegative {
 
 class Exp2Words {
  public:
+  static __m512i coefficient(int i) {
+    return _mm512_set1_epi16(static_cast<short>(spec::kExp2WordPolynomial[i]));
+  }
+
   Exp2Words() {
     CRIA_UNROLL
     for (int i = 0; i < 4; ++i) {
-      polynomial_[i] = _mm512_set1_epi16(static_cast<short>(spec::kExp2WordPolynomial[i]));
+      polynomial_[i] = coefficient(i);
       keep(polynomial_[i]);
     }
   }
@@ -63,23 +67,32 @@ class Exp2Words {
     const __m512i fraction = turn(x);
     __m512i q = polynomial_[0];
     CRIA_UNROLL
-    for (int i = 1; i < 4; ++i)
-      q = _mm512_add_epi16(_mm512_mulhi_epu16(fraction, q), polynomial_[i]);
-    return _mm512_avg_epu16(halves(q, fraction), _mm512_setzero_si512());
+    for (int i = 1; i < 4; ++i) q = _mm512_add_epi16(multiply(fraction, q), polynomial_[i]);
+    return halve(q, fraction);
   }
 
- private:
-  // Four bits to the left, around the end; and q >> (16 - x), of the low four bits of x.
+  // Its steps, for those who do something else between them.
+  static __m512i multiply(__m512i fraction, __m512i q) { return _mm512_mulhi_epu16(fraction, q); }
+  static __m512i halve(__m512i q, __m512i fraction) {
+    return _mm512_avg_epu16(shifted(q, fraction), _mm512_setzero_si512());
+  }
+  // Four bits to the left, around the end.
 #if defined(__AVX512VBMI2__) && !defined(CRIA_EMULATE_AVX512)
   static __m512i turn(__m512i x) { return _mm512_shldi_epi16(x, x, 4); }
-  static __m512i halves(__m512i q, __m512i x) {
-    return _mm512_shldv_epi16(_mm512_setzero_si512(), q, x);
-  }
 #else
   static __m512i turn(__m512i x) {
     return _mm512_or_si512(_mm512_slli_epi16(x, 4), _mm512_srli_epi16(x, 12));
   }
-  static __m512i halves(__m512i q, __m512i x) {
+#endif
+
+ private:
+  // q >> (16 - x), of the low four bits of x.
+#if defined(__AVX512VBMI2__) && !defined(CRIA_EMULATE_AVX512)
+  static __m512i shifted(__m512i q, __m512i x) {
+    return _mm512_shldv_epi16(_mm512_setzero_si512(), q, x);
+  }
+#else
+  static __m512i shifted(__m512i q, __m512i x) {
     const __m512i integer = _mm512_and_si512(x, _mm512_set1_epi16(15));
     return _mm512_srlv_epi16(q, _mm512_sub_epi16(_mm512_set1_epi16(16), integer));
   }

@@ -4,21 +4,51 @@
 // for: that was a twentieth of all time. Internal linkage throughout, as in panel/generic.h.
 #pragma once
 
-#include "kernels/attention/amx_step.h"
+#include "kernels/attention/avx512_steps.h"
+#include "kernels/panel/amx.h"
 
 namespace cria {
-namespace amx_attention {
+namespace attention_steps {
 namespace {
 
-// The scores of a step. kGroups is 0 for any number. kOneScale: Keys::one_scale; then the sums of
-// all groups are made in one tile register.
+static_assert(kRows == kAmxRows);
+
+// Of a tile: [panel][group], as their scales.
+struct AmxKeys {
+  KeyScales scales;
+  alignas(64) std::uint8_t codes[kKeyPanels * kMaxGroups][kQuads][64];  // signed
+
+  // Those of positions [p0, p0 + n).
+  void load(const AttentionArgs& args, std::int64_t p0, int n) {
+    load_key_scales(args, p0, n, scales);
+    const auto n_quads = static_cast<int>(args.head_dim / kColumnGroup) * kQuads;
+    const std::int64_t panel_bytes = kv_panel_bytes(args.head_dim);
+    const std::byte* panel = args.k + p0 / kKvPanel * panel_bytes;
+    const __m512i offset = _mm512_set1_epi8(static_cast<char>(128));
+    auto* to = codes[0];
+    for (int p = 0; p * kKvPanel < n; ++p, panel += panel_bytes, to += n_quads) {
+      for (int q = 0; q < n_quads; ++q) {
+        _mm512_storeu_si512(to[q], _mm512_sub_epi8(load_512(panel + 64 * q), offset));
+      }
+    }
+  }
+};
+
+// Of a panel, group by group.
+using AmxScoreProducts = AmxProducts[kMaxGroups];
+
+// The scores of a step. kGroups is 0 for any number. kOneScale: KeyScales::one_scale, and an even
+// number of groups; then the sums of all groups are made in one tile register.
 template <int kGroups, bool kOneScale>
-class ScorePass {
+class AmxScorePass {
  public:
-  ScorePass(const Step& step, const Keys& keys, std::int64_t head_dim, Scratch& scratch)
+  // products: room for two panels.
+  AmxScorePass(const Step& step, const AmxKeys& keys, std::int64_t head_dim,
+               AmxScoreProducts* products, float (*scores)[kTile])
       : step_(step),
         keys_(keys),
-        scratch_(scratch),
+        products_(products),
+        scores_(scores),
         any_groups_(static_cast<int>(head_dim / kColumnGroup)) {}
 
   void run() {
@@ -38,7 +68,7 @@ class ScorePass {
       score_quarter(u, 3);
     }
     for (int p = step_.n_panels; p < kKeyPanels; ++p) {
-      for (auto& row : scratch_.scores) _mm512_storeu_ps(row + kKvPanel * p, infinity);
+      for (int r = 0; r < kRows; ++r) _mm512_storeu_ps(scores_[r] + kKvPanel * p, infinity);
     }
   }
 
@@ -82,7 +112,7 @@ class ScorePass {
   void keep(int unit) {
     const int p = unit / n_parts(), g = unit % n_parts() * kPart;
     if (p >= step_.n_panels) return;
-    AmxProducts* out = scratch_.of_keys[p % 2] + g;
+    AmxProducts* out = products_[p % 2] + g;
     const int n = kOneScale ? 1 : n_groups() - g;
     store_products<0>(out[0]);
     if (n > 1) store_products<1>(out[1]);
@@ -108,8 +138,8 @@ class ScorePass {
   void score_rows(int p, int begin, int end) {
     const __m512 infinity = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
     const int n_sums = kOneScale ? 1 : n_groups();
-    const AmxProducts* products = scratch_.of_keys[p % 2];
-    const auto* scales = keys_.scales + p * n_groups();
+    const AmxProducts* products = products_[p % 2];
+    const auto* scales = keys_.scales.of + p * n_groups();
     for (int r = begin; r < end; ++r) {
       __m512 score = _mm512_setzero_ps();
       CRIA_UNROLL
@@ -120,16 +150,17 @@ class ScorePass {
       if constexpr (kMasked) {
         score = _mm512_mask_blend_ps(below(kKvPanel * p, step_.n_seen[r]), infinity, score);
       }
-      _mm512_storeu_ps(scratch_.scores[r] + kKvPanel * p, score);
+      _mm512_storeu_ps(scores_[r] + kKvPanel * p, score);
     }
   }
 
   const Step& step_;
-  const Keys& keys_;
-  Scratch& scratch_;
+  const AmxKeys& keys_;
+  AmxScoreProducts* products_;
+  float (*scores_)[kTile];
   const int any_groups_;
 };
 
 }  // namespace
-}  // namespace amx_attention
+}  // namespace attention_steps
 }  // namespace cria

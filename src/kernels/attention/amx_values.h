@@ -2,11 +2,42 @@
 // panel/generic.h.
 #pragma once
 
-#include "kernels/attention/amx_step.h"
+#include "kernels/attention/avx512_steps.h"
+#include "kernels/panel/amx.h"
 
 namespace cria {
-namespace amx_attention {
+namespace attention_steps {
 namespace {
+
+constexpr int kDeep = 64;     // positions of a tile register of values
+constexpr int kColumns = 16;  // of a tile register of values
+
+// Of a tile of the cache, whose panels, which have 16 positions, are put together once for all
+// rows.
+struct AmxValues {
+  int n_deep;  // in 64 positions
+  TileValueScales scales;
+  alignas(64) std::byte codes[kTile / kDeep][kMaxHeadDim / kColumns][kDeep / 4][64];
+
+  // Those of positions [p0, p0 + n); codes past them are zeros up to the next 64.
+  void load(const AttentionArgs& args, std::int64_t p0, int n) {
+    constexpr int kQuadsOfPanel = kKvPanel / 4, kQuadsOfTile = kDeep / 4;
+    const std::int64_t dim = args.head_dim, panel_bytes = kv_panel_bytes(dim);
+    const std::byte* panels = args.v + p0 / kKvPanel * panel_bytes;
+    const int n_stored = (n + 3) / 4, n_quads = (n + kDeep - 1) / kDeep * kQuadsOfTile;
+    for (int q = 0; q < n_quads; ++q) {
+      const std::byte* from =
+          panels + q / kQuadsOfPanel * panel_bytes + q % kQuadsOfPanel * 4 * dim;
+      auto* to = codes[q / kQuadsOfTile];
+      for (std::int64_t c = 0; c < dim / kColumns; ++c) {
+        const __m512i quad = q < n_stored ? load_512(from + 64 * c) : _mm512_setzero_si512();
+        _mm512_storeu_si512(to[c][q % kQuadsOfTile], quad);
+      }
+    }
+    n_deep = n_quads / kQuadsOfTile;
+    load_tile_value_scales(args, p0, n, scales);
+  }
+};
 
 // Times 256, by bytes: that is left to the port that has nothing to do with floats.
 inline __m512i shift_8(__m512i v) {
@@ -18,23 +49,18 @@ inline __m512i shift_8(__m512i v) {
   return _mm512_shuffle_epi8(v, load_512(kFrom));
 }
 
-// Different scales of a position of the step's values, and so planes of its weights.
-inline int n_scales_of(const Step& step, std::int64_t head_dim) {
-  return step.values->one_scale ? 1 : static_cast<int>(head_dim / kColumnGroup);
-}
-
 // The weights of a step times its values, which are added to what its rows have, in calls that are
 // strewn over something else: 16 columns after the other, begun in one call, stored in the next and
 // added in the one after that, when others are begun.
-class ValueMultiplier {
+class AmxMultiplier {
  public:
-  // `step`: its rows may be null, and then there is nothing to do.
-  ValueMultiplier(const Step& step, const Weights& weights, std::int64_t head_dim, Scratch& scratch)
-      : step_(step),
-        weights_(weights),
-        sums_(scratch.of_values),
-        head_dim_(head_dim),
-        n_columns_(step.rows == nullptr ? 0 : static_cast<int>(head_dim / kColumns)) {}
+  AmxMultiplier(const Mix<AmxValues>& mix, AmxProducts* sums)
+      : step_(mix.step),
+        values_(mix.values),
+        weights_(mix.weights),
+        sums_(sums),
+        head_dim_(mix.head_dim),
+        n_columns_(step_.rows == nullptr ? 0 : static_cast<int>(head_dim_ / kColumns)) {}
 
   int n_calls() const { return n_columns_ == 0 ? 0 : 2 * n_columns_ + 1; }
 
@@ -55,14 +81,14 @@ class ValueMultiplier {
   }
 
  private:
-  int group_of(int column) const { return step_.values->one_scale ? 0 : column / 2; }
+  int group_of(int column) const { return values_.scales.one_scale ? 0 : column / 2; }
 
   void multiply(int column) {
     const int g = group_of(column);
     _tile_zero(2);
     _tile_zero(3);
-    for (int i = 0; i < step_.values->n_deep; ++i) {
-      _tile_loadd(5, step_.values->codes[i][column], 64);
+    for (int i = 0; i < values_.n_deep; ++i) {
+      _tile_loadd(5, values_.codes[i][column], 64);
       _tile_loadd(4, weights_.low[g][0] + i * kDeep, kTile);
       _tile_dpbusd(2, 4, 5);
       _tile_loadd(4, weights_.high[g][0] + i * kDeep, kTile);
@@ -87,6 +113,7 @@ class ValueMultiplier {
   }
 
   const Step& step_;
+  const AmxValues& values_;
   const Weights& weights_;
   AmxProducts* sums_;  // [low, high]
   const std::int64_t head_dim_;
@@ -95,5 +122,5 @@ class ValueMultiplier {
 };
 
 }  // namespace
-}  // namespace amx_attention
+}  // namespace attention_steps
 }  // namespace cria

@@ -60,17 +60,39 @@ struct WeightPlanes {
 // of the first 16, four of the second, and so on.
 constexpr int kWordVectors = kTile / 32;
 
-// Codes [64 * i, 64 * i + 64) of both planes, from the words of them.
-inline void store_planes(__m512i a, __m512i b, int i, WeightPlanes& out) {
-  // Packing works on quarters of registers: dword 4 * q + v is then quad q of 16 codes, the v-th.
-  static constexpr std::int32_t kOrder[16] = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
-  const __m512i order = load_512(kOrder);
-  const __m512i byte = _mm512_set1_epi32(0x00ff00ff);
-  const __m512i low = _mm512_packus_epi16(_mm512_and_si512(a, byte), _mm512_and_si512(b, byte));
-  const __m512i high = _mm512_packus_epi16(_mm512_srli_epi16(a, 8), _mm512_srli_epi16(b, 8));
-  _mm512_storeu_si512(out.low + 64 * i, _mm512_permutexvar_epi32(order, low));
-  _mm512_storeu_si512(out.high + 64 * i, _mm512_permutexvar_epi32(order, high));
+// What packing, which works on quarters of registers, leaves to be done: dword 4 * q + v is then
+// quad q of 16 codes, the v-th.
+alignas(64) constexpr std::int32_t kPlaneOrder[16] = {0, 4, 8,  12, 1, 5, 9,  13,
+                                                      2, 6, 10, 14, 3, 7, 11, 15};
+
+#if defined(__AVX512VBMI__) || defined(CRIA_EMULATE_AVX512)
+// Codes of 64 positions in both planes, from the words of them.
+inline void store_planes(__m512i a, __m512i b, std::uint8_t* low, std::uint8_t* high) {
+  // Where the low bytes of 32 words are, in the order of positions.
+  alignas(64) static constexpr std::uint8_t kLowBytes[64] = {
+      0, 2,  4,  6,  16, 18, 20, 22, 32, 34, 36, 38, 48, 50, 52, 54,  //
+      8, 10, 12, 14, 24, 26, 28, 30, 40, 42, 44, 46, 56, 58, 60, 62,  //
+      0, 2,  4,  6,  16, 18, 20, 22, 32, 34, 36, 38, 48, 50, 52, 54,  //
+      8, 10, 12, 14, 24, 26, 28, 30, 40, 42, 44, 46, 56, 58, 60, 62};
+  constexpr __mmask64 kSecond = std::uint64_t{0xffffffff} << 32;
+  const __m512i at_low = load_512(kLowBytes);
+  const __m512i at_high = _mm512_or_si512(at_low, _mm512_set1_epi8(1));
+  const __m512i low_of_a = _mm512_permutexvar_epi8(at_low, a);
+  const __m512i high_of_a = _mm512_permutexvar_epi8(at_high, a);
+  _mm512_storeu_si512(low, _mm512_mask_permutexvar_epi8(low_of_a, kSecond, at_low, b));
+  _mm512_storeu_si512(high, _mm512_mask_permutexvar_epi8(high_of_a, kSecond, at_high, b));
 }
+#else
+// The same in more steps.
+inline void store_planes(__m512i a, __m512i b, std::uint8_t* low, std::uint8_t* high) {
+  const __m512i order = load_512(kPlaneOrder);
+  const __m512i byte = _mm512_set1_epi32(0x00ff00ff);
+  const __m512i lows = _mm512_packus_epi16(_mm512_and_si512(a, byte), _mm512_and_si512(b, byte));
+  const __m512i highs = _mm512_packus_epi16(_mm512_srli_epi16(a, 8), _mm512_srli_epi16(b, 8));
+  _mm512_storeu_si512(low, _mm512_permutexvar_epi32(order, lows));
+  _mm512_storeu_si512(high, _mm512_permutexvar_epi32(order, highs));
+}
+#endif
 
 inline void quantize_row(const std::int16_t* words, const std::int16_t* scales, WeightPlanes& out) {
   __m512i codes[kWordVectors];
@@ -79,7 +101,9 @@ inline void quantize_row(const std::int16_t* words, const std::int16_t* scales, 
     codes[i] = _mm512_mulhrs_epi16(load_512(words + 32 * i), load_512(scales + 32 * i));
   }
   CRIA_UNROLL
-  for (int i = 0; i < kWordVectors / 2; ++i) store_planes(codes[2 * i], codes[2 * i + 1], i, out);
+  for (int i = 0; i < kWordVectors; i += 2) {
+    store_planes(codes[i], codes[i + 1], out.low + 32 * i, out.high + 32 * i);
+  }
 }
 
 template <bool kWhole>
@@ -96,32 +120,43 @@ inline TopScore top_of(const float* scores, int n) {
           _mm512_cmp_ps_mask(sum, sum, _CMP_UNORD_Q) != 0};
 }
 
-// Words of the scores of a row, and their sums, lane by lane.
-template <bool kWhole>
-inline __m512i words_of_scores(const float* scores, __m512 slope, __m512 offset, int n,
-                               __m512i (&words)[kWordVectors]) {
-  const Exp2Words exp2;
-  const __m512i one = _mm512_set1_epi16(1);
-  const auto x_at = [&](int i) {
-    return _mm512_cvtps_epi32(_mm512_fmadd_ps(seen_scores<kWhole>(scores, i, n), slope, offset));
-  };
-  __m512i sum = _mm512_setzero_si512();
-  CRIA_UNROLL
-  for (int i = 0; i < kWordVectors; ++i) {
-    words[i] = exp2(_mm512_packus_epi32(x_at(2 * i), x_at(2 * i + 1)));
-    sum = _mm512_dpwssd_epi32(sum, words[i], one);
+// Scores of a row -> words.
+struct WordsOfScores {
+  const float* scores;
+  __m512 slope;  // as in spec::WordOfScore
+  __m512 offset;
+
+  // Of scores [32 * i, 32 * i + 32) of a row that sees n.
+  template <bool kWhole>
+  __m512i words(int i, int n, const Exp2Words& exp2) const {
+    return exp2(_mm512_packus_epi32(x_at<kWhole>(2 * i, n), x_at<kWhole>(2 * i + 1, n)));
   }
-  return sum;
+
+ private:
+  template <bool kWhole>
+  __m512i x_at(int i, int n) const {
+    return _mm512_cvtps_epi32(_mm512_fmadd_ps(seen_scores<kWhole>(scores, i, n), slope, offset));
+  }
+};
+
+// Adds words to sums, lane by lane.
+inline __m512i add_words(__m512i sum, __m512i words) {
+  return _mm512_dpwssd_epi32(sum, words, _mm512_set1_epi16(1));
 }
 
 template <bool kWhole>
 inline int make_words(const float* scores, const spec::WordOfScore& word, int n,
                       std::int16_t* words) {
-  __m512i of_scores[kWordVectors];
-  const __m512 lanes = _mm512_castsi512_ps(words_of_scores<kWhole>(
-      scores, _mm512_set1_ps(word.slope), _mm512_set1_ps(word.offset), n, of_scores));
+  const WordsOfScores of_scores = {scores, _mm512_set1_ps(word.slope), _mm512_set1_ps(word.offset)};
+  const Exp2Words exp2;
+  __m512i sum = _mm512_setzero_si512();
   CRIA_UNROLL
-  for (int i = 0; i < kWordVectors; ++i) _mm512_storeu_si512(words + 32 * i, of_scores[i]);
+  for (int i = 0; i < kWordVectors; ++i) {
+    const __m512i w = of_scores.words<kWhole>(i, n, exp2);
+    sum = add_words(sum, w);
+    _mm512_storeu_si512(words + 32 * i, w);
+  }
+  const __m512 lanes = _mm512_castsi512_ps(sum);
   return avx2::sum_of_ints(_mm256_add_epi32(_mm256_castps_si256(low_half(lanes)),
                                             _mm256_castps_si256(high_half(lanes))));
 }
