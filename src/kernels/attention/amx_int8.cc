@@ -16,6 +16,7 @@ namespace {
 constexpr std::int64_t kLeastAmxRows = 16;
 
 struct AmxWay {
+  static constexpr bool kStepsAsk = false;
   using Keys = AmxKeys;
   using Values = AmxValues;
   struct Products {

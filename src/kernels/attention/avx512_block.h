@@ -20,6 +20,7 @@ constexpr int kMaxRows = 32 * kRows;  // that share a tile of the cache read onc
 // Way is how an instruction set multiplies:
 //   Keys, Values          a tile of the cache; they have `scales` and load(args, p0, n)
 //   Products              room for what it multiplies
+//   kStepsAsk             whether its passes mind Step::ahead
 //   score(step, keys, head_dim, products, scores)
 //                         the scores of a step, but for the factors of its rows; -infinity where a
 //                         row sees nothing
@@ -31,7 +32,8 @@ constexpr int kMaxRows = 32 * kRows;  // that share a tile of the cache read onc
 template <typename Way>
 class Block {
  public:
-  explicit Block(const AttentionArgs& args) : args_(args) {}
+  explicit Block(const AttentionArgs& args)
+      : args_(args), panel_bytes_(kv_panel_bytes(args.head_dim)) {}
 
   int n_rows() const { return n_; }
 
@@ -51,7 +53,7 @@ class Block {
     enter(0);
     p0_ = 0;
     at_ = 0;
-    Step step = {rows_[0], 0}, before;
+    Step step = step_at_hand(), before;
     int turn = 0;
     for (; step.rows != nullptr; turn ^= 1) {
       asm volatile("" : : : "memory");  // what tileloadd reads was stored before
@@ -81,6 +83,11 @@ class Block {
     keys_.load(args_, p0, n);
     values(p0).load(args_, p0, n);
     look_ahead(p0 + kTile, n_blocks());
+    for (int p = 0; steps_ask() && p < kKeyPanels; ++p) {  // they do not ask for scales
+      const std::int64_t scales = ahead_ + p * panel_bytes_ + kv_panel_scales(args_.head_dim);
+      ask_for(args_.k + scales);
+      ask_for(args_.v + scales);
+    }
   }
 
   // The tile at p0 is to be in the second-level cache when it is entered, after `n_steps`: a cache
@@ -88,26 +95,34 @@ class Block {
   void look_ahead(std::int64_t p0, int n_steps) {
     const std::int64_t n_positions = args_.first_position + args_.n_tokens;
     const std::int64_t n_panels = (spec::n_in_tile(n_positions, p0) + kKvPanel - 1) / kKvPanel;
-    const std::int64_t panel_bytes = kv_panel_bytes(args_.head_dim);
-    ahead_ = p0 / kKvPanel * panel_bytes;
-    end_ahead_ = ahead_ + n_panels * panel_bytes;
-    ahead_of_step_ = (n_panels * panel_bytes / n_steps + 63) / 64 * 64;
+    ahead_ = p0 / kKvPanel * panel_bytes_;
+    end_ahead_ = ahead_ + n_panels * panel_bytes_;
+    ahead_of_step_ = (n_panels * panel_bytes_ / n_steps + 63) / 64 * 64;
   }
 
   // Asks for a step's share of it.
   void prefetch() {
     const std::int64_t end = std::min(ahead_ + ahead_of_step_, end_ahead_);
     for (; ahead_ < end; ahead_ += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(args_.k + ahead_), _MM_HINT_T1);
-      _mm_prefetch(reinterpret_cast<const char*>(args_.v + ahead_), _MM_HINT_T1);
+      ask_for(args_.k + ahead_);
+      ask_for(args_.v + ahead_);
     }
+  }
+
+  // Where a tile has one step, that would have to be waited for: the step asks line by line.
+  bool steps_ask() const { return Way::kStepsAsk && n_blocks() == 1; }
+
+  Step step_at_hand() {
+    Step step(rows_[at_], p0_);
+    if (steps_ask()) step.ahead = kKeyPanels * panel_bytes_;
+    return step;
   }
 
   typename Way::Values& values(std::int64_t p0) { return values_[p0 / kTile % 3]; }
 
   // The next rows that see the tile at hand, or the first of the next tile; none at the end.
   Step next_step() {
-    prefetch();
+    if (!steps_ask()) prefetch();
     if (++at_ == n_blocks()) {
       at_ = 0;
       p0_ += kTile;
@@ -115,7 +130,7 @@ class Block {
       if (at_ == n_blocks()) return {};
       enter(p0_);
     }
-    return {rows_[at_], p0_};
+    return step_at_hand();
   }
 
   Mix<typename Way::Values> mix_of(const Step& step, int turn) {
@@ -132,6 +147,7 @@ class Block {
   }
 
   const AttentionArgs& args_;
+  const std::int64_t panel_bytes_;
   int n_ = 0;  // rows
   Rows rows_[kMaxRows / kRows];
   std::int64_t p0_;                                 // the tile at hand, and

@@ -81,6 +81,11 @@ inline void load_tile_value_scales(const AttentionArgs& args, std::int64_t p0, i
   }
 }
 
+// Asks for a line that is to be in the second-level cache when it is read.
+inline void ask_for(const std::byte* line) {
+  _mm_prefetch(reinterpret_cast<const char*>(line), _MM_HINT_T1);
+}
+
 // --- 16 rows -------------------------------------------------------------------------------------
 
 // Rows of a call, each seeing at least as many positions as the one before, and their running state
@@ -141,6 +146,8 @@ struct Step {
   int first = 0;        // the first row that sees anything of the tile
   int n_seen[kRows];    // positions that each row sees, not decreasing
   int n_panels = 0;     // that any row sees
+  // From what is read of the tile to what is to be asked for meanwhile, in bytes; 0: nothing.
+  std::int64_t ahead = 0;
 
   Step() = default;
   Step(Rows& of_rows, std::int64_t tile) : rows(&of_rows), p0(tile) {

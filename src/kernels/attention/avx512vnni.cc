@@ -9,6 +9,7 @@ namespace attention_steps {
 namespace {
 
 struct VnniWay {
+  static constexpr bool kStepsAsk = true;
   using Keys = VnniKeys;
   using Values = VnniValues;
   struct Products {};

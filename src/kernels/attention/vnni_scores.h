@@ -126,9 +126,14 @@ class VnniScorePass {
   void add_group(int p, int r, int g, __m512i (&sums)[kRows][kPanels]) const {
     const std::int8_t* queries = rows_.codes[g / 2][r] + g % 2 * kColumnGroup;
     const std::byte* panels = keys_.panels + p * keys_.panel_bytes + 64 * kQuads * g;
+    const std::int64_t ahead = r == step_.first ? step_.ahead : 0;
     CRIA_UNROLL
     for (int q = 0; q < kQuads; ++q) {
       __m512i keys[kPanels];
+      if (ahead > 0) {
+        CRIA_UNROLL
+        for (int i = 0; i < kPanels; ++i) ask_for(panels + i * keys_.panel_bytes + 64 * q + ahead);
+      }
       CRIA_UNROLL
       for (int i = 0; i < kPanels; ++i) keys[i] = load_512(panels + i * keys_.panel_bytes + 64 * q);
       CRIA_UNROLL

@@ -88,6 +88,7 @@ class VnniMultiplier {
     const std::byte* values;
     std::int64_t panel_bytes;
     std::int64_t quad_bytes;
+    std::int64_t ahead;  // as Step has it
 
     void advance(int n_panels) {
       low += n_panels * kKvPanel;
@@ -100,8 +101,12 @@ class VnniMultiplier {
   template <int kRows, int kWeighed>
   [[gnu::noinline]] void multiply(int r, int g, const RowToWeigh* to_weigh) const {
     const int of_weights = values_.scales.one_scale ? 0 : g;
-    Place at = {weights_.low[of_weights][r], weights_.high[of_weights][r],
-                values_.panels + 4 * g * kColumnGroup, values_.panel_bytes, 4 * head_dim_};
+    Place at = {weights_.low[of_weights][r],
+                weights_.high[of_weights][r],
+                values_.panels + 4 * g * kColumnGroup,
+                values_.panel_bytes,
+                4 * head_dim_,
+                r == step_.first ? step_.ahead : 0};
     const int n_panels = step_.n_panels;
     Sums<kRows> sums;
     for (auto& row : sums) {
@@ -138,6 +143,10 @@ class VnniMultiplier {
       CRIA_UNROLL
       for (int q = 0; q < kKvPanel / 4; ++q) {
         const std::byte* values = at.values + q * at.quad_bytes;
+        if (at.ahead > 0) {
+          ask_for(values + at.ahead);
+          ask_for(values + at.ahead + 64);
+        }
         const __m512i v[2] = {load_512(values), load_512(values + 64)};
         CRIA_UNROLL
         for (int j = 0; j < kRows; ++j) {
