@@ -23,22 +23,32 @@ namespace {
 
 // --- few tokens ----------------------------------------------------------------------------------
 
-// How far ahead codes are asked for. Measured from memory, two cores, q4, 1 token, GB/s a core: 512
-// 13.4 to 13.9, 1024 12.9 to 14.0, 2048 13.9 to 14.5, 4096 13.3; into the second-level cache only
-// 12.0 to 13.6.
+// How far ahead codes are asked for. Measured from memory, two Xeon cores, q4, 1 token, GB/s a
+// core: 512 13.4 to 13.9, 1024 12.9 to 14.0, 2048 13.9 to 14.5, 4096 13.3; into the second-level
+// cache only 12.0 to 13.6.
+//
+// A Zen 4 core has few places where the first-level cache waits for memory: into that one it reads
+// 14 to 16 GB/s, two cores 27 to 30, into the second-level cache 22 and 31 to 37 (without asking 21
+// and 30 to 32; at 512, 1024 and 4096 bytes 21, 21 and 21, 30 to 33).
 constexpr int kPrefetchBytes = 2048;
 
+inline bool asks_second_level() {
+  static const bool asks = __builtin_cpu_is("amd");
+  return asks;
+}
+
 // Asks for a panel's codes that are kPrefetchBytes behind those of group g: at its end for those of
-// the panel that is read next, `next` bytes behind it.
+// the panel that is read next, `next` bytes behind it. second_level: asks_second_level().
 template <Encoding encoding>
 inline void ask_for_codes(const spec::PanelRegions& panel, std::int64_t g, std::int64_t n_groups,
-                          std::size_t next) {
+                          std::size_t next, bool second_level) {
   constexpr int kGroupBytes = encoding_spec(encoding).group_bytes();
   const std::int64_t ahead = g + kPrefetchBytes / kGroupBytes;
   const std::uint8_t* codes = panel.codes + (ahead < n_groups ? 0 : next) +
                               (ahead < n_groups ? ahead : ahead - n_groups) * kGroupBytes;
   for (int line = 0; line < kGroupBytes; line += 64) {
-    _mm_prefetch(reinterpret_cast<const char*>(codes + line), _MM_HINT_T0);
+    const auto* at = reinterpret_cast<const char*>(codes + line);
+    second_level ? _mm_prefetch(at, _MM_HINT_T1) : _mm_prefetch(at, _MM_HINT_T0);
   }
 }
 
@@ -115,6 +125,7 @@ void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t r
     for (int t = 0; t < kTokens; ++t) acc[p][t] = _mm512_setzero_ps();
   }
   ask_for_scales(first, layout, kPanels);
+  const bool second_level = asks_second_level();
   for (std::int64_t g = 0; g < n_groups; ++g) {
     const A8Block* blocks = args.blocks + g * kTokens;
     avx2::ExpandedGroup expanded[kPanels];
@@ -122,7 +133,7 @@ void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t r
     CRIA_UNROLL
     for (int p = 0; p < kPanels; ++p) {
       codes[p] = group_codes<encoding>(panels[p], g, expanded[p]);
-      ask_for_codes<encoding>(panels[p], g, n_groups, kPanels * layout.size_bytes);
+      ask_for_codes<encoding>(panels[p], g, n_groups, kPanels * layout.size_bytes, second_level);
     }
     __m512i part[kPanels][kTokens][Form::kBlocks];
     dot_group<encoding, kPanels, kTokens>(codes, table, args.codes + g * kTokens * kColumnGroup,
@@ -191,13 +202,13 @@ template <Encoding encoding, int kTokens>
 // `next`: from these panels to those that are read next, in bytes.
 template <Encoding encoding>
 inline void load_pair(const spec::PanelRegions* panels, std::int64_t g, std::int64_t n_groups,
-                      std::size_t next, PairGroup<encoding>& group) {
+                      std::size_t next, bool second_level, PairGroup<encoding>& group) {
   group.panels = panels;
   group.index = g;
   CRIA_UNROLL
   for (int p = 0; p < 2; ++p) {
     group.codes[p] = group_codes<encoding>(panels[p], g, group.expanded[p]);
-    ask_for_codes<encoding>(panels[p], g, n_groups, next);
+    ask_for_codes<encoding>(panels[p], g, n_groups, next, second_level);
   }
 }
 
@@ -217,9 +228,10 @@ void run_pair(const LinearA8Args& args, const PanelLayout& layout, std::int64_t 
   }
   alignas(64) TokenSums acc[2][kSomeTokens] = {};
   ask_for_scales(first, layout, n_panels);
+  const bool second_level = asks_second_level();
   for (std::int64_t g = 0; g < n_groups; ++g) {
     PairGroup<encoding> group;
-    load_pair<encoding>(panels, g, n_groups, 2 * layout.size_bytes, group);
+    load_pair<encoding>(panels, g, n_groups, 2 * layout.size_bytes, second_level, group);
     const std::int8_t* x = args.codes + g * n_tokens * kColumnGroup;
     const A8Block* blocks = args.blocks + g * n_tokens;
     int t = 0;
