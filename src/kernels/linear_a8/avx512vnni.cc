@@ -30,25 +30,37 @@ namespace {
 // A Zen 4 core has few places where the first-level cache waits for memory: into that one it reads
 // 14 to 16 GB/s, two cores 27 to 30, into the second-level cache 22 and 31 to 37 (without asking 21
 // and 30 to 32; at 512, 1024 and 4096 bytes 21, 21 and 21, 30 to 33).
-constexpr int kPrefetchBytes = 2048;
+//
+// Two panels side by side, 4 tokens: Zen 4, into the second-level cache, 12, 16, 18.5 and 18.5 GB/s
+// at 1024, 2048, 4096 and 8192 bytes, two cores 20, 28, 31 and 30; into the first-level one 15 and
+// 25 at best.
+struct Prefetch {
+  int bytes;
+  bool second_level;
+};
 
-inline bool asks_second_level() {
-  static const bool asks = __builtin_cpu_is("amd");
-  return asks;
+inline Prefetch prefetch_of(int n_panels) {
+  static const bool is_amd = __builtin_cpu_is("amd");
+  return {is_amd && n_panels < 4 ? 4096 : 2048, is_amd};
 }
 
-// Asks for a panel's codes that are kPrefetchBytes behind those of group g: at its end for those of
-// the panel that is read next, `next` bytes behind it. second_level: asks_second_level().
+// Asks for a panel's codes that are prefetch.bytes behind those of group g: at its end for those of
+// the panel that is read next, `next` bytes behind it.
 template <Encoding encoding>
 inline void ask_for_codes(const spec::PanelRegions& panel, std::int64_t g, std::int64_t n_groups,
-                          std::size_t next, bool second_level) {
+                          std::size_t next, const Prefetch& prefetch) {
   constexpr int kGroupBytes = encoding_spec(encoding).group_bytes();
-  const std::int64_t ahead = g + kPrefetchBytes / kGroupBytes;
+  const std::int64_t ahead = g + prefetch.bytes / kGroupBytes;
   const std::uint8_t* codes = panel.codes + (ahead < n_groups ? 0 : next) +
                               (ahead < n_groups ? ahead : ahead - n_groups) * kGroupBytes;
   for (int line = 0; line < kGroupBytes; line += 64) {
     const auto* at = reinterpret_cast<const char*>(codes + line);
-    second_level ? _mm_prefetch(at, _MM_HINT_T1) : _mm_prefetch(at, _MM_HINT_T0);
+    // As assembly: of a choice between two _mm_prefetch in this place GCC 12 makes none.
+    if (prefetch.second_level) {
+      asm volatile("prefetcht1 %0" : : "m"(*at));
+    } else {
+      asm volatile("prefetcht0 %0" : : "m"(*at));
+    }
   }
 }
 
@@ -125,7 +137,7 @@ void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t r
     for (int t = 0; t < kTokens; ++t) acc[p][t] = _mm512_setzero_ps();
   }
   ask_for_scales(first, layout, kPanels);
-  const bool second_level = asks_second_level();
+  const Prefetch prefetch = prefetch_of(kPanels);
   for (std::int64_t g = 0; g < n_groups; ++g) {
     const A8Block* blocks = args.blocks + g * kTokens;
     avx2::ExpandedGroup expanded[kPanels];
@@ -133,7 +145,7 @@ void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t r
     CRIA_UNROLL
     for (int p = 0; p < kPanels; ++p) {
       codes[p] = group_codes<encoding>(panels[p], g, expanded[p]);
-      ask_for_codes<encoding>(panels[p], g, n_groups, kPanels * layout.size_bytes, second_level);
+      ask_for_codes<encoding>(panels[p], g, n_groups, kPanels * layout.size_bytes, prefetch);
     }
     __m512i part[kPanels][kTokens][Form::kBlocks];
     dot_group<encoding, kPanels, kTokens>(codes, table, args.codes + g * kTokens * kColumnGroup,
@@ -202,13 +214,13 @@ template <Encoding encoding, int kTokens>
 // `next`: from these panels to those that are read next, in bytes.
 template <Encoding encoding>
 inline void load_pair(const spec::PanelRegions* panels, std::int64_t g, std::int64_t n_groups,
-                      std::size_t next, bool second_level, PairGroup<encoding>& group) {
+                      std::size_t next, const Prefetch& prefetch, PairGroup<encoding>& group) {
   group.panels = panels;
   group.index = g;
   CRIA_UNROLL
   for (int p = 0; p < 2; ++p) {
     group.codes[p] = group_codes<encoding>(panels[p], g, group.expanded[p]);
-    ask_for_codes<encoding>(panels[p], g, n_groups, next, second_level);
+    ask_for_codes<encoding>(panels[p], g, n_groups, next, prefetch);
   }
 }
 
@@ -228,10 +240,10 @@ void run_pair(const LinearA8Args& args, const PanelLayout& layout, std::int64_t 
   }
   alignas(64) TokenSums acc[2][kSomeTokens] = {};
   ask_for_scales(first, layout, n_panels);
-  const bool second_level = asks_second_level();
+  const Prefetch prefetch = prefetch_of(2);
   for (std::int64_t g = 0; g < n_groups; ++g) {
     PairGroup<encoding> group;
-    load_pair<encoding>(panels, g, n_groups, 2 * layout.size_bytes, second_level, group);
+    load_pair<encoding>(panels, g, n_groups, 2 * layout.size_bytes, prefetch, group);
     const std::int8_t* x = args.codes + g * n_tokens * kColumnGroup;
     const A8Block* blocks = args.blocks + g * n_tokens;
     int t = 0;
