@@ -293,9 +293,7 @@ inline void set_starts(const A8Block* blocks, int n_groups, int n_tokens, Starts
 }
 
 // A chunk of columns for the tokens of a tile.
-template <typename Form>
 struct TileChunk {
-  const PanelChunk<Form>* panels;
   int n_groups;
   const std::int8_t* x;   // [n_groups][n_tokens][32]
   const A8Block* blocks;  // [n_groups][n_tokens]
@@ -303,12 +301,12 @@ struct TileChunk {
   const Starts& starts;
 };
 
-// acc[p][t .. t + kTokens) += the chunk's, for panels p < kPanels.
+// sums[p][t .. t + kTokens) += the chunk's, for panels p < kPanels.
 template <typename Form, int kPanels, int kTokens>
-void add_chunk(const TileChunk<Form>& chunk, int t, TokenSums* const* sums) {
+void add_chunk(const TileChunk& chunk, const PanelChunk<Form>* panels, int t,
+               TokenSums* const* sums) {
   const int n_groups = chunk.n_groups;
   const std::int64_t stride = chunk.n_tokens;
-  const PanelChunk<Form>* panels = chunk.panels;
   const std::int8_t* x = chunk.x + t * kColumnGroup;
   const A8Block* blocks = chunk.blocks + t;
   const std::int32_t* starts = chunk.starts.of[0][0] + t;
@@ -364,14 +362,29 @@ void add_chunk(const TileChunk<Form>& chunk, int t, TokenSums* const* sums) {
   }
 }
 
-template <typename Form, int kPanels>
-void add_tile(const TileChunk<Form>& chunk, TokenSums* const* acc) {
+// The same for some panels, two at a time. A few tokens go through all of them before the next do:
+// the codes of a chunk then stay in the first-level cache, which has no room for its sums, too.
+template <typename Form, int kTokens>
+void add_tokens(const TileChunk& chunk, const PanelChunk<Form>* panels, int n_panels, int t,
+                TokenSums* const* sums) {
+  int p = 0;
+  for (; p + 2 <= n_panels; p += 2) {
+    add_chunk<Form, 2, kTokens>(chunk, panels + p, t, sums + p);
+  }
+  if (p < n_panels) add_chunk<Form, 1, kTokens>(chunk, panels + p, t, sums + p);
+}
+
+template <typename Form>
+void add_tile(const TileChunk& chunk, const PanelChunk<Form>* panels, int n_panels,
+              TokenSums* const* sums) {
   // With two blocks a group there are twice the sums.
   constexpr int kMost = kTileTokens / Form::kBlocks;
   int t = 0;
-  for (; t + kMost <= chunk.n_tokens; t += kMost) add_chunk<Form, kPanels, kMost>(chunk, t, acc);
-  for (; t + 2 <= chunk.n_tokens; t += 2) add_chunk<Form, kPanels, 2>(chunk, t, acc);
-  for (; t < chunk.n_tokens; ++t) add_chunk<Form, kPanels, 1>(chunk, t, acc);
+  for (; t + kMost <= chunk.n_tokens; t += kMost) {
+    add_tokens<Form, kMost>(chunk, panels, n_panels, t, sums);
+  }
+  for (; t + 2 <= chunk.n_tokens; t += 2) add_tokens<Form, 2>(chunk, panels, n_panels, t, sums);
+  for (; t < chunk.n_tokens; ++t) add_tokens<Form, 1>(chunk, panels, n_panels, t, sums);
 }
 
 // `n_panels` panels from `row` on for tokens [first, first + n_tokens).
@@ -399,13 +412,10 @@ void run_many(const LinearA8Args& args, const PanelLayout& layout, std::int64_t 
       const int n_tile = std::min<int>(kA8TileTokens, n_tokens - t);
       const std::int64_t at = (first + t) * n_groups + g * n_tile;
       if constexpr (Form::kStarts) set_starts<encoding>(args.blocks + at, n, n_tile, starts);
-      for (int p = 0; p < n_panels; p += 2) {
-        const TileChunk<Form> chunk = {chunks + p,       n,      args.codes + at * kColumnGroup,
-                                       args.blocks + at, n_tile, starts};
-        TokenSums* const of_panels[2] = {acc[p] + t, acc[p + 1 < n_panels ? p + 1 : p] + t};
-        p + 1 < n_panels ? add_tile<Form, 2>(chunk, of_panels)
-                         : add_tile<Form, 1>(chunk, of_panels);
-      }
+      TokenSums* sums[kChunkPanels];
+      for (int p = 0; p < n_panels; ++p) sums[p] = acc[p] + t;
+      add_tile<Form>({n, args.codes + at * kColumnGroup, args.blocks + at, n_tile, starts}, chunks,
+                     n_panels, sums);
     }
   }
   for (int p = 0; p < n_panels; ++p) {
