@@ -90,10 +90,10 @@ class VnniMultiplier {
     std::int64_t quad_bytes;
     std::int64_t ahead;  // as Step has it
 
-    void advance(int n_panels) {
-      low += n_panels * kKvPanel;
-      high += n_panels * kKvPanel;
-      values += n_panels * panel_bytes;
+    void advance() {  // to the next panel
+      low += kKvPanel;
+      high += kKvPanel;
+      values += panel_bytes;
     }
   };
 
@@ -164,7 +164,7 @@ class VnniMultiplier {
           for (int step = begin; step < end; ++step) beside(step);
         }
       }
-      at.advance(1);
+      at.advance();
     }
   }
 
