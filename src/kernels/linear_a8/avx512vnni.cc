@@ -16,6 +16,7 @@
 
 #include "kernels/isa.h"
 #include "kernels/linear_a8/avx512.h"
+#include "kernels/panel/prefetch.h"
 
 namespace cria {
 namespace avx512 {
@@ -23,58 +24,13 @@ namespace {
 
 // --- few tokens ----------------------------------------------------------------------------------
 
-// How far ahead codes are asked for. Measured from memory, two Xeon cores, q4, 1 token, GB/s a
-// core: 512 13.4 to 13.9, 1024 12.9 to 14.0, 2048 13.9 to 14.5, 4096 13.3; into the second-level
-// cache only 12.0 to 13.6.
-//
-// A Zen 4 core has few places where the first-level cache waits for memory: into that one it reads
-// 14 to 16 GB/s, two cores 27 to 30, into the second-level cache 22 and 31 to 37 (without asking 21
-// and 30 to 32; at 512, 1024 and 4096 bytes 21, 21 and 21, 30 to 33).
-//
-// Two panels side by side, 4 tokens: Zen 4, into the second-level cache, 12, 16, 18.5 and 18.5 GB/s
-// at 1024, 2048, 4096 and 8192 bytes, two cores 20, 28, 31 and 30; into the first-level one 15 and
-// 25 at best.
-struct Prefetch {
-  int bytes;
-  bool second_level;
-};
-
-inline Prefetch prefetch_of(int n_panels) {
-  static const bool is_amd = __builtin_cpu_is("amd");
-  return {is_amd && n_panels < 4 ? 4096 : 2048, is_amd};
-}
-
-// Asks for a panel's codes that are prefetch.bytes behind those of group g: at its end for those of
-// the panel that is read next, `next` bytes behind it.
-template <Encoding encoding>
-inline void ask_for_codes(const spec::PanelRegions& panel, std::int64_t g, std::int64_t n_groups,
-                          std::size_t next, const Prefetch& prefetch) {
-  constexpr int kGroupBytes = encoding_spec(encoding).group_bytes();
-  const std::int64_t ahead = g + prefetch.bytes / kGroupBytes;
-  const std::uint8_t* codes = panel.codes + (ahead < n_groups ? 0 : next) +
-                              (ahead < n_groups ? ahead : ahead - n_groups) * kGroupBytes;
-  for (int line = 0; line < kGroupBytes; line += 64) {
-    const auto* at = reinterpret_cast<const char*>(codes + line);
-    // As assembly: of a choice between two _mm_prefetch in this place GCC 12 makes none.
-    if (prefetch.second_level) {
-      asm volatile("prefetcht1 %0" : : "m"(*at));
-    } else {
-      asm volatile("prefetcht0 %0" : : "m"(*at));
-    }
-  }
-}
-
-// Asks for the regions of scales and mins of panels that follow each other, into the second-level
-// cache. They are short runs that the processor does not foresee, and lines asked for one by one,
-// at whatever distance, come at 6 to 9 GB/s, those of a run at 15 to 25. Measured from memory, one
-// core, 2048 columns, share of the read bandwidth without and with: q4nlk 78, 95 %; q4kmin 70, 98;
-// q3k 63, 90. (q2kmin, in regions like the others, 58, 81; behind its codes 100.)
-inline void ask_for_scales(const std::byte* panel, const PanelLayout& layout, int n_panels) {
-  for (int p = 0; p < n_panels; ++p, panel += layout.size_bytes) {
-    for (std::size_t at = layout.groups_end; at < layout.size_bytes; at += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(panel + at), _MM_HINT_T1);
-    }
-  }
+// Elsewhere than on AMD, measured from memory, two Xeon cores, q4, 1 token, GB/s a core: 512 bytes
+// ahead 13.4 to 13.9, 1024 12.9 to 14.0, 2048 13.9 to 14.5, 4096 13.3; into the second-level cache
+// only 12.0 to 13.6.
+inline avx2::Prefetch prefetch_of(int n_panels) {
+  using avx2::Prefetch;
+  return avx2::is_amd() ? avx2::amd_prefetch(n_panels)
+                        : Prefetch{Prefetch::Into::kFirstLevel, 2048};
 }
 
 // What the offset of the codes adds to the sums of block b, negated. Made of both half sums at
@@ -136,8 +92,8 @@ void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t r
         spec::panel_regions(first + static_cast<std::size_t>(p) * layout.size_bytes, layout);
     for (int t = 0; t < kTokens; ++t) acc[p][t] = _mm512_setzero_ps();
   }
-  ask_for_scales(first, layout, kPanels);
-  const Prefetch prefetch = prefetch_of(kPanels);
+  avx2::ask_for_scales(first, layout, kPanels);
+  const avx2::Prefetch prefetch = prefetch_of(kPanels);
   for (std::int64_t g = 0; g < n_groups; ++g) {
     const A8Block* blocks = args.blocks + g * kTokens;
     avx2::ExpandedGroup expanded[kPanels];
@@ -145,7 +101,7 @@ void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t r
     CRIA_UNROLL
     for (int p = 0; p < kPanels; ++p) {
       codes[p] = group_codes<encoding>(panels[p], g, expanded[p]);
-      ask_for_codes<encoding>(panels[p], g, n_groups, kPanels * layout.size_bytes, prefetch);
+      avx2::ask_for_codes<encoding>(panels[p], g, n_groups, kPanels * layout.size_bytes, prefetch);
     }
     __m512i part[kPanels][kTokens][Form::kBlocks];
     dot_group<encoding, kPanels, kTokens>(codes, table, args.codes + g * kTokens * kColumnGroup,
@@ -214,13 +170,14 @@ template <Encoding encoding, int kTokens>
 // `next`: from these panels to those that are read next, in bytes.
 template <Encoding encoding>
 inline void load_pair(const spec::PanelRegions* panels, std::int64_t g, std::int64_t n_groups,
-                      std::size_t next, const Prefetch& prefetch, PairGroup<encoding>& group) {
+                      std::size_t next, const avx2::Prefetch& prefetch,
+                      PairGroup<encoding>& group) {
   group.panels = panels;
   group.index = g;
   CRIA_UNROLL
   for (int p = 0; p < 2; ++p) {
     group.codes[p] = group_codes<encoding>(panels[p], g, group.expanded[p]);
-    ask_for_codes<encoding>(panels[p], g, n_groups, next, prefetch);
+    avx2::ask_for_codes<encoding>(panels[p], g, n_groups, next, prefetch);
   }
 }
 
@@ -239,8 +196,8 @@ void run_pair(const LinearA8Args& args, const PanelLayout& layout, std::int64_t 
     panels[p] = spec::panel_regions(first + (p < n_panels ? p : 0) * layout.size_bytes, layout);
   }
   alignas(64) TokenSums acc[2][kSomeTokens] = {};
-  ask_for_scales(first, layout, n_panels);
-  const Prefetch prefetch = prefetch_of(2);
+  avx2::ask_for_scales(first, layout, n_panels);
+  const avx2::Prefetch prefetch = prefetch_of(2);
   for (std::int64_t g = 0; g < n_groups; ++g) {
     PairGroup<encoding> group;
     load_pair<encoding>(panels, g, n_groups, 2 * layout.size_bytes, prefetch, group);
