@@ -20,7 +20,7 @@ struct AmxKeys {
 
   // Those of positions [p0, p0 + n).
   void load(const AttentionArgs& args, std::int64_t p0, int n) {
-    load_key_scales(args, p0, n, scales);
+    load_scales(args, p0, n, scales);
     const auto n_quads = static_cast<int>(args.head_dim / kColumnGroup) * kQuads;
     const std::int64_t panel_bytes = kv_panel_bytes(args.head_dim);
     const std::byte* panel = args.k + p0 / kKvPanel * panel_bytes;

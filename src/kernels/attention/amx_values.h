@@ -35,7 +35,7 @@ struct AmxValues {
       }
     }
     n_deep = n_quads / kQuadsOfTile;
-    load_tile_value_scales(args, p0, n, scales);
+    load_scales(args, p0, n, scales);
   }
 };
 

@@ -201,31 +201,9 @@ class WeighPass {
   int first_row() const { return step_.first; }
   int n_rows() const { return rows_.n; }
 
-  // `may_have_nan`: scores may be not-a-number though factors are not.
-  void begin(bool may_have_nan) { raise_tops(may_have_nan); }
-
-  void weigh_row(int r) {
-    normalize(r);
-    n_scales_ == 1 ? weigh_row_of<1>(r) : weigh_row_of<0>(r);
-  }
-
-  // For those who do it themselves, with a RowWeigher for each part. REQUIRES: shares_scales().
-  bool shares_scales() const {  // all groups, and all rows, which see as many positions
-    return n_scales_ == 1 && step_.n_seen[step_.first] == step_.n_seen[rows_.n - 1];
-  }
-  RowToWeigh row(int r) {
-    normalize(r);
-    out_.scale[0][r] = scales_[0].of_code * grow_[r];
-    _mm512_storeu_si512(sums_[r], _mm512_setzero_si512());
-    return {scores_[r],     slope_[r],       offset_[r], scales_[0].words,
-            out_.low[0][r], out_.high[0][r], sums_[r]};
-  }
-
-  void finish() { add_sums(); }
-
- private:
-  // spec::raise_top and spec::WordOfScore of all rows.
-  void raise_tops(bool may_have_nan) {
+  // spec::raise_top and spec::WordOfScore of all rows. `may_have_nan`: scores may be
+  // not-a-number though factors are not.
+  void begin(bool may_have_nan) {
     const Exp2OfNegative exp2;
     const __m512 factor = _mm512_loadu_ps(rows_.factor), old = _mm512_loadu_ps(rows_.top);
     const __m512 tile = _mm512_mul_ps(max_of_rows(scores_, step_.first, rows_.n), factor);
@@ -246,6 +224,40 @@ class WeighPass {
         offset_, _mm512_sub_ps(_mm512_set1_ps(spec::kExp2WordOfZero), _mm512_mul_ps(tile, steps)));
   }
 
+  void weigh_row(int r) {
+    normalize(r);
+    n_scales_ == 1 ? weigh_row_of<1>(r) : weigh_row_of<0>(r);
+  }
+
+  // For those who do it themselves, with a RowWeigher for each part. REQUIRES: shares_scales().
+  bool shares_scales() const {  // all groups, and all rows, which see as many positions
+    return n_scales_ == 1 && step_.n_seen[step_.first] == step_.n_seen[rows_.n - 1];
+  }
+  RowToWeigh row(int r) {
+    normalize(r);
+    out_.scale[0][r] = scales_[0].of_code * grow_[r];
+    _mm512_storeu_si512(sums_[r], _mm512_setzero_si512());
+    return {scores_[r],     slope_[r],       offset_[r], scales_[0].words,
+            out_.low[0][r], out_.high[0][r], sums_[r]};
+  }
+
+  // spec::grown_sum of the rows of the step: the lanes of those before its first are masked.
+  void finish() {
+    __m512 of_rows[kRows];
+    CRIA_UNROLL
+    for (int r = 0; r < kRows; ++r) of_rows[r] = _mm512_loadu_ps(sums_[r]);
+    const __m512i of_words = _mm512_castps_si512(lanes_of_rows(of_rows, [](__m512 a, __m512 b) {
+      return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+    }));
+    const __m512 of_tile =
+        _mm512_mul_ps(_mm512_cvtepi32_ps(of_words), _mm512_set1_ps(1.0f / spec::kExp2WordOne));
+    const __m512 before = _mm512_loadu_ps(rows_.sum);
+    const __m512 shrunk = _mm512_mul_ps(before, _mm512_loadu_ps(out_.shrink));
+    const __m512 sum = _mm512_fmadd_ps(of_tile, _mm512_loadu_ps(grow_), shrunk);
+    _mm512_storeu_ps(rows_.sum, _mm512_mask_blend_ps(below(0, step_.first), sum, before));
+  }
+
+ private:
   void normalize(int r) {
     for (int g = 0; g < n_scales_; ++g) scales_[g].normalize<Avx512Attention>(step_.n_seen[r]);
   }
@@ -275,22 +287,6 @@ class WeighPass {
         store_planes(a, b, out_.low[g][r] + 32 * i, out_.high[g][r] + 32 * i);
       }
     }
-  }
-
-  // spec::grown_sum of the rows of the step: the lanes of those before its first are masked.
-  void add_sums() {
-    __m512 of_rows[kRows];
-    CRIA_UNROLL
-    for (int r = 0; r < kRows; ++r) of_rows[r] = _mm512_loadu_ps(sums_[r]);
-    const __m512i of_words = _mm512_castps_si512(lanes_of_rows(of_rows, [](__m512 a, __m512 b) {
-      return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
-    }));
-    const __m512 of_tile =
-        _mm512_mul_ps(_mm512_cvtepi32_ps(of_words), _mm512_set1_ps(1.0f / spec::kExp2WordOne));
-    const __m512 before = _mm512_loadu_ps(rows_.sum);
-    const __m512 shrunk = _mm512_mul_ps(before, _mm512_loadu_ps(out_.shrink));
-    const __m512 sum = _mm512_fmadd_ps(of_tile, _mm512_loadu_ps(grow_), shrunk);
-    _mm512_storeu_ps(rows_.sum, _mm512_mask_blend_ps(below(0, step_.first), sum, before));
   }
 
   Rows& rows_;

@@ -35,7 +35,7 @@ inline unsigned not_zero(__m512i v) {
 }
 
 // Of positions [p0, p0 + n).
-inline void load_key_scales(const AttentionArgs& args, std::int64_t p0, int n, KeyScales& out) {
+inline void load_scales(const AttentionArgs& args, std::int64_t p0, int n, KeyScales& out) {
   const std::int64_t panel_bytes = kv_panel_bytes(args.head_dim);
   const auto n_groups = static_cast<int>(args.head_dim / kColumnGroup);
   const std::byte* scales = args.k + p0 / kKvPanel * panel_bytes + kv_panel_scales(args.head_dim);
@@ -71,8 +71,7 @@ struct TileValueScales {
   }
 };
 
-inline void load_tile_value_scales(const AttentionArgs& args, std::int64_t p0, int n,
-                                   TileValueScales& out) {
+inline void load_scales(const AttentionArgs& args, std::int64_t p0, int n, TileValueScales& out) {
   avx2::load_value_scales(args, p0, n, out.of);
   const auto n_bytes = static_cast<std::size_t>(n) * sizeof(float);
   out.one_scale = true;

@@ -3,25 +3,11 @@
 // Internal linkage throughout, as in panel/generic.h.
 #pragma once
 
-#include "kernels/attention/avx512_steps.h"
+#include "kernels/attention/vnni_tile.h"
 
 namespace cria {
 namespace attention_steps {
 namespace {
-
-// Of a tile: where they are in the cache, panel by panel.
-struct VnniKeys {
-  KeyScales scales;
-  const std::byte* panels;
-  std::int64_t panel_bytes;
-
-  // Those of positions [p0, p0 + n).
-  void load(const AttentionArgs& args, std::int64_t p0, int n) {
-    load_key_scales(args, p0, n, scales);
-    panel_bytes = kv_panel_bytes(args.head_dim);
-    panels = args.k + p0 / kKvPanel * panel_bytes;
-  }
-};
 
 // The scores of a step. kGroups is 0 for any number. kOneScale: KeyScales::one_scale; then the sums
 // of all groups are one.
@@ -38,7 +24,7 @@ class VnniScorePass {
 
   void run() {
     int p = 0;
-    for (; p + kPanels <= step_.n_panels; p += kPanels) score_panels<kPanels>(p);
+    for (; p + kMostPanels <= step_.n_panels; p += kMostPanels) score_panels<kMostPanels>(p);
     for (; p < step_.n_panels; ++p) score_panels<1>(p);
     const __m512 infinity = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
     for (; p < kKeyPanels; ++p) {
@@ -51,7 +37,7 @@ class VnniScorePass {
  private:
   // Four rows times four panels: a byte that is loaded is used four times, and 16 sums are more
   // than enough not to wait for one another. With a scale a group there are twice the sums.
-  static constexpr int kPanels = 4;
+  static constexpr int kMostPanels = 4;
   static constexpr int kMostRows = kOneScale ? 4 : 2;
 
   template <int kPanels>

@@ -3,24 +3,11 @@
 #pragma once
 
 #include "kernels/attention/avx512_softmax.h"
+#include "kernels/attention/vnni_tile.h"
 
 namespace cria {
 namespace attention_steps {
 namespace {
-
-// Of a tile of the cache: where they are in it, panel by panel.
-struct VnniValues {
-  TileValueScales scales;
-  const std::byte* panels;
-  std::int64_t panel_bytes;
-
-  // Those of positions [p0, p0 + n).
-  void load(const AttentionArgs& args, std::int64_t p0, int n) {
-    load_tile_value_scales(args, p0, n, scales);
-    panel_bytes = kv_panel_bytes(args.head_dim);
-    panels = args.v + p0 / kKvPanel * panel_bytes;
-  }
-};
 
 // The weights of a step times its values, which are added to what its rows have: in units of four
 // rows and 32 columns. Beside it scores of another step become weights, a few rows a unit, in the
