@@ -27,7 +27,7 @@ namespace cria {
 
 // What 32 consecutive int8 activations of one token share: x[k] ~ scale * code[k].
 struct A8Block {
-  float scale;           // max |x| / 127; not-a-number if an input was not finite
+  float scale;           // of four significant bits; not-a-number if an input was not finite
   std::int16_t sums[2];  // sums of the codes 0..15 and 16..31
 };
 

@@ -123,6 +123,23 @@ void compare_linear(Kernel<Args> generic, Kernel<Args> isa, bool dense, MakeArgs
 
 void compare(Kernel<LinearA8Args> generic, Kernel<LinearA8Args> isa) {
   compare_linear(generic, isa, false, a8_args);
+  // Activations of all magnitudes: zeros, from 2^-100 to 2^100, and not finite.
+  std::mt19937 random(13);
+  constexpr std::int64_t kTokens = 28, kCols = 96;
+  auto x = random_floats(kTokens * kCols, random);
+  for (int t = 0; t < kTokens; ++t) {
+    for (int k = 0; k < kCols; ++k) x[t * kCols + k] *= std::ldexp(1.0f, 8 * t - 108);
+  }
+  const Activations a = activations_of(std::move(x), kTokens, kCols);
+  for (const EncodingSpec& spec : kEncodingTable) {
+    if (spec.dense() || kernel_form(spec.encoding) != spec.encoding) continue;
+    const Weights weights = random_weights(spec.encoding, 17, kCols, random);
+    std::vector<float> expected(17 * kTokens), found(17 * kTokens);
+    generic(a8_args(weights, a, expected.data()));
+    isa(a8_args(weights, a, found.data()));
+    SCOPED_TRACE(spec.name);
+    expect_same(expected, found);
+  }
 }
 
 void compare(Kernel<LinearA16Args> generic, Kernel<LinearA16Args> isa) {

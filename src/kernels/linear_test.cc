@@ -195,14 +195,23 @@ TEST(LinearA8, LargeOutputsAreTheSame) {
 // A token with a not-a-number in it gives not-a-number, and spoils no other token.
 TEST(LinearA8, NotANumberStaysInItsToken) {
   std::mt19937 random(26);
-  const Weights w = random_weights(Encoding::kQ4, 16, 64, random);
-  Activations a = random_activations(5, 64, random);
-  a.x[2 * 64 + 40] = std::nanf("");
-  kernels_for(best_isa())
-      .quantize_a8({a.x.data(), 64, 5, 0, 5, 64, a.codes.data(), a.blocks.data()});
-  std::vector<float> out(5 * 16);
-  kernels_for(best_isa()).linear_a8(a8_args(w, a, out.data()));
-  for (int i = 0; i < 5 * 16; ++i) EXPECT_EQ(std::isnan(out[i]), i / 16 == 2) << i;
+  for (Encoding encoding : {Encoding::kQ4, Encoding::kQ2KMin, Encoding::kQ6K}) {
+    const Weights w = random_weights(encoding, 16, 64, random);
+    for (int n_tokens : {1, 2, 5, 40}) {
+      auto x = random_floats(n_tokens * 64, random);
+      const int spoiled = n_tokens / 2;
+      x[spoiled * 64 + 40] = std::nanf("");
+      const Activations a = activations_of(std::move(x), n_tokens, 64);
+      std::vector<float> out(n_tokens * 16);
+      for (Isa isa : kAllIsas) {
+        if (!cpu_supports(isa)) continue;
+        kernels_for(isa).linear_a8(a8_args(w, a, out.data()));
+        for (int i = 0; i < n_tokens * 16; ++i) {
+          EXPECT_EQ(std::isnan(out[i]), i / 16 == spoiled) << isa_name(isa) << " " << i;
+        }
+      }
+    }
+  }
 }
 
 TEST(QuantizeA8, CodesAreTheNearestAndSumsAreTheirs) {
@@ -219,17 +228,52 @@ TEST(QuantizeA8, CodesAreTheNearestAndSumsAreTheirs) {
         const std::int64_t k = b * 32 + i;
         const float x = k < 100 ? a.x[t * 100 + k] : 0.0f;
         amax = std::fmax(amax, std::fabs(x));
-        // Half a step, and the roundings of 127 / amax, of the product and of the scale.
+        // Half a step, and the roundings of 1 / scale and of the product.
         EXPECT_LE(std::fabs(x - static_cast<double>(block.scale) * codes[i]),
-                  block.scale * (0.5 + 127 * 3 * kHalfUlp));
+                  block.scale * (0.5 + 127 * 2 * kHalfUlp));
         if (k >= 100) {
           EXPECT_EQ(codes[i], 0);
         }
       }
-      EXPECT_EQ(block.scale, amax / 127.0f);
+      int exponent;
+      const float sixteenths = std::frexp(block.scale, &exponent) * 16;
+      EXPECT_EQ(sixteenths, std::nearbyint(sixteenths));
+      EXPECT_LE(amax, 127 * block.scale);
+      EXPECT_GT(amax * (1 + kHalfUlp), 127 * block.scale * (sixteenths - 1) / sixteenths);
       EXPECT_EQ(block.sums[0], sums[0]);
       EXPECT_EQ(block.sums[1], sums[1]);
     }
+  }
+}
+
+TEST(QuantizeA8, TheScaleIsRoundedUpToFourBits) {
+  struct Case {
+    float largest;
+    float scale;
+    int code;
+  };
+  const float above = std::nextafterf(127, 128);
+  const Case cases[] = {{0x1p-101f, 0, 0},
+                        {0x1p-100f, 0x1.2p-107f, 114},
+                        {1, 0x1.2p-7f, 114},
+                        {127, 1, 127},
+                        {above, 1.125f, 113},
+                        {-127, 1, -127},
+                        {127 * 1.875f, 1.875f, 127},
+                        {-127 * 1.9f, 2, -121},
+                        {0, 0, 0},
+                        {0x1.fp99f, 0x1p93f, 124}};
+  for (const Case& c : cases) {
+    std::vector<float> x(32, c.largest / 4);
+    x[17] = c.largest;
+    const Activations a = activations_of(x, 1, 32);
+    EXPECT_EQ(a.blocks[0].scale, c.scale) << c.largest;
+    EXPECT_EQ(a.codes[17], c.code) << c.largest;
+  }
+  for (const float x : {0x1p100f, -0x1p127f, HUGE_VALF, std::nanf("")}) {
+    const Activations a = activations_of(std::vector<float>(32, x), 1, 32);
+    EXPECT_TRUE(std::isnan(a.blocks[0].scale)) << x;
+    EXPECT_EQ(a.codes, std::vector<std::int8_t>(32, 0)) << x;
   }
 }
 

@@ -113,14 +113,17 @@ void ReferenceModel::rms_norm(const PlanOp& op) {
   }
 }
 
-// Each 32 values share a scale, the largest magnitude / 127, and round to whole multiples of it.
+// Each 32 values share a scale, the largest magnitude / 127 rounded up to four significant bits,
+// and round to whole multiples of it.
 std::vector<double> ReferenceModel::quantized(const std::vector<double>& row) const {
   std::vector<double> result(row.size());
   for (std::size_t start = 0; start < row.size(); start += 32) {
     const std::size_t end = std::min(start + 32, row.size());
     double largest = 0;
     for (std::size_t i = start; i < end; ++i) largest = std::max(largest, std::abs(row[i]));
-    const double scale = largest / 127;
+    int exponent;
+    const double mantissa = std::frexp(largest / 127, &exponent);
+    const double scale = std::ldexp(std::ceil(mantissa * 16) / 16, exponent);
     for (std::size_t i = start; i < end && scale > 0; ++i) {
       result[i] = scale * std::nearbyint(row[i] / scale);
     }

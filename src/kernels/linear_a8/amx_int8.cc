@@ -104,14 +104,13 @@ inline void unpack_tiles(const spec::PanelRegions& panel, std::int64_t first, in
 template <typename Form>
 inline __m512 add_products(const AmxProducts* products, int t, const TileScales<Form>& scales,
                            const A8Block& x, __m512 acc) {
-  const __m512 x_scale = _mm512_set1_ps(x.scale);
   __m512 dot = _mm512_cvtepi32_ps(load_512(products[0][t]));
   if constexpr (Form::kBlocks == 2) {
     dot = _mm512_mul_ps(dot, scales.block[0]);
     dot = _mm512_fmadd_ps(_mm512_cvtepi32_ps(load_512(products[1][t])), scales.block[1], dot);
   }
-  acc = _mm512_fmadd_ps(dot, _mm512_mul_ps(scales.of_group.scale, x_scale), acc);
-  return add_min<Form>(scales.of_group, x, x_scale, acc);
+  acc = add_scaled<Form>(dot, scales.of_group.scale, _mm512_set1_ps(x.scale), acc);
+  return add_min<Form>(scales.of_group, load_min_factors<Form>(x), acc);
 }
 
 // Where a pair of groups begins: the second one's `x` and `blocks` are `second` tokens further on.

@@ -245,7 +245,9 @@ inline __m256 finish_group(const GroupScales<encoding>& scales, const A8Block& b
     if constexpr (Form::kBlocks == 2) offset = scales.offset[half];
     isum = _mm256_sub_epi32(isum, _mm256_madd_epi16(offset, x_sums));
   }
-  acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(isum), _mm256_mul_ps(scales.scale[half], x_scale), acc);
+  const __m256 dot = _mm256_cvtepi32_ps(isum);
+  acc = Form::kBlocks == 2 ? _mm256_fmadd_ps(dot, _mm256_mul_ps(scales.scale[half], x_scale), acc)
+                           : _mm256_fmadd_ps(_mm256_mul_ps(dot, x_scale), scales.scale[half], acc);
   if constexpr (Form::kSpec.has_min) {
     const __m256 min = _mm256_mul_ps(scales.float_min[half], x_scale);
     if constexpr (Form::kBlocks == 2) {

@@ -2,6 +2,8 @@
 // sums of a group become floats. Internal linkage throughout, as in panel/generic.h.
 #pragma once
 
+#include <bit>
+
 #include "kernels/panel/avx2_words.h"
 #include "kernels/panel/avx512.h"
 #include "kernels/panel/avx512_e8p.h"
@@ -11,12 +13,13 @@ namespace cria::avx512 {
 namespace {
 
 // All that the work after the dot products depends on.
-template <int blocks, bool has_min, bool narrow, bool starts>
+template <int blocks, bool has_min, bool narrow>
 struct ScaleForm {
   static constexpr int kBlocks = blocks;  // of a group; of two, small scales are integers
   static constexpr bool kHasMin = has_min;
   static constexpr bool kNarrow = narrow;  // the products of a block fit into 16 bits
-  static constexpr bool kStarts = starts;  // sums start at what the offset of the codes adds
+  // The integer sum of a group fits into the mantissa of a float, see below.
+  static constexpr bool kInMantissa = blocks == 1 || narrow;
 };
 
 template <Encoding encoding>
@@ -34,12 +37,12 @@ inline constexpr int kOffset = encoding_spec(encoding).codebook == Codebook::kSi
                                : encoding == Encoding::kQ8S24                         ? 128
                                                                                       : 0;
 
-// 16 columns of codes from -4 to 7 give products of at most 16 * 7 * 127.
+// 16 columns of codes from -4 to 7 give products of at most 16 * 7 * 127; two of those, weighed by
+// eight bits, and 32 columns of codes of eight bits, sums below 2^22.
 template <Encoding encoding>
 using FormOf =
     ScaleForm<kColumnGroup / encoding_spec(encoding).block, encoding_spec(encoding).has_min,
-              encoding_spec(encoding).block == 16 && encoding_spec(encoding).bits <= 3,
-              kOffset<encoding> != 0 || !encoding_spec(encoding).has_min>;
+              encoding_spec(encoding).block == 16 && encoding_spec(encoding).bits <= 3>;
 
 // A codebook plus `offset`, for vpshufb; not used by linear codes.
 template <Encoding encoding>
@@ -147,31 +150,113 @@ inline __m512i weigh_blocks(const __m512i* part, const GroupScales<Form>& scales
   }
 }
 
+// acc += dot * scale * X, the products in the order of the specification.
+template <typename Form>
+inline __m512 add_scaled(__m512 dot, __m512 scale, __m512 x_scale, __m512 acc) {
+  if constexpr (Form::kBlocks == 2) {
+    return _mm512_fmadd_ps(dot, _mm512_mul_ps(scale, x_scale), acc);
+  }
+  return _mm512_fmadd_ps(_mm512_mul_ps(dot, x_scale), scale, acc);
+}
+
+// What mins of a group are multiplied by, in all lanes.
+struct MinFactors {
+  __m512 x_sum;    // of one scale: X times the sum of codes
+  __m512i x_sums;  // of two: pairs of sums of codes, in 16 bits,
+  __m512 x_scale;  // and X
+};
+
+// X times the sum of both sums of codes.
+inline __m512 scaled_x_sum(__m512i x_scale, __m512i x_sums) {
+  const __m512i sum = _mm512_madd_epi16(x_sums, _mm512_set1_epi16(1));
+  return _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_castsi512_ps(x_scale));
+}
+
+template <typename Form>
+inline MinFactors load_min_factors(const A8Block& x) {
+  MinFactors out;
+  if constexpr (Form::kHasMin && Form::kBlocks == 1) {
+    out.x_sum = scaled_x_sum(broadcast_32(&x.scale), broadcast_32(x.sums));
+  }
+  if constexpr (Form::kHasMin && Form::kBlocks == 2) {
+    out.x_sums = broadcast_32(x.sums);
+    out.x_scale = _mm512_set1_ps(x.scale);
+  }
+  return out;
+}
+
 // What a group adds besides its products: mins times the sums of activations.
 template <typename Form>
-inline __m512 add_min(const GroupScales<Form>& scales, const A8Block& x, __m512 x_scale,
-                      __m512 acc) {
-  if constexpr (Form::kHasMin) {
-    const __m512 min = _mm512_mul_ps(scales.min, x_scale);
-    if constexpr (Form::kBlocks == 2) {
-      const __m512i sum = _mm512_madd_epi16(scales.block_min, broadcast_32(x.sums));
-      acc = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(sum), min, acc);
-    } else {
-      const auto sum = static_cast<float>(x.sums[0] + x.sums[1]);
-      acc = _mm512_fmadd_ps(min, _mm512_set1_ps(sum), acc);
-    }
+inline __m512 add_min(const GroupScales<Form>& scales, const MinFactors& x, __m512 acc) {
+  if constexpr (Form::kHasMin && Form::kBlocks == 1) {
+    acc = _mm512_fmadd_ps(x.x_sum, scales.min, acc);
+  }
+  if constexpr (Form::kHasMin && Form::kBlocks == 2) {
+    const __m512i sum = _mm512_madd_epi16(scales.block_min, x.x_sums);
+    acc = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_mul_ps(scales.min, x.x_scale), acc);
   }
   return acc;
 }
 
-// One group of one token: `part` are the sums of values times activations, block by block.
+// --- sums as mantissas ---------------------------------------------------------------------------
+//
+// The scale of activations is X = m 2^k with m of eight values. For |n| < 2^22 the bits of the
+// float Z = 1.5 * 2^23 2^k plus n are those of the float Z + n 2^k. An integer sum that starts at
+// the bits of Z is at its end a float but for a subtraction, and what it is to be multiplied by, m
+// times the scale of the weights, is one of eight registers in memory. So a sum takes one
+// multiplication and not two, which would compete with the dot products for the ports that
+// multiply.
+
+inline constexpr int kLevels = 8;  // of m: 1, 9/8, ... 15/8
+
+// m times a scale of the weights, of all m.
+struct LeveledScale {
+  alignas(64) float of[kLevels][kPanelRows];
+
+  void set(__m512 scale) {
+    for (int i = 0; i < kLevels; ++i) {
+      const __m512 m = _mm512_set1_ps(1.0f + static_cast<float>(i) / kLevels);
+      _mm512_storeu_ps(of[i], _mm512_mul_ps(scale, m));
+    }
+  }
+};
+
+// Which of them, as a distance in bytes: the first three bits behind the exponent.
+inline __m512i level_bytes(__m512i x_scale) {
+  const __m512i bits = _mm512_and_si512(x_scale, _mm512_set1_epi32(0x700000));
+  return _mm512_srli_epi32(bits, 20 - 6);
+}
+inline int level_bytes(const A8Block& x) {
+  return static_cast<int>((std::bit_cast<std::uint32_t>(x.scale) & 0x700000u) >> (20 - 6));
+}
+
+// Z of X; of not-a-number, which saturates, not-a-number.
+inline __m512 mantissa_start(__m512i x_scale) {
+  const __m512i exponent = _mm512_and_si512(x_scale, _mm512_set1_epi32(0x7f800000));
+  return _mm512_castsi512_ps(
+      _mm512_adds_epi16(exponent, _mm512_set1_epi32((23 << 23) + (1 << 22))));
+}
+
+// acc += the sums of a group of a token; those of one block started at the bits of `start`.
 template <typename Form>
-inline __m512 add_group(const __m512i* part, const GroupScales<Form>& scales, const A8Block& x,
-                        __m512 acc) {
-  const __m512 x_scale = _mm512_set1_ps(x.scale);
+inline __m512 add_sums(const __m512i* part, const GroupScales<Form>& scales,
+                       const LeveledScale& leveled, __m512 start, int level, __m512 acc) {
+  static_assert(Form::kInMantissa);
+  __m512i sum = part[0];
+  if constexpr (Form::kBlocks == 2) {
+    sum = _mm512_dpwssd_epi32(_mm512_castps_si512(start), pairs(part), scales.block[0]);
+  }
+  const __m512 dot = _mm512_sub_ps(_mm512_castsi512_ps(sum), start);
+  const auto* scale = reinterpret_cast<const std::byte*>(leveled.of) + level;
+  return _mm512_fmadd_ps(dot, _mm512_loadu_ps(reinterpret_cast<const float*>(scale)), acc);
+}
+
+// The same with sums that started at integers.
+template <typename Form>
+inline __m512 add_sums(const __m512i* part, const GroupScales<Form>& scales, __m512 x_scale,
+                       __m512 acc) {
   const __m512 dot = _mm512_cvtepi32_ps(weigh_blocks<Form>(part, scales));
-  acc = _mm512_fmadd_ps(dot, _mm512_mul_ps(scales.scale, x_scale), acc);
-  return add_min<Form>(scales, x, x_scale, acc);
+  return add_scaled<Form>(dot, scales.scale, x_scale, acc);
 }
 
 // --- many tokens ---------------------------------------------------------------------------------
@@ -185,6 +270,7 @@ template <typename Form>
 struct PanelChunk {
   alignas(64) std::uint8_t codes[kChunkGroups][kQuads][64];
   GroupScales<Form> scales[kChunkGroups];
+  LeveledScale leveled[Form::kInMantissa ? kChunkGroups : 1];
 };
 
 // `n_groups` of a panel from `first` on.
@@ -199,6 +285,7 @@ inline void unpack(const spec::PanelRegions& panel, std::int64_t first, int n_gr
       _mm512_storeu_si512(out.codes[g][q], load_codes<encoding>(codes, q, table));
     }
     out.scales[g] = load_scales<encoding>(panel, first + g);
+    if constexpr (FormOf<encoding>::kInMantissa) out.leveled[g].set(out.scales[g].scale);
   }
 }
 

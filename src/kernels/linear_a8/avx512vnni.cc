@@ -7,6 +7,8 @@
 //
 //   sum value x = -offset * sum x + sum u x
 //
+// and above that at the bits of a float, so that becoming one costs a subtraction (avx512.h).
+//
 // One or two tokens: codes go from memory through registers, up to four panels side by side, which
 // is as many streams as one core needs to read at its limit. Some tokens, as of a step that
 // verifies: likewise, two panels side by side, with the float sums in the first-level cache, so
@@ -22,6 +24,18 @@ namespace cria {
 namespace avx512 {
 namespace {
 
+// Where the sums of block b start: what the offset of the codes adds, negated, above `bits`. Made
+// of both half sums at once: through integer registers it is six operations a token.
+template <Encoding encoding>
+inline __m512i start_of(__m512i x_sums, __m512i bits, int b) {
+  constexpr int kBlocks = FormOf<encoding>::kBlocks;
+  if constexpr (kOffset<encoding> == 0) return bits;
+  constexpr int kFactor = -kOffset<encoding> & 0xffff;
+  const int low = kBlocks == 1 || b == 0 ? kFactor : 0;
+  const int high = kBlocks == 1 || b == 1 ? kFactor << 16 : 0;
+  return _mm512_dpwssd_epi32(bits, x_sums, _mm512_set1_epi32(high | low));
+}
+
 // --- few tokens ----------------------------------------------------------------------------------
 
 // Elsewhere than on AMD, measured from memory, two Xeon cores, q4, 1 token, GB/s a core: 512 bytes
@@ -33,20 +47,8 @@ inline avx2::Prefetch prefetch_of(int n_panels) {
                         : Prefetch{Prefetch::Into::kFirstLevel, 2048};
 }
 
-// What the offset of the codes adds to the sums of block b, negated. Made of both half sums at
-// once: through integer registers it is six operations a token.
-template <Encoding encoding>
-inline __m512i start_of(const A8Block& block, int b) {
-  using Form = FormOf<encoding>;
-  if constexpr (!Form::kStarts) return _mm512_setzero_si512();
-  constexpr int kFactor = -kOffset<encoding> & 0xffff;
-  const int low = Form::kBlocks == 1 || b == 0 ? kFactor : 0;
-  const int high = Form::kBlocks == 1 || b == 1 ? kFactor << 16 : 0;
-  return _mm512_madd_epi16(broadcast_32(block.sums), _mm512_set1_epi32(high | low));
-}
-
-// Dot products of a group: `part` as [panel][token][block].
-template <Encoding encoding, int kPanels, int kTokens>
+// Dot products of a group: `part` as [panel][token][block]; kMantissas: above mantissa_start.
+template <Encoding encoding, int kPanels, int kTokens, bool kMantissas>
 inline void dot_group(const std::uint8_t* const* codes, __m512i table, const std::int8_t* x,
                       const A8Block* blocks,
                       __m512i (&part)[kPanels][kTokens][FormOf<encoding>::kBlocks]) {
@@ -56,7 +58,11 @@ inline void dot_group(const std::uint8_t* const* codes, __m512i table, const std
   for (int b = 0; b < Form::kBlocks; ++b) {
     CRIA_UNROLL
     for (int t = 0; t < kTokens; ++t) {
-      const __m512i start = start_of<encoding>(blocks[t], b);
+      __m512i bits = _mm512_setzero_si512();
+      if constexpr (kMantissas && Form::kBlocks == 1) {
+        bits = _mm512_castps_si512(mantissa_start(broadcast_32(&blocks[t].scale)));
+      }
+      const __m512i start = start_of<encoding>(broadcast_32(blocks[t].sums), bits, b);
       CRIA_UNROLL
       for (int p = 0; p < kPanels; ++p) part[p][t][b] = start;
     }
@@ -104,14 +110,16 @@ void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t r
       avx2::ask_for_codes<encoding>(panels[p], g, n_groups, kPanels * layout.size_bytes, prefetch);
     }
     __m512i part[kPanels][kTokens][Form::kBlocks];
-    dot_group<encoding, kPanels, kTokens>(codes, table, args.codes + g * kTokens * kColumnGroup,
-                                          blocks, part);
+    dot_group<encoding, kPanels, kTokens, false>(
+        codes, table, args.codes + g * kTokens * kColumnGroup, blocks, part);
     CRIA_UNROLL
     for (int p = 0; p < kPanels; ++p) {
       const GroupScales<Form> scales = load_scales<encoding>(panels[p], g);
       CRIA_UNROLL
       for (int t = 0; t < kTokens; ++t) {
-        acc[p][t] = add_group<Form>(part[p][t], scales, blocks[t], acc[p][t]);
+        const __m512 x_scale = _mm512_set1_ps(blocks[t].scale);
+        acc[p][t] = add_sums<Form>(part[p][t], scales, x_scale, acc[p][t]);
+        acc[p][t] = add_min<Form>(scales, load_min_factors<Form>(blocks[t]), acc[p][t]);
       }
     }
   }
@@ -155,14 +163,23 @@ template <Encoding encoding, int kTokens>
                                 TokenSums* const* sums) {
   using Form = FormOf<encoding>;
   __m512i part[2][kTokens][Form::kBlocks];
-  dot_group<encoding, 2, kTokens>(group.codes, table, x, blocks, part);
+  dot_group<encoding, 2, kTokens, Form::kInMantissa>(group.codes, table, x, blocks, part);
   CRIA_UNROLL
   for (int p = 0; p < 2; ++p) {
     const GroupScales<Form> scales = load_scales<encoding>(group.panels[p], group.index);
+    LeveledScale leveled;
+    if constexpr (Form::kInMantissa) leveled.set(scales.scale);
     CRIA_UNROLL
     for (int t = 0; t < kTokens; ++t) {
-      const __m512 sum = _mm512_loadu_ps(sums[p][t]);
-      _mm512_storeu_ps(sums[p][t], add_group<Form>(part[p][t], scales, blocks[t], sum));
+      __m512 sum = _mm512_loadu_ps(sums[p][t]);
+      if constexpr (Form::kInMantissa) {
+        const __m512 start = mantissa_start(broadcast_32(&blocks[t].scale));
+        sum = add_sums<Form>(part[p][t], scales, leveled, start, level_bytes(blocks[t]), sum);
+      } else {
+        sum = add_sums<Form>(part[p][t], scales, _mm512_set1_ps(blocks[t].scale), sum);
+      }
+      sum = add_min<Form>(scales, load_min_factors<Form>(blocks[t]), sum);
+      _mm512_storeu_ps(sums[p][t], sum);
     }
   }
 }
@@ -232,18 +249,47 @@ void run_pairs(const LinearA8Args& args) {
 constexpr int kTileTokens = 6;
 constexpr int kPassTokens = 4 * kA8TileTokens;
 
-// Where the sums of a chunk start, for the tokens of a tile.
+// What the tokens of a tile bring to a chunk besides codes.
 struct Starts {
-  std::int32_t of[kChunkGroups][2][kA8TileTokens];
+  std::int32_t of[kChunkGroups][2][kA8TileTokens];  // of sums of block 0 and 1
+  float bits[kChunkGroups][kA8TileTokens];          // mantissa_start, or X if not kInMantissa
+  std::int32_t level[kChunkGroups][kA8TileTokens];  // level_bytes
+  float x_sum[kChunkGroups][kA8TileTokens];         // see MinFactors
 };
 
 template <Encoding encoding>
 inline void set_starts(const A8Block* blocks, int n_groups, int n_tokens, Starts& out) {
   using Form = FormOf<encoding>;
+  constexpr int kLanes = 16;
+  alignas(64) constexpr std::uint32_t kScales[kLanes] = {0,  2,  4,  6,  8,  10, 12, 14,
+                                                         16, 18, 20, 22, 24, 26, 28, 30};
+  const __m512i scales_at = load_512(kScales);
+  const __m512i sums_at = _mm512_add_epi32(scales_at, _mm512_set1_epi32(1));
   for (int g = 0; g < n_groups; ++g, blocks += n_tokens) {
-    for (int b = 0; b < Form::kBlocks; ++b) {
-      for (int t = 0; t < n_tokens; ++t) {
-        out.of[g][b][t] = -kOffset<encoding> * block_sum<Form>(blocks[t], b);
+    for (int t = 0; t < n_tokens; t += kLanes) {
+      A8Block padded[kLanes] = {};
+      const A8Block* from = blocks + t;
+      if (n_tokens - t < kLanes) {
+        from = static_cast<const A8Block*>(
+            std::memcpy(padded, from, sizeof(A8Block) * static_cast<std::size_t>(n_tokens - t)));
+      }
+      const __m512i low = load_512(from), high = load_512(from + kLanes / 2);
+      const __m512i x_scale = _mm512_permutex2var_epi32(low, scales_at, high);
+      const __m512i x_sums = _mm512_permutex2var_epi32(low, sums_at, high);
+      __m512i above = _mm512_setzero_si512();
+      if constexpr (Form::kInMantissa) {
+        const __m512 bits = mantissa_start(x_scale);
+        if constexpr (Form::kBlocks == 1) above = _mm512_castps_si512(bits);
+        _mm512_storeu_ps(out.bits[g] + t, bits);
+        _mm512_storeu_si512(out.level[g] + t, level_bytes(x_scale));
+      } else {
+        _mm512_storeu_si512(out.bits[g] + t, x_scale);
+      }
+      for (int b = 0; b < Form::kBlocks; ++b) {
+        _mm512_storeu_si512(out.of[g][b] + t, start_of<encoding>(x_sums, above, b));
+      }
+      if constexpr (Form::kHasMin && Form::kBlocks == 1) {
+        _mm512_storeu_ps(out.x_sum[g] + t, scaled_x_sum(x_scale, x_sums));
       }
     }
   }
@@ -267,6 +313,9 @@ void add_chunk(const TileChunk& chunk, const PanelChunk<Form>* panels, int t,
   const std::int8_t* x = chunk.x + t * kColumnGroup;
   const A8Block* blocks = chunk.blocks + t;
   const std::int32_t* starts = chunk.starts.of[0][0] + t;
+  const float* bits = chunk.starts.bits[0] + t;
+  const std::int32_t* levels = chunk.starts.level[0] + t;
+  const float* x_sums = chunk.starts.x_sum[0] + t;
   __m512 acc[kPanels][kTokens];
   CRIA_UNROLL
   for (int p = 0; p < kPanels; ++p) {
@@ -281,8 +330,7 @@ void add_chunk(const TileChunk& chunk, const PanelChunk<Form>* panels, int t,
       for (int i = 0; i < kTokens; ++i) {
         CRIA_UNROLL
         for (int p = 0; p < kPanels; ++p) {
-          part[i][p][b] = !Form::kStarts ? _mm512_setzero_si512()
-                                         : broadcast_32(starts + b * kA8TileTokens + i);
+          part[i][p][b] = broadcast_32(starts + b * kA8TileTokens + i);
         }
       }
       constexpr int kRun = kQuads / Form::kBlocks;
@@ -305,12 +353,27 @@ void add_chunk(const TileChunk& chunk, const PanelChunk<Form>* panels, int t,
     for (int p = 0; p < kPanels; ++p) {
       CRIA_UNROLL
       for (int i = 0; i < kTokens; ++i) {
-        acc[p][i] = add_group<Form>(part[i][p], panels[p].scales[g], blocks[i], acc[p][i]);
+        const __m512 of_token = _mm512_set1_ps(bits[i]);
+        const GroupScales<Form>& scales = panels[p].scales[g];
+        if constexpr (Form::kInMantissa) {
+          acc[p][i] = add_sums<Form>(part[i][p], scales, panels[p].leveled[g], of_token, levels[i],
+                                     acc[p][i]);
+        } else {
+          acc[p][i] = add_sums<Form>(part[i][p], scales, of_token, acc[p][i]);
+        }
+        if constexpr (Form::kHasMin && Form::kBlocks == 1) {
+          acc[p][i] = _mm512_fmadd_ps(_mm512_set1_ps(x_sums[i]), scales.min, acc[p][i]);
+        } else {
+          acc[p][i] = add_min<Form>(scales, load_min_factors<Form>(blocks[i]), acc[p][i]);
+        }
       }
     }
     x += stride * kColumnGroup;
     blocks += stride;
     starts += 2 * kA8TileTokens;
+    bits += kA8TileTokens;
+    levels += kA8TileTokens;
+    x_sums += kA8TileTokens;
   }
   CRIA_UNROLL
   for (int p = 0; p < kPanels; ++p) {
@@ -368,7 +431,7 @@ void run_many(const LinearA8Args& args, const PanelLayout& layout, std::int64_t 
     for (int t = 0; t < n_tokens; t += kA8TileTokens) {
       const int n_tile = std::min<int>(kA8TileTokens, n_tokens - t);
       const std::int64_t at = (first + t) * n_groups + g * n_tile;
-      if constexpr (Form::kStarts) set_starts<encoding>(args.blocks + at, n, n_tile, starts);
+      set_starts<encoding>(args.blocks + at, n, n_tile, starts);
       TokenSums* sums[kChunkPanels];
       for (int p = 0; p < n_panels; ++p) sums[p] = acc[p] + t;
       add_tile<Form>({n, args.codes + at * kColumnGroup, args.blocks + at, n_tile, starts}, chunks,

@@ -3,12 +3,14 @@
 // For each output (token t, row r), over the groups g of 32 columns in order, with x the int8 codes
 // of the token, X its scale and everything under `int` exact:
 //
-//   one scale   acc = fma(float(sum_k value[k] x[k]), scale * X, acc)
-//               acc = fma(min * X, float(sum_k x[k]), acc)                          if has_min
+//   one scale   acc = fma(float(sum_k value[k] x[k]) * X, scale, acc)
+//               acc = fma(float(sum_k x[k]) * X, min, acc)                          if has_min
 //   two blocks  acc = fma(float(sum_b scale8[b] sum_k value[k] x[k]), super_scale * X, acc)
 //               acc = fma(-float(sum_b min8[b] sum_k x[k]), super_min * X, acc)     if has_min
 //
-// acc starts at 0; out = acc, or out + acc. The integer sums stay below 2^27, so 32 bits hold them.
+// acc starts at 0; out = acc, or out + acc. The integer sums stay below 2^27, so 32 bits hold them;
+// those of one scale below 2^20. X has four significant bits (quantize_a8/generic.h), so all of
+// these products are exact, and may be taken in any order.
 // Two blocks of 16 columns in a group have their small scales multiplied in integers, which saves
 // float operations; the product of the two levels of scales of one block is a float like any scale.
 #pragma once
@@ -64,10 +66,10 @@ inline float add_group(const GroupSums& sums, float x_scale, const PanelRegions&
     }
     return acc;
   }
-  acc = std::fma(static_cast<float>(sums.dot), block_scale<encoding>(panel, group, row) * x_scale,
+  acc = std::fma(static_cast<float>(sums.dot) * x_scale, block_scale<encoding>(panel, group, row),
                  acc);
   if constexpr (kSpec.has_min) {
-    acc = std::fma(block_min<encoding>(panel, group, row) * x_scale, static_cast<float>(sums.min),
+    acc = std::fma(static_cast<float>(sums.min) * x_scale, block_min<encoding>(panel, group, row),
                    acc);
   }
   return acc;

@@ -88,7 +88,9 @@ inline int32x4_t add_block(const GroupScales<shape>& scales, int b, int p, int32
 template <A8Shape shape>
 inline float32x4_t finish_group(const GroupScales<shape>& scales, const A8Block& block, int p,
                                 int32x4_t isum, float32x4_t acc) {
-  acc = vfmaq_f32(acc, vcvtq_f32_s32(isum), vmulq_n_f32(scales.scale[p], block.scale));
+  const float32x4_t dot = vcvtq_f32_s32(isum);
+  acc = shape.blocks == 2 ? vfmaq_f32(acc, dot, vmulq_n_f32(scales.scale[p], block.scale))
+                          : vfmaq_f32(acc, vmulq_n_f32(dot, block.scale), scales.scale[p]);
   if constexpr (shape.has_min) {
     const float32x4_t min = vmulq_n_f32(scales.min[p], block.scale);
     if constexpr (shape.blocks == 2) {

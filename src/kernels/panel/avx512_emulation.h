@@ -94,6 +94,9 @@ inline Ints slli_epi16(const Ints& v, unsigned n) {
 inline Ints slli_epi32(const Ints& v, unsigned n) {
   return each([n](__m256i x) { return _mm256_slli_epi32(x, static_cast<int>(n)); }, v);
 }
+inline Ints srli_epi32(const Ints& v, unsigned n) {
+  return each([n](__m256i x) { return _mm256_srli_epi32(x, static_cast<int>(n)); }, v);
+}
 inline Ints srai_epi32(const Ints& v, unsigned n) {
   return each([n](__m256i x) { return _mm256_srai_epi32(x, static_cast<int>(n)); }, v);
 }
@@ -134,6 +137,15 @@ inline Ints permutexvar_epi32(const Ints& at, const Ints& v) {
   return loadu_si512(to);
 }
 
+inline Ints permutex2var_epi32(const Ints& a, const Ints& at, const Ints& b) {
+  std::uint32_t from[32], index[16], to[16];
+  storeu_si512(from, a);
+  storeu_si512(from + 16, b);
+  storeu_si512(index, at);
+  for (int i = 0; i < 16; ++i) to[i] = from[index[i] % 32];
+  return loadu_si512(to);
+}
+
 inline Ints add_epi32(const Ints& a, const Ints& b) {
   return each([](__m256i x, __m256i y) { return _mm256_add_epi32(x, y); }, a, b);
 }
@@ -145,6 +157,9 @@ inline Ints sub_epi8(const Ints& a, const Ints& b) {
 }
 inline Ints add_epi16(const Ints& a, const Ints& b) {
   return each([](__m256i x, __m256i y) { return _mm256_add_epi16(x, y); }, a, b);
+}
+inline Ints adds_epi16(const Ints& a, const Ints& b) {
+  return each([](__m256i x, __m256i y) { return _mm256_adds_epi16(x, y); }, a, b);
 }
 inline Ints sub_epi16(const Ints& a, const Ints& b) {
   return each([](__m256i x, __m256i y) { return _mm256_sub_epi16(x, y); }, a, b);
@@ -283,6 +298,7 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #undef _mm512_slli_epi16
 #undef _mm512_slli_epi32
 #undef _mm512_srai_epi32
+#undef _mm512_srli_epi32
 #undef _mm512_cmpgt_epi32_mask
 #undef _mm512_cmp_ps_mask
 #undef _mm512_reduce_ps
@@ -317,18 +333,21 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #define _mm512_srli_epi16 cria::avx512::srli_epi16
 #define _mm512_slli_epi16 cria::avx512::slli_epi16
 #define _mm512_slli_epi32 cria::avx512::slli_epi32
+#define _mm512_srli_epi32 cria::avx512::srli_epi32
 #define _mm512_srai_epi32 cria::avx512::srai_epi32
 #define _mm512_sllv_epi32 cria::avx512::sllv_epi32
 #define _mm512_shuffle_epi8 cria::avx512::shuffle_epi8
 #define _mm512_packus_epi32 cria::avx512::packus_epi32
 #define _mm512_packus_epi16 cria::avx512::packus_epi16
 #define _mm512_permutexvar_epi32 cria::avx512::permutexvar_epi32
+#define _mm512_permutex2var_epi32 cria::avx512::permutex2var_epi32
 #define _mm512_permutexvar_epi8 cria::avx512::permutexvar_epi8
 #define _mm512_mask_permutexvar_epi8 cria::avx512::mask_permutexvar_epi8
 #define _mm512_add_epi32 cria::avx512::add_epi32
 #define _mm512_sub_epi32 cria::avx512::sub_epi32
 #define _mm512_sub_epi8 cria::avx512::sub_epi8
 #define _mm512_add_epi16 cria::avx512::add_epi16
+#define _mm512_adds_epi16 cria::avx512::adds_epi16
 #define _mm512_sub_epi16 cria::avx512::sub_epi16
 #define _mm512_avg_epu16 cria::avx512::avg_epu16
 #define _mm512_mulhi_epu16 cria::avx512::mulhi_epu16

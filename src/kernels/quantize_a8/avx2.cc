@@ -37,12 +37,11 @@ inline void quantize_block(const float* x, std::int8_t* codes, A8Block& block) {
     amax = _mm256_max_epu32(amax, magnitude);
   }
   const std::uint32_t amax_bits = max_of_lanes(amax);
-  float max;
-  std::memcpy(&max, &amax_bits, sizeof(max));
-  if (amax_bits >= spec::kFloatInfinityBits || max < spec::kA8Smallest) {
+  if (amax_bits >= spec::kA8OverflowBits || amax_bits < spec::kA8SmallestBits) {
     return spec::quantize_a8_block(x, codes, block);  // rare: zeros and what is not finite
   }
-  const __m256 inverse = _mm256_set1_ps(127.0f / max);
+  block.scale = spec::a8_scale(amax_bits);
+  const __m256 inverse = _mm256_set1_ps(1.0f / block.scale);
   __m256i q[4];
   // The conversion rounds to nearest even, as the specification's magic number does.
   for (int i = 0; i < 4; ++i) q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
@@ -52,7 +51,6 @@ inline void quantize_block(const float* x, std::int8_t* codes, A8Block& block) {
   const __m256i ordered =
       _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes), ordered);
-  block.scale = max / 127.0f;
   block.sums[0] = sum_of_bytes(_mm256_castsi256_si128(ordered));
   block.sums[1] = sum_of_bytes(_mm256_extracti128_si256(ordered, 1));
 }

@@ -10,9 +10,21 @@
 namespace cria::spec {
 namespace {
 
-// Blocks whose largest magnitude is below this become zeros: 127 / amax must not overflow.
+// Blocks whose largest magnitude is below the one become zeros; from the other on they count as not
+// finite, as infinity does. So all that kernels make of scales are normal numbers.
 inline constexpr float kA8Smallest = 0x1p-100f;
+inline constexpr std::uint32_t kA8SmallestBits = std::bit_cast<std::uint32_t>(kA8Smallest);
+inline constexpr std::uint32_t kA8OverflowBits = std::bit_cast<std::uint32_t>(0x1p+100f);
+
 inline constexpr std::uint32_t kFloatInfinityBits = 0x7f800000u;
+
+// The scale of a block whose largest magnitude is between them: amax / 127, rounded up to four
+// significant bits: 8 to 15 times a power of two. Products with it are exact then.
+inline float a8_scale(std::uint32_t amax_bits) {
+  constexpr std::uint32_t kBehind = (1u << 20) - 1;
+  const auto bits = std::bit_cast<std::uint32_t>(std::bit_cast<float>(amax_bits) / 127.0f);
+  return std::bit_cast<float>((bits + kBehind) & ~kBehind);
+}
 
 // Adding and subtracting 1.5 * 2^23 rounds |x| < 2^22 to an integer, ties to even.
 inline constexpr float kRoundingMagic = 12582912.0f;
@@ -34,22 +46,22 @@ inline void quantize_a8_codes(const float* x, float inverse, std::int8_t* codes,
 
 // One block: x[0..31] -> codes.
 //   amax  = max |x|, found on the bits so that not-a-number is larger than infinity
-//   code  = round_to_even(x * (127 / amax)),  scale = amax / 127
+//   scale = amax / 127, rounded up to four significant bits
+//   code  = round_to_even(x * (1 / scale))
 inline void quantize_a8_block(const float* x, std::int8_t* codes, A8Block& block) {
   std::uint32_t amax_bits = 0;
   for (int i = 0; i < kColumnGroup; ++i) {
     const std::uint32_t bits = std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu;
     amax_bits = bits > amax_bits ? bits : amax_bits;
   }
-  const float amax = std::bit_cast<float>(amax_bits);
   block = {0.0f, {0, 0}};
-  if (amax_bits >= kFloatInfinityBits || amax < kA8Smallest) {
+  if (amax_bits >= kA8OverflowBits || amax_bits < kA8SmallestBits) {
     std::memset(codes, 0, kColumnGroup);
-    if (amax_bits >= kFloatInfinityBits) block.scale = std::numeric_limits<float>::quiet_NaN();
+    if (amax_bits >= kA8OverflowBits) block.scale = std::numeric_limits<float>::quiet_NaN();
     return;
   }
-  quantize_a8_codes(x, 127.0f / amax, codes, block);
-  block.scale = amax / 127.0f;
+  block.scale = a8_scale(amax_bits);
+  quantize_a8_codes(x, 1.0f / block.scale, codes, block);
 }
 
 // The last block of a row, padded with zeros.

@@ -25,12 +25,11 @@ inline void quantize_block(const float* x, std::int8_t* codes, A8Block& block) {
     amax = vmaxq_u32(amax, vreinterpretq_u32_f32(vabsq_f32(v[i])));
   }
   const std::uint32_t amax_bits = vmaxvq_u32(amax);
-  float max;
-  std::memcpy(&max, &amax_bits, sizeof(max));
-  if (amax_bits >= spec::kFloatInfinityBits || max < spec::kA8Smallest) {
+  if (amax_bits >= spec::kA8OverflowBits || amax_bits < spec::kA8SmallestBits) {
     return spec::quantize_a8_block(x, codes, block);  // rare: zeros and what is not finite
   }
-  const float32x4_t inverse = vdupq_n_f32(127.0f / max);
+  block.scale = spec::a8_scale(amax_bits);
+  const float32x4_t inverse = vdupq_n_f32(1.0f / block.scale);
   for (int half = 0; half < 2; ++half) {
     const float32x4_t* from = v + 4 * half;
     const int8x8_t low = vqmovn_s16(round_8(from, inverse));
@@ -38,7 +37,6 @@ inline void quantize_block(const float* x, std::int8_t* codes, A8Block& block) {
     vst1q_s8(codes + 16 * half, bytes);
     block.sums[half] = vaddlvq_s8(bytes);
   }
-  block.scale = max / 127.0f;
 }
 
 }  // namespace
