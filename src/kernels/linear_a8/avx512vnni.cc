@@ -438,9 +438,7 @@ void run_many(const LinearA8Args& args, const PanelLayout& layout, std::int64_t 
                      n_panels, sums);
     }
   }
-  for (int p = 0; p < n_panels; ++p) {
-    write_sums(args, acc[p], row + p * kPanelRows, first, n_tokens);
-  }
+  write_block(args, acc, n_panels, {row, first, n_tokens});
 }
 
 template <Encoding encoding>
@@ -455,6 +453,7 @@ void run_many_rows(const LinearA8Args& args) {
           static_cast<int>(std::min<std::int64_t>(kPassTokens, args.n_tokens - first)));
     }
   }
+  _mm_sfence();  // of write_block
 }
 
 template <Encoding encoding>
