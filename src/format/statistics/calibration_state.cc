@@ -303,7 +303,8 @@ Status CalibrationState::checksum_inputs(const Progress& progress) {
       CRIA_RETURN_IF_ERROR(read_at(offset + at, part));
       sum.add(part);
       if (progress && !progress("checksum", offset + at, layout_.file_bytes)) {
-        return cancelled("the calibration was interrupted");
+        return cancelled(
+            "interrupted before the file was whole; the same command goes on from there");
       }
     }
     return sum.value();
