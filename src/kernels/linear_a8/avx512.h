@@ -2,8 +2,6 @@
 // sums of a group become floats. Internal linkage throughout, as in panel/generic.h.
 #pragma once
 
-#include <bit>
-
 #include "kernels/panel/avx2_words.h"
 #include "kernels/panel/avx512.h"
 #include "kernels/panel/avx512_e8p.h"
@@ -131,12 +129,6 @@ inline GroupScales<FormOf<encoding>> load_scales(const spec::PanelRegions& panel
   return out;
 }
 
-// Sum of the activations of block b of a group.
-template <typename Form>
-inline int block_sum(const A8Block& block, int b) {
-  return Form::kBlocks == 1 ? block.sums[0] + block.sums[1] : block.sums[b];
-}
-
 // The integer sum of a group, from those of its blocks.
 template <typename Form>
 inline __m512i weigh_blocks(const __m512i* part, const GroupScales<Form>& scales) {
@@ -226,9 +218,6 @@ inline __m512i level_bytes(__m512i x_scale) {
   const __m512i bits = _mm512_and_si512(x_scale, _mm512_set1_epi32(0x700000));
   return _mm512_srli_epi32(bits, 20 - 6);
 }
-inline int level_bytes(const A8Block& x) {
-  return static_cast<int>((std::bit_cast<std::uint32_t>(x.scale) & 0x700000u) >> (20 - 6));
-}
 
 // Z of X; of not-a-number, which saturates, not-a-number.
 inline __m512 mantissa_start(__m512i x_scale) {
@@ -257,6 +246,14 @@ inline __m512 add_sums(const __m512i* part, const GroupScales<Form>& scales, __m
                        __m512 acc) {
   const __m512 dot = _mm512_cvtepi32_ps(weigh_blocks<Form>(part, scales));
   return add_scaled<Form>(dot, scales.scale, x_scale, acc);
+}
+
+// A group of a token, of sums that started at integers.
+template <typename Form>
+inline __m512 add_group(const __m512i* part, const GroupScales<Form>& scales, const A8Block& x,
+                        __m512 acc) {
+  acc = add_sums<Form>(part, scales, _mm512_set1_ps(x.scale), acc);
+  return add_min<Form>(scales, load_min_factors<Form>(x), acc);
 }
 
 // --- many tokens ---------------------------------------------------------------------------------

@@ -7,7 +7,8 @@
 //
 //   sum value x = -offset * sum x + sum u x
 //
-// and above that at the bits of a float, so that becoming one costs a subtraction (avx512.h).
+// and, of many tokens, at the bits of a float above that, so that becoming one costs a subtraction
+// (avx512.h).
 //
 // One or two tokens: codes go from memory through registers, up to four panels side by side, which
 // is as many streams as one core needs to read at its limit. Some tokens, as of a step that
@@ -47,8 +48,8 @@ inline avx2::Prefetch prefetch_of(int n_panels) {
                         : Prefetch{Prefetch::Into::kFirstLevel, 2048};
 }
 
-// Dot products of a group: `part` as [panel][token][block]; kMantissas: above mantissa_start.
-template <Encoding encoding, int kPanels, int kTokens, bool kMantissas>
+// Dot products of a group: `part` as [panel][token][block].
+template <Encoding encoding, int kPanels, int kTokens>
 inline void dot_group(const std::uint8_t* const* codes, __m512i table, const std::int8_t* x,
                       const A8Block* blocks,
                       __m512i (&part)[kPanels][kTokens][FormOf<encoding>::kBlocks]) {
@@ -58,11 +59,8 @@ inline void dot_group(const std::uint8_t* const* codes, __m512i table, const std
   for (int b = 0; b < Form::kBlocks; ++b) {
     CRIA_UNROLL
     for (int t = 0; t < kTokens; ++t) {
-      __m512i bits = _mm512_setzero_si512();
-      if constexpr (kMantissas && Form::kBlocks == 1) {
-        bits = _mm512_castps_si512(mantissa_start(broadcast_32(&blocks[t].scale)));
-      }
-      const __m512i start = start_of<encoding>(broadcast_32(blocks[t].sums), bits, b);
+      const __m512i start =
+          start_of<encoding>(broadcast_32(blocks[t].sums), _mm512_setzero_si512(), b);
       CRIA_UNROLL
       for (int p = 0; p < kPanels; ++p) part[p][t][b] = start;
     }
@@ -110,16 +108,14 @@ void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t r
       avx2::ask_for_codes<encoding>(panels[p], g, n_groups, kPanels * layout.size_bytes, prefetch);
     }
     __m512i part[kPanels][kTokens][Form::kBlocks];
-    dot_group<encoding, kPanels, kTokens, false>(
-        codes, table, args.codes + g * kTokens * kColumnGroup, blocks, part);
+    dot_group<encoding, kPanels, kTokens>(codes, table, args.codes + g * kTokens * kColumnGroup,
+                                          blocks, part);
     CRIA_UNROLL
     for (int p = 0; p < kPanels; ++p) {
       const GroupScales<Form> scales = load_scales<encoding>(panels[p], g);
       CRIA_UNROLL
       for (int t = 0; t < kTokens; ++t) {
-        const __m512 x_scale = _mm512_set1_ps(blocks[t].scale);
-        acc[p][t] = add_sums<Form>(part[p][t], scales, x_scale, acc[p][t]);
-        acc[p][t] = add_min<Form>(scales, load_min_factors<Form>(blocks[t]), acc[p][t]);
+        acc[p][t] = add_group<Form>(part[p][t], scales, blocks[t], acc[p][t]);
       }
     }
   }
@@ -163,23 +159,14 @@ template <Encoding encoding, int kTokens>
                                 TokenSums* const* sums) {
   using Form = FormOf<encoding>;
   __m512i part[2][kTokens][Form::kBlocks];
-  dot_group<encoding, 2, kTokens, Form::kInMantissa>(group.codes, table, x, blocks, part);
+  dot_group<encoding, 2, kTokens>(group.codes, table, x, blocks, part);
   CRIA_UNROLL
   for (int p = 0; p < 2; ++p) {
     const GroupScales<Form> scales = load_scales<encoding>(group.panels[p], group.index);
-    LeveledScale leveled;
-    if constexpr (Form::kInMantissa) leveled.set(scales.scale);
     CRIA_UNROLL
     for (int t = 0; t < kTokens; ++t) {
-      __m512 sum = _mm512_loadu_ps(sums[p][t]);
-      if constexpr (Form::kInMantissa) {
-        const __m512 start = mantissa_start(broadcast_32(&blocks[t].scale));
-        sum = add_sums<Form>(part[p][t], scales, leveled, start, level_bytes(blocks[t]), sum);
-      } else {
-        sum = add_sums<Form>(part[p][t], scales, _mm512_set1_ps(blocks[t].scale), sum);
-      }
-      sum = add_min<Form>(scales, load_min_factors<Form>(blocks[t]), sum);
-      _mm512_storeu_ps(sums[p][t], sum);
+      const __m512 sum = _mm512_loadu_ps(sums[p][t]);
+      _mm512_storeu_ps(sums[p][t], add_group<Form>(part[p][t], scales, blocks[t], sum));
     }
   }
 }
