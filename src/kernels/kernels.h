@@ -25,9 +25,12 @@ namespace cria {
 
 // --- activations as int8 (a8) --------------------------------------------------------------------
 
+// Significant bits of a scale, the first and those behind it.
+inline constexpr int kA8ScaleBits = 4;
+
 // What 32 consecutive int8 activations of one token share: x[k] ~ scale * code[k].
 struct A8Block {
-  float scale;           // of four significant bits; not-a-number if an input was not finite
+  float scale;           // of kA8ScaleBits; not-a-number if an input was not finite
   std::int16_t sums[2];  // sums of the codes 0..15 and 16..31
 };
 

@@ -158,17 +158,11 @@ struct MinFactors {
   __m512 x_scale;  // and X
 };
 
-// X times the sum of both sums of codes.
-inline __m512 scaled_x_sum(__m512i x_scale, __m512i x_sums) {
-  const __m512i sum = _mm512_madd_epi16(x_sums, _mm512_set1_epi16(1));
-  return _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_castsi512_ps(x_scale));
-}
-
 template <typename Form>
 inline MinFactors load_min_factors(const A8Block& x) {
   MinFactors out;
   if constexpr (Form::kHasMin && Form::kBlocks == 1) {
-    out.x_sum = scaled_x_sum(broadcast_32(&x.scale), broadcast_32(x.sums));
+    out.x_sum = _mm512_set1_ps(static_cast<float>(x.sums[0] + x.sums[1]) * x.scale);
   }
   if constexpr (Form::kHasMin && Form::kBlocks == 2) {
     out.x_sums = broadcast_32(x.sums);
@@ -199,7 +193,7 @@ inline __m512 add_min(const GroupScales<Form>& scales, const MinFactors& x, __m5
 // multiplication and not two, which would compete with the dot products for the ports that
 // multiply.
 
-inline constexpr int kLevels = 8;  // of m: 1, 9/8, ... 15/8
+inline constexpr int kLevels = 1 << (kA8ScaleBits - 1);  // of m: 1, 9/8, ... 15/8
 
 // m times a scale of the weights, of all m.
 struct LeveledScale {
@@ -213,10 +207,12 @@ struct LeveledScale {
   }
 };
 
-// Which of them, as a distance in bytes: the first three bits behind the exponent.
+// Which of them, as a distance in bytes: the bits behind the exponent.
 inline __m512i level_bytes(__m512i x_scale) {
-  const __m512i bits = _mm512_and_si512(x_scale, _mm512_set1_epi32(0x700000));
-  return _mm512_srli_epi32(bits, 20 - 6);
+  constexpr int kFirst = 24 - kA8ScaleBits, kLogBytes = 6;
+  static_assert(sizeof(LeveledScale::of[0]) == 1 << kLogBytes);
+  const __m512i bits = _mm512_and_si512(x_scale, _mm512_set1_epi32((kLevels - 1) << kFirst));
+  return _mm512_srli_epi32(bits, kFirst - kLogBytes);
 }
 
 // Z of X; of not-a-number, which saturates, not-a-number.

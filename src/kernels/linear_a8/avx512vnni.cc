@@ -276,7 +276,9 @@ inline void set_starts(const A8Block* blocks, int n_groups, int n_tokens, Starts
         _mm512_storeu_si512(out.of[g][b] + t, start_of<encoding>(x_sums, above, b));
       }
       if constexpr (Form::kHasMin && Form::kBlocks == 1) {
-        _mm512_storeu_ps(out.x_sum[g] + t, scaled_x_sum(x_scale, x_sums));
+        const __m512i sum = _mm512_madd_epi16(x_sums, _mm512_set1_epi16(1));
+        _mm512_storeu_ps(out.x_sum[g] + t,
+                         _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_castsi512_ps(x_scale)));
       }
     }
   }
@@ -348,11 +350,13 @@ void add_chunk(const TileChunk& chunk, const PanelChunk<Form>* panels, int t,
         } else {
           acc[p][i] = add_sums<Form>(part[i][p], scales, of_token, acc[p][i]);
         }
-        if constexpr (Form::kHasMin && Form::kBlocks == 1) {
-          acc[p][i] = _mm512_fmadd_ps(_mm512_set1_ps(x_sums[i]), scales.min, acc[p][i]);
+        MinFactors of_mins;
+        if constexpr (Form::kBlocks == 1) {
+          of_mins.x_sum = _mm512_set1_ps(x_sums[i]);
         } else {
-          acc[p][i] = add_min<Form>(scales, load_min_factors<Form>(blocks[i]), acc[p][i]);
+          of_mins = load_min_factors<Form>(blocks[i]);
         }
+        acc[p][i] = add_min<Form>(scales, of_mins, acc[p][i]);
       }
     }
     x += stride * kColumnGroup;

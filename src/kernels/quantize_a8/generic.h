@@ -21,7 +21,7 @@ inline constexpr std::uint32_t kFloatInfinityBits = 0x7f800000u;
 // The scale of a block whose largest magnitude is between them: amax / 127, rounded up to four
 // significant bits: 8 to 15 times a power of two. Products with it are exact then.
 inline float a8_scale(std::uint32_t amax_bits) {
-  constexpr std::uint32_t kBehind = (1u << 20) - 1;
+  constexpr std::uint32_t kBehind = (1u << (24 - kA8ScaleBits)) - 1;
   const auto bits = std::bit_cast<std::uint32_t>(std::bit_cast<float>(amax_bits) / 127.0f);
   return std::bit_cast<float>((bits + kBehind) & ~kBehind);
 }
