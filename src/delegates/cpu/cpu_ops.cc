@@ -20,9 +20,10 @@ constexpr std::int64_t kTasksPerThread = 4;  // at least, where there are that m
 constexpr std::int64_t kMostAttentionTokens = 128;
 constexpr std::int64_t kLeastAttentionTokens = 16;
 constexpr std::int64_t kRowTile = 4;  // rows of a task of a cheap op
-// Rows of a task that quantizes many: their blocks are a cache line, which threads would else take
-// from each other.
+// A task that quantizes has rows whose blocks are a cache line, or, of few rows, all in some blocks
+// of columns: threads would else take the line from each other.
 constexpr std::int64_t kQuantizedRows = 8;
+constexpr std::int64_t kQuantizedBlocks = 128;   // of all rows together, a microsecond or two
 constexpr std::int64_t kHadamardColumns = 1024;  // of a task: some 10000 additions
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -99,17 +100,33 @@ void CpuMethod::quantize(const PlanOp& op, const CpuCall& call) {
   if (std::exchange(quantized_, kNoBuffer) == op.x) return;
   const std::int64_t width = plan_.buffers[op.x].width;
   const std::int64_t n = n_rows(op.x, call);
-  const std::int64_t n_tile = n < kManyTokens ? kRowTile : kQuantizedRows;
-  parallel_for(ceil_div(n, n_tile), [&](std::int64_t tile) {
-    const std::int64_t first = tile * n_tile;
-    kernels_.quantize_a8({.x = row(op.x, call, 0),
-                          .x_stride = width,
-                          .n_rows = n,
-                          .first_token = first,
-                          .n_tokens = std::min(n_tile, n - first),
-                          .n_cols = width,
-                          .codes = x_.codes(),
-                          .blocks = x_.blocks()});
+  const QuantizeA8Args all = {.x = row(op.x, call, 0),
+                              .x_stride = width,
+                              .n_rows = n,
+                              .first_token = 0,
+                              .n_tokens = n,
+                              .n_cols = width,
+                              .codes = x_.codes(),
+                              .blocks = x_.blocks()};
+  if (n > kA8TileTokens) {
+    return parallel_for(ceil_div(n, kQuantizedRows), [&](std::int64_t task) {
+      QuantizeA8Args part = all;
+      part.first_token = task * kQuantizedRows;
+      part.n_tokens = std::min(kQuantizedRows, n - part.first_token);
+      kernels_.quantize_a8(part);
+    });
+  }
+  // The blocks of a column lie side by side: columns are shared.
+  const std::int64_t columns = ceil_div(kQuantizedBlocks, n) * kColumnGroup;
+  parallel_for(ceil_div(width, columns), [&](std::int64_t task) {
+    const std::int64_t first = task * columns;
+    const std::int64_t at = a8_index(0, first / kColumnGroup, n, a8_blocks(width));
+    QuantizeA8Args part = all;
+    part.x += first;
+    part.n_cols = std::min(columns, width - first);
+    part.codes += at * kColumnGroup;
+    part.blocks += at;
+    kernels_.quantize_a8(part);
   });
 }
 
