@@ -12,9 +12,9 @@
 //
 // One or two tokens: codes go from memory through registers, up to four panels side by side, which
 // is as many streams as one core needs to read at its limit. Some tokens, as of a step that
-// verifies: likewise, two panels side by side, with the float sums in the first-level cache, so
-// that the registers are there for the integer sums of two panels and eight tokens. Many tokens: a
-// chunk of columns is unpacked once for up to 128 tokens.
+// verifies: likewise, two panels side by side, for as many tokens as registers have room for the
+// integer and the float sums of, who share a chunk of columns from the first-level cache. Many
+// tokens: a chunk of columns is unpacked once for up to 128 tokens.
 #include <algorithm>
 
 #include "kernels/isa.h"
@@ -48,10 +48,10 @@ inline avx2::Prefetch prefetch_of(int n_panels) {
                         : Prefetch{Prefetch::Into::kFirstLevel, 2048};
 }
 
-// Dot products of a group: `part` as [panel][token][block].
+// Dot products of a group: `part` as [panel][token][block], from start_at(token, block) on.
 template <Encoding encoding, int kPanels, int kTokens>
 inline void dot_group(const std::uint8_t* const* codes, __m512i table, const std::int8_t* x,
-                      const A8Block* blocks,
+                      const auto& start_at,
                       __m512i (&part)[kPanels][kTokens][FormOf<encoding>::kBlocks]) {
   using Form = FormOf<encoding>;
   constexpr int kRun = kQuads / Form::kBlocks;
@@ -59,8 +59,7 @@ inline void dot_group(const std::uint8_t* const* codes, __m512i table, const std
   for (int b = 0; b < Form::kBlocks; ++b) {
     CRIA_UNROLL
     for (int t = 0; t < kTokens; ++t) {
-      const __m512i start =
-          start_of<encoding>(broadcast_32(blocks[t].sums), _mm512_setzero_si512(), b);
+      const __m512i start = start_at(t, b);
       CRIA_UNROLL
       for (int p = 0; p < kPanels; ++p) part[p][t][b] = start;
     }
@@ -108,8 +107,11 @@ void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t r
       avx2::ask_for_codes<encoding>(panels[p], g, n_groups, kPanels * layout.size_bytes, prefetch);
     }
     __m512i part[kPanels][kTokens][Form::kBlocks];
+    const auto start_at = [&](int t, int b) {
+      return start_of<encoding>(broadcast_32(blocks[t].sums), _mm512_setzero_si512(), b);
+    };
     dot_group<encoding, kPanels, kTokens>(codes, table, args.codes + g * kTokens * kColumnGroup,
-                                          blocks, part);
+                                          start_at, part);
     CRIA_UNROLL
     for (int p = 0; p < kPanels; ++p) {
       const GroupScales<Form> scales = load_scales<encoding>(panels[p], g);
@@ -136,90 +138,227 @@ void run_few_rows(const LinearA8Args& args) {
   for (; row < args.n_rows; row += kPanelRows) run_few<encoding, 1, kTokens>(args, layout, row);
 }
 
-// --- some tokens ---------------------------------------------------------------------------------
+// --- what tokens bring besides codes -------------------------------------------------------------
 
-// All of a tile. From memory, two cores, q4, GB/s of pairs, of chunks and of AMX: 16
-// tokens 9.8, 8.0, 9.1; 24 tokens 7.4, 7.0, 6.6; 32 tokens 5.9, 5.6, 6.6.
-constexpr int kSomeTokens = kA8TileTokens;
+// Of the tokens of a tile to a chunk of columns: [kind][group][token].
+struct Starts {
+  enum Kind {
+    kSumOfBlock0,  // where an integer sum starts
+    kSumOfBlock1,
+    kBits,   // float: mantissa_start, for sums that are made in mantissas
+    kLevel,  // level_bytes, for those
+    kXSum,   // float: see MinFactors
+    kKinds
+  };
+  static constexpr int kSize = kChunkGroups * static_cast<int>(kA8TileTokens);
 
-// A group of two panels.
-template <Encoding encoding>
-struct PairGroup {
-  avx2::ExpandedGroup expanded[2];
-  const std::uint8_t* codes[2];
-  const spec::PanelRegions* panels;
-  std::int64_t index;
+  std::int32_t of[kKinds][kSize];
+
+  static __m512i broadcast(const std::int32_t* starts, int kind) {
+    return broadcast_32(starts + kind * kSize);
+  }
 };
 
-// sums[panel][t] += the group's, for t < kTokens. Not inlined, and scales are loaded late: else
-// integer sums leave their registers.
-template <Encoding encoding, int kTokens>
-[[gnu::noinline]] void add_pair(const PairGroup<encoding>& group, __m512i table,
-                                const std::int8_t* x, const A8Block* blocks,
-                                TokenSums* const* sums) {
+// 16 blocks.
+template <Encoding encoding, bool kInMantissa>
+inline void set_16_starts(const A8Block* blocks, std::int32_t* out) {
   using Form = FormOf<encoding>;
-  __m512i part[2][kTokens][Form::kBlocks];
-  dot_group<encoding, 2, kTokens>(group.codes, table, x, blocks, part);
+  alignas(64) constexpr std::uint32_t kScales[16] = {0,  2,  4,  6,  8,  10, 12, 14,
+                                                     16, 18, 20, 22, 24, 26, 28, 30};
+  constexpr bool kNeedsXSum = Form::kHasMin && Form::kBlocks == 1;
+  const auto put = [out](int kind, __m512i v) {
+    _mm512_storeu_si512(out + kind * Starts::kSize, v);
+  };
+  const __m512i scales_at = load_512(kScales);
+  const __m512i sums_at = _mm512_add_epi32(scales_at, _mm512_set1_epi32(1));
+  const __m512i low = load_512(blocks), high = load_512(blocks + 8);
+  const __m512i x_sums = _mm512_permutex2var_epi32(low, sums_at, high);
+  __m512i x_scale, above = _mm512_setzero_si512();
+  if constexpr (kInMantissa || kNeedsXSum) {
+    x_scale = _mm512_permutex2var_epi32(low, scales_at, high);
+  }
+  if constexpr (kInMantissa) {
+    const __m512i bits = _mm512_castps_si512(mantissa_start(x_scale));
+    if constexpr (Form::kBlocks == 1) above = bits;
+    put(Starts::kBits, bits);
+    put(Starts::kLevel, level_bytes(x_scale));
+  }
+  for (int b = 0; b < Form::kBlocks; ++b) {
+    put(Starts::kSumOfBlock0 + b, start_of<encoding>(x_sums, above, b));
+  }
+  if constexpr (kNeedsXSum) {
+    const __m512i sum = _mm512_madd_epi16(x_sums, _mm512_set1_epi16(1));
+    const __m512 x_sum = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_castsi512_ps(x_scale));
+    put(Starts::kXSum, _mm512_castps_si512(x_sum));
+  }
+}
+
+// `n` blocks that follow each other.
+template <Encoding encoding, bool kInMantissa>
+inline void set_starts(const A8Block* blocks, int n, Starts& out) {
+  int i = 0;
+  for (; i + 16 <= n; i += 16) set_16_starts<encoding, kInMantissa>(blocks + i, out.of[0] + i);
+  if (i == n) return;
+  A8Block padded[16] = {};
+  std::memcpy(padded, blocks + i, sizeof(A8Block) * static_cast<std::size_t>(n - i));
+  set_16_starts<encoding, kInMantissa>(padded, out.of[0] + i);
+}
+
+// What mins are multiplied by, of a token.
+template <typename Form>
+inline MinFactors min_factors(const std::int32_t* starts, const A8Block& block) {
+  if constexpr (Form::kBlocks == 2) return load_min_factors<Form>(block);
+  MinFactors out;
+  out.x_sum = _mm512_castsi512_ps(Starts::broadcast(starts, Starts::kXSum));
+  return out;
+}
+
+// --- some tokens ---------------------------------------------------------------------------------
+
+// Two tiles. Two Zen 4 cores, from memory, how many times as fast as with chunks: q4 1.54 with 16
+// tokens, 1.21 with 32, 1.11 with 48, 1.05 with 64, 1.00 with 96, 0.94 with 256; other encodings
+// 1.00 to 1.16 with 64 (E8P, which is expanded for each tile, 0.91) and 0.88 to 1.10 with 96.
+constexpr std::int64_t kSomeTokens = 2 * kA8TileTokens;
+
+// Groups that all tokens go through before the next are begun: 8 KiB of codes a panel, or 4 of
+// expanded ones, which stay in the first-level cache.
+template <Encoding encoding>
+inline constexpr int kPairGroups = avx2::kExpands<encoding>
+                                       ? 8
+                                       : 8192 / encoding_spec(encoding).group_bytes();
+
+// A chunk of columns of two panels.
+template <Encoding encoding>
+struct PairChunk {
+  const spec::PanelRegions* panels;
+  std::int64_t first;  // group
+  int n_groups;
+  const avx2::ExpandedGroup* expanded[2];  // the chunk's, if kExpands
+  std::int64_t n_all;                      // groups of a panel
+  std::size_t next;                        // from these panels to those read next, in bytes
+};
+
+// What its tokens have.
+struct PairTokens {
+  const std::int8_t* x;   // [n_groups][n][32]
+  const A8Block* blocks;  // [n_groups][n]
+  int n;
+  const Starts& starts;
+  bool first;  // of all that go through these panels
+};
+
+// sums[panel][i] += the chunk's, for tokens t <= i < t + kTokens. The first of all ask for the
+// codes that follow.
+template <Encoding encoding, int kTokens>
+[[gnu::noinline]] void add_pair(const PairChunk<encoding>& chunk, __m512i table,
+                                const PairTokens& tokens, int t, TokenSums* const* sums) {
+  using Form = FormOf<encoding>;
+  const std::int32_t* starts = tokens.starts.of[0] + t;
+  const std::int8_t* x = tokens.x + t * kColumnGroup;
+  const A8Block* blocks = tokens.blocks + t;
+  const avx2::Prefetch prefetch = prefetch_of(2);
+  const spec::PanelRegions panels[2] = {chunk.panels[0], chunk.panels[1]};
+  __m512 acc[2][kTokens];
   CRIA_UNROLL
   for (int p = 0; p < 2; ++p) {
-    const GroupScales<Form> scales = load_scales<encoding>(group.panels[p], group.index);
     CRIA_UNROLL
-    for (int t = 0; t < kTokens; ++t) {
-      const __m512 sum = _mm512_loadu_ps(sums[p][t]);
-      _mm512_storeu_ps(sums[p][t], add_group<Form>(part[p][t], scales, blocks[t], sum));
-    }
+    for (int i = 0; i < kTokens; ++i) acc[p][i] = _mm512_loadu_ps(sums[p][t + i]);
   }
-}
-
-// `next`: from these panels to those that are read next, in bytes.
-template <Encoding encoding>
-inline void load_pair(const spec::PanelRegions* panels, std::int64_t g, std::int64_t n_groups,
-                      std::size_t next, const avx2::Prefetch& prefetch,
-                      PairGroup<encoding>& group) {
-  group.panels = panels;
-  group.index = g;
+  for (int g = 0; g < chunk.n_groups; ++g) {
+    const std::uint8_t* codes[2];
+    CRIA_UNROLL
+    for (int p = 0; p < 2; ++p) {
+      if constexpr (avx2::kExpands<encoding>) {
+        codes[p] = chunk.expanded[p][g].bytes[0];
+      } else {
+        codes[p] = spec::codes_of<encoding>(panels[p], chunk.first + g);
+      }
+      if (t == 0 && tokens.first) {
+        avx2::ask_for_codes<encoding>(panels[p], chunk.first + g, chunk.n_all, chunk.next,
+                                      prefetch);
+      }
+    }
+    __m512i part[2][kTokens][Form::kBlocks];
+    const auto start_at = [&](int i, int b) {
+      return Starts::broadcast(starts + i, Starts::kSumOfBlock0 + b);
+    };
+    dot_group<encoding, 2, kTokens>(codes, table, x, start_at, part);
+    CRIA_UNROLL
+    for (int p = 0; p < 2; ++p) {
+      const GroupScales<Form> scales = load_scales<encoding>(panels[p], chunk.first + g);
+      CRIA_UNROLL
+      for (int i = 0; i < kTokens; ++i) {
+        const __m512 x_scale = _mm512_set1_ps(blocks[i].scale);
+        acc[p][i] = add_sums<Form>(part[p][i], scales, x_scale, acc[p][i]);
+        acc[p][i] = add_min<Form>(scales, min_factors<Form>(starts + i, blocks[i]), acc[p][i]);
+      }
+    }
+    x += tokens.n * kColumnGroup;
+    blocks += tokens.n;
+    starts += tokens.n;
+  }
   CRIA_UNROLL
   for (int p = 0; p < 2; ++p) {
-    group.codes[p] = group_codes<encoding>(panels[p], g, group.expanded[p]);
-    avx2::ask_for_codes<encoding>(panels[p], g, n_groups, next, prefetch);
+    CRIA_UNROLL
+    for (int i = 0; i < kTokens; ++i) _mm512_storeu_ps(sums[p][t + i], acc[p][i]);
   }
 }
 
-// Two panels from `row` on; of the last one alone, both are the same.
+// Two panels from `row` on, of the last one alone both the same, for tokens [first, first +
+// n_tokens) of a tile.
 template <Encoding encoding>
-void run_pair(const LinearA8Args& args, const PanelLayout& layout, std::int64_t row, int n_panels) {
-  // With two blocks a group there are twice the sums.
-  constexpr int kMost = 8 / FormOf<encoding>::kBlocks;
+void run_pair(const LinearA8Args& args, const PanelLayout& layout, std::int64_t row,
+              std::int64_t first, int n_tokens) {
+  constexpr int kMost = FormOf<encoding>::kBlocks == 1 ? 6 : 4;  // whose sums fit into registers
   const __m512i table = code_table<encoding>(kOffset<encoding>);
   const std::int64_t n_groups = a8_blocks(args.n_cols);
-  const int n_tokens = static_cast<int>(args.n_tokens);
-  const std::byte* first =
+  const int n_panels = row + kPanelRows < args.n_rows ? 2 : 1;
+  const std::byte* panel =
       args.panels + static_cast<std::size_t>(row / kPanelRows) * layout.size_bytes;
   spec::PanelRegions panels[2];
   for (int p = 0; p < 2; ++p) {
-    panels[p] = spec::panel_regions(first + (p < n_panels ? p : 0) * layout.size_bytes, layout);
+    panels[p] = spec::panel_regions(panel + (p < n_panels ? p : 0) * layout.size_bytes, layout);
   }
-  alignas(64) TokenSums acc[2][kSomeTokens] = {};
-  avx2::ask_for_scales(first, layout, n_panels);
-  const avx2::Prefetch prefetch = prefetch_of(2);
-  for (std::int64_t g = 0; g < n_groups; ++g) {
-    PairGroup<encoding> group;
-    load_pair<encoding>(panels, g, n_groups, 2 * layout.size_bytes, prefetch, group);
-    const std::int8_t* x = args.codes + g * n_tokens * kColumnGroup;
-    const A8Block* blocks = args.blocks + g * n_tokens;
+  alignas(64) TokenSums acc[2][kA8TileTokens];
+  for (int p = 0; p < 2; ++p) {
+    for (int t = 0; t < n_tokens; ++t) _mm512_storeu_ps(acc[p][t], _mm512_setzero_ps());
+  }
+  TokenSums* const sums[2] = {acc[0], acc[1]};
+  if (first == 0) avx2::ask_for_scales(panel, layout, n_panels);
+  Starts starts;
+  avx2::ExpandedGroup expanded[2][avx2::kExpands<encoding> ? kPairGroups<encoding> : 1];
+  PairChunk<encoding> chunk = {.panels = panels,
+                               .expanded = {expanded[0], expanded[1]},
+                               .n_all = n_groups,
+                               .next = 2 * layout.size_bytes};
+  const int most = std::min(kPairGroups<encoding>, Starts::kSize / n_tokens);
+  for (std::int64_t g = 0; g < n_groups; g += most) {
+    chunk.n_groups = static_cast<int>(std::min<std::int64_t>(most, n_groups - g));
+    chunk.first = g;
+    if constexpr (avx2::kExpands<encoding>) {
+      for (int p = 0; p < 2; ++p) {
+        for (int i = 0; i < chunk.n_groups; ++i) {
+          group_codes<encoding>(panels[p], g + i, expanded[p][i]);
+        }
+      }
+    }
+    const std::int64_t at = first * n_groups + g * n_tokens;
+    set_starts<encoding, false>(args.blocks + at, chunk.n_groups * n_tokens, starts);
+    const PairTokens tokens = {args.codes + at * kColumnGroup, args.blocks + at, n_tokens, starts,
+                               first == 0};
     int t = 0;
     const auto add = [&]<int kTokens>() {
-      TokenSums* const sums[2] = {acc[0] + t, acc[1] + t};
-      add_pair<encoding, kTokens>(group, table, x + t * kColumnGroup, blocks + t, sums);
+      add_pair<encoding, kTokens>(chunk, table, tokens, t, sums);
       t += kTokens;
     };
     while (t + kMost <= n_tokens) add.template operator()<kMost>();
     if (kMost > 4 && t + 4 <= n_tokens) add.template operator()<4>();
+    if (t + 3 <= n_tokens) add.template operator()<3>();
     if (t + 2 <= n_tokens) add.template operator()<2>();
     if (t < n_tokens) add.template operator()<1>();
   }
   for (int p = 0; p < n_panels; ++p) {
-    write_sums(args, acc[p], row + p * kPanelRows, 0, n_tokens);
+    write_sums(args, acc[p], row + p * kPanelRows, first, n_tokens);
   }
 }
 
@@ -227,7 +366,10 @@ template <Encoding encoding>
 void run_pairs(const LinearA8Args& args) {
   const PanelLayout layout = panel_layout(args.encoding, args.n_cols);
   for (std::int64_t row = 0; row < args.n_rows; row += 2 * kPanelRows) {
-    run_pair<encoding>(args, layout, row, row + kPanelRows < args.n_rows ? 2 : 1);
+    for (std::int64_t first = 0; first < args.n_tokens; first += kA8TileTokens) {
+      const auto n = static_cast<int>(std::min(kA8TileTokens, args.n_tokens - first));
+      run_pair<encoding>(args, layout, row, first, n);
+    }
   }
 }
 
@@ -235,54 +377,6 @@ void run_pairs(const LinearA8Args& args) {
 
 constexpr int kTileTokens = 6;
 constexpr int kPassTokens = 4 * kA8TileTokens;
-
-// What the tokens of a tile bring to a chunk besides codes.
-struct Starts {
-  std::int32_t of[kChunkGroups][2][kA8TileTokens];  // of sums of block 0 and 1
-  float bits[kChunkGroups][kA8TileTokens];          // mantissa_start, or X if not kInMantissa
-  std::int32_t level[kChunkGroups][kA8TileTokens];  // level_bytes
-  float x_sum[kChunkGroups][kA8TileTokens];         // see MinFactors
-};
-
-template <Encoding encoding>
-inline void set_starts(const A8Block* blocks, int n_groups, int n_tokens, Starts& out) {
-  using Form = FormOf<encoding>;
-  constexpr int kLanes = 16;
-  alignas(64) constexpr std::uint32_t kScales[kLanes] = {0,  2,  4,  6,  8,  10, 12, 14,
-                                                         16, 18, 20, 22, 24, 26, 28, 30};
-  const __m512i scales_at = load_512(kScales);
-  const __m512i sums_at = _mm512_add_epi32(scales_at, _mm512_set1_epi32(1));
-  for (int g = 0; g < n_groups; ++g, blocks += n_tokens) {
-    for (int t = 0; t < n_tokens; t += kLanes) {
-      A8Block padded[kLanes] = {};
-      const A8Block* from = blocks + t;
-      if (n_tokens - t < kLanes) {
-        from = static_cast<const A8Block*>(
-            std::memcpy(padded, from, sizeof(A8Block) * static_cast<std::size_t>(n_tokens - t)));
-      }
-      const __m512i low = load_512(from), high = load_512(from + kLanes / 2);
-      const __m512i x_scale = _mm512_permutex2var_epi32(low, scales_at, high);
-      const __m512i x_sums = _mm512_permutex2var_epi32(low, sums_at, high);
-      __m512i above = _mm512_setzero_si512();
-      if constexpr (Form::kInMantissa) {
-        const __m512 bits = mantissa_start(x_scale);
-        if constexpr (Form::kBlocks == 1) above = _mm512_castps_si512(bits);
-        _mm512_storeu_ps(out.bits[g] + t, bits);
-        _mm512_storeu_si512(out.level[g] + t, level_bytes(x_scale));
-      } else {
-        _mm512_storeu_si512(out.bits[g] + t, x_scale);
-      }
-      for (int b = 0; b < Form::kBlocks; ++b) {
-        _mm512_storeu_si512(out.of[g][b] + t, start_of<encoding>(x_sums, above, b));
-      }
-      if constexpr (Form::kHasMin && Form::kBlocks == 1) {
-        const __m512i sum = _mm512_madd_epi16(x_sums, _mm512_set1_epi16(1));
-        _mm512_storeu_ps(out.x_sum[g] + t,
-                         _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_castsi512_ps(x_scale)));
-      }
-    }
-  }
-}
 
 // A chunk of columns for the tokens of a tile.
 struct TileChunk {
@@ -295,16 +389,13 @@ struct TileChunk {
 
 // sums[p][t .. t + kTokens) += the chunk's, for panels p < kPanels.
 template <typename Form, int kPanels, int kTokens>
-void add_chunk(const TileChunk& chunk, const PanelChunk<Form>* panels, int t,
-               TokenSums* const* sums) {
+[[gnu::noinline]] void add_chunk(const TileChunk& chunk, const PanelChunk<Form>* panels, int t,
+                                 TokenSums* const* sums) {
   const int n_groups = chunk.n_groups;
   const std::int64_t stride = chunk.n_tokens;
   const std::int8_t* x = chunk.x + t * kColumnGroup;
   const A8Block* blocks = chunk.blocks + t;
-  const std::int32_t* starts = chunk.starts.of[0][0] + t;
-  const float* bits = chunk.starts.bits[0] + t;
-  const std::int32_t* levels = chunk.starts.level[0] + t;
-  const float* x_sums = chunk.starts.x_sum[0] + t;
+  const std::int32_t* starts = chunk.starts.of[0] + t;
   __m512 acc[kPanels][kTokens];
   CRIA_UNROLL
   for (int p = 0; p < kPanels; ++p) {
@@ -319,7 +410,7 @@ void add_chunk(const TileChunk& chunk, const PanelChunk<Form>* panels, int t,
       for (int i = 0; i < kTokens; ++i) {
         CRIA_UNROLL
         for (int p = 0; p < kPanels; ++p) {
-          part[i][p][b] = broadcast_32(starts + b * kA8TileTokens + i);
+          part[i][p][b] = Starts::broadcast(starts + i, Starts::kSumOfBlock0 + b);
         }
       }
       constexpr int kRun = kQuads / Form::kBlocks;
@@ -342,29 +433,21 @@ void add_chunk(const TileChunk& chunk, const PanelChunk<Form>* panels, int t,
     for (int p = 0; p < kPanels; ++p) {
       CRIA_UNROLL
       for (int i = 0; i < kTokens; ++i) {
-        const __m512 of_token = _mm512_set1_ps(bits[i]);
         const GroupScales<Form>& scales = panels[p].scales[g];
         if constexpr (Form::kInMantissa) {
-          acc[p][i] = add_sums<Form>(part[i][p], scales, panels[p].leveled[g], of_token, levels[i],
-                                     acc[p][i]);
+          const __m512 bits = _mm512_castsi512_ps(Starts::broadcast(starts + i, Starts::kBits));
+          acc[p][i] = add_sums<Form>(part[i][p], scales, panels[p].leveled[g], bits,
+                                     starts[Starts::kLevel * Starts::kSize + i], acc[p][i]);
         } else {
-          acc[p][i] = add_sums<Form>(part[i][p], scales, of_token, acc[p][i]);
+          const __m512 x_scale = _mm512_set1_ps(blocks[i].scale);
+          acc[p][i] = add_sums<Form>(part[i][p], scales, x_scale, acc[p][i]);
         }
-        MinFactors of_mins;
-        if constexpr (Form::kBlocks == 1) {
-          of_mins.x_sum = _mm512_set1_ps(x_sums[i]);
-        } else {
-          of_mins = load_min_factors<Form>(blocks[i]);
-        }
-        acc[p][i] = add_min<Form>(scales, of_mins, acc[p][i]);
+        acc[p][i] = add_min<Form>(scales, min_factors<Form>(starts + i, blocks[i]), acc[p][i]);
       }
     }
     x += stride * kColumnGroup;
     blocks += stride;
-    starts += 2 * kA8TileTokens;
-    bits += kA8TileTokens;
-    levels += kA8TileTokens;
-    x_sums += kA8TileTokens;
+    starts += stride;
   }
   CRIA_UNROLL
   for (int p = 0; p < kPanels; ++p) {
@@ -422,7 +505,7 @@ void run_many(const LinearA8Args& args, const PanelLayout& layout, std::int64_t 
     for (int t = 0; t < n_tokens; t += kA8TileTokens) {
       const int n_tile = std::min<int>(kA8TileTokens, n_tokens - t);
       const std::int64_t at = (first + t) * n_groups + g * n_tile;
-      set_starts<encoding>(args.blocks + at, n, n_tile, starts);
+      set_starts<encoding, Form::kInMantissa>(args.blocks + at, n * n_tile, starts);
       TokenSums* sums[kChunkPanels];
       for (int p = 0; p < n_panels; ++p) sums[p] = acc[p] + t;
       add_tile<Form>({n, args.codes + at * kColumnGroup, args.blocks + at, n_tile, starts}, chunks,

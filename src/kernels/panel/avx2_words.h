@@ -148,6 +148,9 @@ inline void expand_pairs(const std::uint8_t* group, int offset, ExpandedGroup& o
 
 // --- both ----------------------------------------------------------------------------------------
 
+template <Encoding encoding>
+inline constexpr bool kExpands = encoding_spec(encoding).code_columns() > 1;
+
 // Where the codes of a group are: in the panel, or expanded, each weight plus `offset`.
 template <Encoding encoding>
 inline const std::uint8_t* group_codes(const spec::PanelRegions& panel, std::int64_t g, int offset,
@@ -167,9 +170,7 @@ inline const std::uint8_t* group_codes(const spec::PanelRegions& panel, std::int
 
 // Bits a code has there.
 template <Encoding encoding>
-inline constexpr int kGroupBits = encoding_spec(encoding).code_columns() > 1
-                                      ? 8
-                                      : encoding_spec(encoding).bits;
+inline constexpr int kGroupBits = kExpands<encoding> ? 8 : encoding_spec(encoding).bits;
 
 }  // namespace
 }  // namespace cria::avx2
