@@ -20,7 +20,11 @@ if [ "$(uname -m)" = aarch64 ]; then
 elif cria_install_aarch64; then
   cmake --preset aarch64 >/dev/null
   cria_build aarch64 --target kernels_test
-  qemu-aarch64-static -cpu max build/aarch64/bin/kernels_test --gtest_brief=1 --gtest_filter='*EqualsGeneric*:Dispatch*'
+  # In as many parts as there are cores.
+  shards="$(nproc)"
+  seq 0 $((shards - 1)) | xargs -P "$shards" -I{} env GTEST_TOTAL_SHARDS="$shards" GTEST_SHARD_INDEX={} \
+    qemu-aarch64-static -cpu max build/aarch64/bin/kernels_test --gtest_brief=1 \
+    --gtest_filter='*EqualsGeneric*:Dispatch*'
 else
   echo "**** NOT TESTED: the NEON kernels. apt-get could not install ${CRIA_AARCH64_PACKAGES[*]} (see above)." >&2
 fi
