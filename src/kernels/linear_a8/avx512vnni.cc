@@ -209,7 +209,9 @@ template <typename Form>
 inline MinFactors min_factors(const std::int32_t* starts, const A8Block& block) {
   if constexpr (Form::kBlocks == 2) return load_min_factors<Form>(block);
   MinFactors out;
-  out.x_sum = _mm512_castsi512_ps(Starts::broadcast(starts, Starts::kXSum));
+  if constexpr (Form::kHasMin) {
+    out.x_sum = _mm512_castsi512_ps(Starts::broadcast(starts, Starts::kXSum));
+  }
   return out;
 }
 
