@@ -83,7 +83,7 @@ struct Shape {
   std::int64_t n_cols;
 };
 constexpr Shape kShapes[] = {{1, 32}, {16, 32}, {17, 96}, {35, 288}, {48, 544}, {5, 20}, {20, 300}};
-constexpr std::int64_t kTokenCounts[] = {1, 2, 3, 4, 5, 7, 9, 15, 37, 70};
+constexpr std::int64_t kTokenCounts[] = {1, 2, 3, 4, 5, 6, 7, 9, 15, 32, 37, 70};
 constexpr Shape kManyTokensShape = {17, 96};  // also with more tokens than a kernel takes at once
 constexpr std::int64_t kManyTokens = 150;
 

@@ -246,11 +246,10 @@ struct PairTokens {
   const A8Block* blocks;  // [n_groups][n]
   int n;
   const Starts& starts;
-  bool first;  // of all that go through these panels
+  bool ask;  // for the codes that follow: the first of all that go through these panels do
 };
 
-// sums[panel][i] += the chunk's, for tokens t <= i < t + kTokens. The first of all ask for the
-// codes that follow.
+// sums[panel][i] += the chunk's, for tokens t <= i < t + kTokens.
 template <Encoding encoding, int kTokens>
 [[gnu::noinline]] void add_pair(const PairChunk<encoding>& chunk, __m512i table,
                                 const PairTokens& tokens, int t, TokenSums* const* sums) {
@@ -275,7 +274,7 @@ template <Encoding encoding, int kTokens>
       } else {
         codes[p] = spec::codes_of<encoding>(panels[p], chunk.first + g);
       }
-      if (t == 0 && tokens.first) {
+      if (t == 0 && tokens.ask) {
         avx2::ask_for_codes<encoding>(panels[p], chunk.first + g, chunk.n_all, chunk.next,
                                       prefetch);
       }
