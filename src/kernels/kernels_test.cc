@@ -261,6 +261,9 @@ struct AttentionCase {
   std::int64_t first;  // position
   float q_size = 2.0f;
   std::int64_t bad_key = -1;  // a position whose key is not a number
+  // The largest values of positions differ: with large queries, which leave one or two positions a
+  // weight, codes of a tile have from 7 to 14 bits.
+  bool uneven_values = false;
 };
 
 void compare_attention(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa, KvType k_type,
@@ -272,7 +275,11 @@ void compare_attention(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa,
   if (c.bad_key >= 0) keys[c.bad_key * c.head_dim] = kNan;
   const std::byte rest{0x7f};
   const KvHead k = kv_head(k_type, keys, c.head_dim, false, rest, scales);
-  const KvHead v = kv_head(v_type, random_floats(n_cache, random), c.head_dim, true, rest, scales);
+  std::vector<float> values = random_floats(n_cache, random);
+  for (std::int64_t i = 0; c.uneven_values && i < n_cache; ++i) {
+    values[i] = std::ldexp(values[i], static_cast<int>(-(i / c.head_dim * 5 % 8)));
+  }
+  const KvHead v = kv_head(v_type, values, c.head_dim, true, rest, scales);
   const std::int64_t width = c.n_heads * c.head_dim;
   const auto q = random_floats(c.n_tokens * width, random, c.q_size);
   std::vector<float> expected(q.size()), found(q.size());
@@ -303,6 +310,7 @@ constexpr AttentionCase kAttentionCases[] = {
     {9, 4, 64, 242, 1e6f},    // scores with few bits left for their weights
     {9, 4, 64, 242, 1e9f},    // and none
     {24, 4, 64, 242, 2.0f, 250},
+    {24, 4, 64, 242, 100.0f, -1, true},
 };
 
 [[maybe_unused]] void compare(Kernel<AttentionArgs> generic, Kernel<AttentionArgs> isa) {

@@ -8,6 +8,7 @@
 #include "kernels/activation/exp.h"
 #include "kernels/activation/exp2.h"
 #include "kernels/activation/exp2_words.h"
+#include "kernels/attention/generic.h"
 #include "kernels/kernels.h"
 #include "kernels/test_data.h"
 #include "tensor/float16.h"
@@ -262,11 +263,41 @@ struct Exact {
   double bound;
 };
 
+// Of a position's values in int8, columns [32 * block, 32 * block + 32).
+double value_scale(const AttentionCase& c, std::size_t position, std::int64_t block) {
+  const auto p = static_cast<std::int64_t>(position);
+  const std::byte* panel = c.v.bytes.data() + p / kKvPanel * kv_panel_bytes(c.head_dim);
+  return spec::half_at(panel + kv_panel_scales(c.head_dim), block * kKvPanel + p % kKvPanel);
+}
+
+// What weights as bytes add to the error of the sum of weights times values: half a step a code. A
+// step is a 255th of the tile's largest code, and longer by what is behind the point of the factor,
+// at most one in 512; or it is a code.
+double error_of_bytes(const AttentionCase& c, const std::vector<double>& weights, std::int64_t d) {
+  double error = 0;
+  for (std::size_t p0 = 0; p0 < weights.size(); p0 += spec::kAttentionTile) {
+    const std::size_t end = std::min(weights.size(), p0 + spec::kAttentionTile);
+    double largest = 0, top_weight = 0, top_scale = 0, magnitudes = 0;
+    for (std::size_t p = p0; p < end; ++p) {
+      const double scale = value_scale(c, p, d / kColumnGroup);
+      largest = std::fmax(largest, weights[p] * scale);
+      top_weight = std::fmax(top_weight, weights[p]);
+      top_scale = std::fmax(top_scale, scale);
+      if (scale > 0) magnitudes += std::fabs(c.v.values[p * c.head_dim + d]) / scale;
+    }
+    const double code = top_weight * top_scale / spec::kWeightMax;
+    const double step = std::fmax((largest + 0.5 * code) / 255 * (1 + 1.0 / 512), code);
+    error += 0.5 * step * magnitudes;
+  }
+  return error;
+}
+
 Exact exact_attention(const AttentionCase& c, std::int64_t t, std::int64_t h, std::int64_t d) {
   const std::int64_t n = c.first + t + 1;
   const float* q = c.q.data() + (t * c.n_heads + h) * c.head_dim;
   const bool q8 = c.k.type == KvType::kQ8;
   double sum = 0, weighted = 0, size = 0, worst_score_error = 0;
+  std::vector<double> weights;
   for (std::int64_t p = 0; p < n; ++p) {
     double dot = 0, magnitude = 0, rounded = 0;
     float top = 0;  // kQ8 rounds the query to half a step
@@ -278,6 +309,7 @@ Exact exact_attention(const AttentionCase& c, std::int64_t t, std::int64_t h, st
       rounded += 0.5 * top / 127 * std::fabs(c.k.values[p * c.head_dim + i]);
     }
     const double weight = std::exp(dot * 0.125);
+    weights.push_back(weight);
     sum += weight;
     weighted += weight * c.v.values[p * c.head_dim + d];
     size += weight * std::fabs(c.v.values[p * c.head_dim + d]);
@@ -294,12 +326,14 @@ Exact exact_attention(const AttentionCase& c, std::int64_t t, std::int64_t h, st
   const double relative = 2 * (worst_score_error + exp2_error + kExp2Error * n / 64.0) +
                           (2.0 * static_cast<double>(n) + 4) * kHalfUlp;
   // kQ8 rounds each of 128 weights, which count twice (their sum, too), their codes and the scales
-  // of values to half a step; all tiles' largest weights together are at most the sum.
+  // of values to half a step; all tiles' largest weights together are at most the sum. Then codes
+  // become bytes.
   float largest = 0;
   for (float v : c.v.values) largest = std::fmax(largest, std::fabs(v));
-  const double steps = 2 * 0.5 / spec::kExp2WordOne + 0.5 / 16383 + 0.5 / 32766;
-  const double weights = q8 ? 128 * steps * largest : 0.0;
-  return {weighted / sum, relative * size / sum + weights};
+  const double steps =
+      2 * 0.5 / spec::kExp2WordOne + 0.5 / spec::kWeightMax + 0.5 / spec::kValueScaleMax;
+  const double of_weights = q8 ? 128 * steps * largest + error_of_bytes(c, weights, d) / sum : 0.0;
+  return {weighted / sum, relative * size / sum + of_weights};
 }
 
 TEST(Attention, IsSoftmaxOfScoresTimesValues) {
@@ -326,14 +360,19 @@ TEST(Attention, IsSoftmaxOfScoresTimesValues) {
   }
 }
 
+// With kQ8, too: a tile's largest weight times its largest scale is a byte without rounding.
 TEST(Attention, OnePositionGivesItsValue) {
   std::mt19937 random(36);
-  const AttentionCase c = make_case(KvType::kF16, 1, 2, 64, 0, random);
-  std::vector<float> out(c.q.size());
-  kernels().attention(c.args(out.data()));
-  for (int i = 0; i < 64; ++i) {
-    EXPECT_EQ(out[i], c.v.values[i]);
-    EXPECT_EQ(out[64 + i], c.v.values[i]);
+  for (KvType type : {KvType::kF16, KvType::kQ8}) {
+    const AttentionCase c = make_case(type, 1, 2, 64, 0, random);
+    const double ulps = type == KvType::kQ8 ? 4 : 0;  // of the scale, and of sums and products
+    std::vector<float> out(c.q.size());
+    kernels().attention(c.args(out.data()));
+    for (int i = 0; i < 64; ++i) {
+      const double value = c.v.values[i];
+      EXPECT_NEAR(out[i], value, 2 * ulps * kHalfUlp * std::fabs(value));
+      EXPECT_NEAR(out[64 + i], value, 2 * ulps * kHalfUlp * std::fabs(value));
+    }
   }
 }
 

@@ -21,7 +21,7 @@ struct AmxWay {
   using Values = AmxValues;
   struct Products {
     AmxScoreProducts of_keys[2];  // of the panel at hand and the next
-    AmxProducts of_values[2];     // [low, high], of 16 columns
+    AmxProducts of_values;        // of 16 columns
   };
 
   static void score(const Step& step, const Keys& keys, std::int64_t head_dim, Products& products,

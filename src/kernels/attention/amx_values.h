@@ -13,7 +13,7 @@ constexpr int kDeep = 64;     // positions of a tile register of values
 constexpr int kColumns = 16;  // of a tile register of values
 
 // Of a tile of the cache, whose panels, which have 16 positions, are put together once for all
-// rows.
+// rows, in the order of quad_at.
 struct AmxValues {
   int n_deep;  // in 64 positions
   TileValueScales scales;
@@ -31,7 +31,8 @@ struct AmxValues {
       auto* to = codes[q / kQuadsOfTile];
       for (std::int64_t c = 0; c < dim / kColumns; ++c) {
         const __m512i quad = q < n_stored ? load_512(from + 64 * c) : _mm512_setzero_si512();
-        _mm512_storeu_si512(to[c][q % kQuadsOfTile], quad);
+        const int at = quad_at(q / kQuadsOfPanel, q % kQuadsOfPanel) / 4;
+        _mm512_storeu_si512(to[c][at % kQuadsOfTile], quad);
       }
     }
     n_deep = n_quads / kQuadsOfTile;
@@ -39,22 +40,12 @@ struct AmxValues {
   }
 };
 
-// Times 256, by bytes: that is left to the port that has nothing to do with floats.
-inline __m512i shift_8(__m512i v) {
-  alignas(64) static constexpr std::int8_t kFrom[64] = {
-      -1, 0, 1, 2, -1, 4, 5, 6, -1, 8, 9, 10, -1, 12, 13, 14,  //
-      -1, 0, 1, 2, -1, 4, 5, 6, -1, 8, 9, 10, -1, 12, 13, 14,  //
-      -1, 0, 1, 2, -1, 4, 5, 6, -1, 8, 9, 10, -1, 12, 13, 14,  //
-      -1, 0, 1, 2, -1, 4, 5, 6, -1, 8, 9, 10, -1, 12, 13, 14};
-  return _mm512_shuffle_epi8(v, load_512(kFrom));
-}
-
 // The weights of a step times its values, which are added to what its rows have, in calls that are
 // strewn over something else: 16 columns after the other, begun in one call, stored in the next and
 // added in the one after that, when others are begun.
 class AmxMultiplier {
  public:
-  AmxMultiplier(const Mix<AmxValues>& mix, AmxProducts* sums)
+  AmxMultiplier(const Mix<AmxValues>& mix, AmxProducts& sums)
       : step_(mix.step),
         values_(mix.values),
         weights_(mix.weights),
@@ -70,8 +61,7 @@ class AmxMultiplier {
       if (column > 0 && column <= n_columns_) add(column - 1);
       if (column < n_columns_) multiply(column);
     } else if (column < n_columns_) {
-      store_products<2>(sums_[0]);
-      store_products<3>(sums_[1]);
+      store_products<2>(sums_);
     }
     ++n_calls_;
   }
@@ -86,36 +76,30 @@ class AmxMultiplier {
   void multiply(int column) {
     const int g = group_of(column);
     _tile_zero(2);
-    _tile_zero(3);
     for (int i = 0; i < values_.n_deep; ++i) {
       _tile_loadd(5, values_.codes[i][column], 64);
-      _tile_loadd(4, weights_.low[g][0] + i * kDeep, kTile);
+      _tile_loadd(4, weights_.bytes[g][0] + i * kDeep, kTile);
       _tile_dpbusd(2, 4, 5);
-      _tile_loadd(4, weights_.high[g][0] + i * kDeep, kTile);
-      _tile_dpbusd(3, 4, 5);
     }
   }
 
   // acc += the stored sums.
   void add(int column) {
     const float* scales = weights_.scale[group_of(column)];
-    const auto& low = sums_[0];
-    const auto& high = sums_[1];
     const std::int64_t head_dim = head_dim_;
     const int n = step_.rows->n;
     float* acc = step_.rows->acc + step_.first * head_dim + column * kColumns;
     for (int r = step_.first; r < n; ++r, acc += head_dim) {
-      const __m512i both = _mm512_add_epi32(shift_8(load_512(high[r])), load_512(low[r]));
       const __m512 shrunk = _mm512_mul_ps(_mm512_loadu_ps(acc), _mm512_set1_ps(weights_.shrink[r]));
       const __m512 scale = _mm512_set1_ps(scales[r]);
-      _mm512_storeu_ps(acc, _mm512_fmadd_ps(_mm512_cvtepi32_ps(both), scale, shrunk));
+      _mm512_storeu_ps(acc, _mm512_fmadd_ps(_mm512_cvtepi32_ps(load_512(sums_[r])), scale, shrunk));
     }
   }
 
   const Step& step_;
   const AmxValues& values_;
   const Weights& weights_;
-  AmxProducts* sums_;  // [low, high]
+  AmxProducts& sums_;
   const std::int64_t head_dim_;
   const int n_columns_;  // in 16
   int n_calls_ = 0;

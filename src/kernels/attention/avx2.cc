@@ -1,5 +1,5 @@
 // attention with AVX2: int8 values are widened to 16 bits once for all rows, and multiplied with
-// weights of 14 bits by vpmaddwd.
+// weights by vpmaddwd.
 #include "kernels/attention/avx2.h"
 
 namespace cria {
@@ -25,17 +25,27 @@ inline void widen_tile(const AttentionArgs& args, std::int64_t p0, int n, ValueT
   load_value_scales(args, p0, n, tile.scales);
 }
 
-// spec::weight_code of a tile.
-inline void quantize_weights(const std::int16_t* words, const std::int16_t* scales,
-                             std::int16_t* codes) {
+// spec::weight_code of a tile, as bytes that are widened; returns the factor.
+inline int quantize_weights(const std::int16_t* words, const std::int16_t* scales,
+                            std::int16_t* bytes) {
+  __m256i codes[kTile / 16];
+  __m256i largest = _mm256_setzero_si256();
   CRIA_UNROLL
-  for (int i = 0; i < kTile; i += 16) {
+  for (int i = 0; i < kTile / 16; ++i) {
     const auto load = [i](const std::int16_t* from) {
-      return _mm256_load_si256(reinterpret_cast<const __m256i*>(from + i));
+      return _mm256_load_si256(reinterpret_cast<const __m256i*>(from + 16 * i));
     };
-    _mm256_store_si256(reinterpret_cast<__m256i*>(codes + i),
-                       _mm256_mulhrs_epi16(load(words), load(scales)));
+    codes[i] = _mm256_mulhrs_epi16(load(words), load(scales));
+    largest = _mm256_max_epi16(largest, codes[i]);
   }
+  const __m128i factor = byte_factor(largest);
+  const __m256i factors = _mm256_broadcastw_epi16(factor);
+  CRIA_UNROLL
+  for (int i = 0; i < kTile / 16; ++i) {
+    _mm256_store_si256(reinterpret_cast<__m256i*>(bytes + 16 * i),
+                       _mm256_mulhrs_epi16(codes[i], factors));
+  }
+  return _mm_cvtsi128_si32(factor);
 }
 
 // acc[r][d .. d + 16) += scale[r] * sum over quads of codes[r] * the tile's.
@@ -90,8 +100,8 @@ inline void add_columns(Block& block, ValueTile& tile, std::int64_t p0, std::int
   attention_block::ColumnScales& of_columns = tile.scales[d / kColumnGroup];
   for (int r = first; r < block.n_rows; ++r) {
     of_columns.normalize<Form>(block.rows[r].n_in_tile(p0));
-    quantize_weights(block.words[r], of_columns.words, codes[r]);
-    scales[r] = of_columns.of_code * block.rows[r].grow;
+    const int factor = quantize_weights(block.words[r], of_columns.words, codes[r]);
+    scales[r] = of_columns.of_code * block.rows[r].grow * spec::codes_a_byte(factor);
   }
   const std::int64_t dim = block.args.head_dim;
   for (std::int64_t half = d; half < d + kColumnGroup; half += 16) {

@@ -125,6 +125,18 @@ inline void load_value_scales(const AttentionArgs& args, std::int64_t p0, int n,
   for (std::int64_t b = 0; b < dim / kColumnGroup; ++b) scales[b].begin();
 }
 
+// spec::byte_factor of the largest of eight codes, as an integer.
+inline __m128i byte_factor(__m128i codes) {
+  const __m128i smallest = _mm_minpos_epu16(_mm_xor_si128(codes, _mm_set1_epi32(-1)));
+  const __m128i largest = _mm_andnot_si128(smallest, _mm_cvtsi32_si128(0xffff));
+  const __m128 ratio = _mm_div_ss(_mm_set_ss(spec::kByteFactorOfOne), _mm_cvtepi32_ps(largest));
+  return _mm_cvttps_epi32(_mm_min_ss(ratio, _mm_set_ss(spec::kByteFactorMax)));
+}
+inline __m128i byte_factor(__m256i codes) {
+  return byte_factor(
+      _mm_max_epi16(_mm256_castsi256_si128(codes), _mm256_extracti128_si256(codes, 1)));
+}
+
 // Lanes of 32 bits that are 0 to 65535 -> words, in order.
 inline __m256i words_of(__m256i a, __m256i b) {
   return _mm256_permute4x64_epi64(_mm256_packus_epi32(a, b), 0xd8);

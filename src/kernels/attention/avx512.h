@@ -4,10 +4,8 @@
 // A register of keys as half floats is two positions of eight columns, which keeps the order of the
 // specification's eight sums.
 //
-// vpdpbusd takes int8 values as they lie in the cache: a register is 16 columns of 4 positions. It
-// wants the other factor unsigned, so the weights' 14 bits are cut into planes of 8 and 6:
-//
-//   sum c code = 256 * (sum high code) + sum low code
+// vpdpbusd takes int8 values as they lie in the cache: a register is 16 columns of 4 positions. The
+// other factor, weights as bytes, is unsigned.
 #pragma once
 
 #include "kernels/activation/avx512.h"
@@ -49,61 +47,56 @@ inline __m256 high_half(__m512 v) { return _mm512_extractf32x8_ps(v, 1); }
 
 // --- weights -------------------------------------------------------------------------------------
 
-// Weights of one row for 32 columns as integers: c = 256 * high + low.
-struct WeightPlanes {
-  alignas(64) std::uint8_t low[kTile];
-  alignas(64) std::uint8_t high[kTile];
+// Weights of one row for 32 columns as bytes, each four of them where quad_at has it.
+struct WeightBytes {
+  alignas(64) std::uint8_t of[kTile];
   float scale;
 };
 
 // Words are in the order in which two registers of 16 integers become one: of a block of 32, four
-// of the first 16, four of the second, and so on.
+// of the first 16, four of the second, and so on. Bytes are in the order in which two registers of
+// such words become one.
 constexpr int kWordVectors = kTile / 32;
+constexpr int kBytesPanels = 64 / kKvPanel;  // of a register of bytes
 
-// What packing, which works on quarters of registers, leaves to be done: dword 4 * q + v is then
-// quad q of 16 codes, the v-th.
-alignas(64) constexpr std::int32_t kPlaneOrder[16] = {0, 4, 8,  12, 1, 5, 9,  13,
-                                                      2, 6, 10, 14, 3, 7, 11, 15};
-
-#if defined(__AVX512VBMI__) || defined(CRIA_EMULATE_AVX512)
-// Codes of 64 positions in both planes, from the words of them.
-inline void store_planes(__m512i a, __m512i b, std::uint8_t* low, std::uint8_t* high) {
-  // Where the low bytes of 32 words are, in the order of positions.
-  alignas(64) static constexpr std::uint8_t kLowBytes[64] = {
-      0, 2,  4,  6,  16, 18, 20, 22, 32, 34, 36, 38, 48, 50, 52, 54,  //
-      8, 10, 12, 14, 24, 26, 28, 30, 40, 42, 44, 46, 56, 58, 60, 62,  //
-      0, 2,  4,  6,  16, 18, 20, 22, 32, 34, 36, 38, 48, 50, 52, 54,  //
-      8, 10, 12, 14, 24, 26, 28, 30, 40, 42, 44, 46, 56, 58, 60, 62};
-  constexpr __mmask64 kSecond = std::uint64_t{0xffffffff} << 32;
-  const __m512i at_low = load_512(kLowBytes);
-  const __m512i at_high = _mm512_or_si512(at_low, _mm512_set1_epi8(1));
-  const __m512i low_of_a = _mm512_permutexvar_epi8(at_low, a);
-  const __m512i high_of_a = _mm512_permutexvar_epi8(at_high, a);
-  _mm512_storeu_si512(low, _mm512_mask_permutexvar_epi8(low_of_a, kSecond, at_low, b));
-  _mm512_storeu_si512(high, _mm512_mask_permutexvar_epi8(high_of_a, kSecond, at_high, b));
+// Where the weights of a quad of a panel begin.
+constexpr int quad_at(int panel, int quad) {
+  return panel / kBytesPanels * 64 + 4 * (quad * kBytesPanels + panel % kBytesPanels);
 }
-#else
-// The same in more steps.
-inline void store_planes(__m512i a, __m512i b, std::uint8_t* low, std::uint8_t* high) {
-  const __m512i order = load_512(kPlaneOrder);
-  const __m512i byte = _mm512_set1_epi32(0x00ff00ff);
-  const __m512i lows = _mm512_packus_epi16(_mm512_and_si512(a, byte), _mm512_and_si512(b, byte));
-  const __m512i highs = _mm512_packus_epi16(_mm512_srli_epi16(a, 8), _mm512_srli_epi16(b, 8));
-  _mm512_storeu_si512(low, _mm512_permutexvar_epi32(order, lows));
-  _mm512_storeu_si512(high, _mm512_permutexvar_epi32(order, highs));
-}
-#endif
 
-inline void quantize_row(const std::int16_t* words, const std::int16_t* scales, WeightPlanes& out) {
+// spec::byte_factor of the largest of some codes, as an integer.
+inline __m128i byte_factor(__m512i codes) {
+  const __m512 lanes = _mm512_castsi512_ps(codes);
+  return avx2::byte_factor(_mm256_max_epi16(_mm256_castps_si256(low_half(lanes)),
+                                            _mm256_castps_si256(high_half(lanes))));
+}
+
+// Words times scales, as bytes; returns the factor.
+inline int store_bytes(const __m512i (&words)[kWordVectors], const std::int16_t* scales,
+                       std::uint8_t* bytes) {
   __m512i codes[kWordVectors];
+  __m512i largest = _mm512_setzero_si512();
   CRIA_UNROLL
   for (int i = 0; i < kWordVectors; ++i) {
-    codes[i] = _mm512_mulhrs_epi16(load_512(words + 32 * i), load_512(scales + 32 * i));
+    codes[i] = _mm512_mulhrs_epi16(words[i], load_512(scales + 32 * i));
+    largest = _mm512_max_epi16(largest, codes[i]);
   }
+  const __m128i factor = byte_factor(largest);
+  const __m512i factors = _mm512_broadcastw_epi16(factor);
   CRIA_UNROLL
   for (int i = 0; i < kWordVectors; i += 2) {
-    store_planes(codes[i], codes[i + 1], out.low + 32 * i, out.high + 32 * i);
+    const __m512i of_codes = _mm512_packus_epi16(_mm512_mulhrs_epi16(codes[i], factors),
+                                                 _mm512_mulhrs_epi16(codes[i + 1], factors));
+    _mm512_storeu_si512(bytes + 32 * i, of_codes);
   }
+  return _mm_cvtsi128_si32(factor);
+}
+
+inline int quantize_row(const std::int16_t* words, const std::int16_t* scales, WeightBytes& out) {
+  __m512i of_row[kWordVectors];
+  CRIA_UNROLL
+  for (int i = 0; i < kWordVectors; ++i) of_row[i] = load_512(words + 32 * i);
+  return store_bytes(of_row, scales, out.of);
 }
 
 template <bool kWhole>
@@ -175,15 +168,12 @@ inline void scale_words(const float* scales, float to_word, int n, std::int16_t*
 
 // --- values as int8 ------------------------------------------------------------------------------
 
-// acc[r][d .. d + 32) += scale[r] * sum over positions of codes[r] * the tile's. 4 rows x 2 planes
-// x 32 columns are 16 registers of sums.
+// acc[r][d .. d + 32) += scale[r] * sum over positions of weights[r] * the tile's.
 template <int kRows>
-inline void add_codes(const ValuePanels& panels, const WeightPlanes* weights, std::int64_t d,
+inline void add_codes(const ValuePanels& panels, const WeightBytes* weights, std::int64_t d,
                       Row* rows) {
-  __m512i sum[kRows][2][2];  // [row][plane][16 columns]
-  for (auto& row : sum) {
-    for (auto& plane : row) plane[0] = plane[1] = _mm512_setzero_si512();
-  }
+  __m512i sum[kRows][2];
+  for (auto& row : sum) row[0] = row[1] = _mm512_setzero_si512();
   for (int p = 0; p < panels.n; ++p) {
     const std::byte* values = panels.first + p * panels.panel_bytes + 4 * d;
     CRIA_UNROLL
@@ -191,13 +181,9 @@ inline void add_codes(const ValuePanels& panels, const WeightPlanes* weights, st
       const __m512i v[2] = {load_512(values), load_512(values + 64)};
       CRIA_UNROLL
       for (int r = 0; r < kRows; ++r) {
-        const __m512i low = broadcast_32(weights[r].low + kKvPanel * p + 4 * q);
-        const __m512i high = broadcast_32(weights[r].high + kKvPanel * p + 4 * q);
+        const __m512i quad = broadcast_32(weights[r].of + quad_at(p, q));
         CRIA_UNROLL
-        for (int j = 0; j < 2; ++j) {
-          sum[r][0][j] = _mm512_dpbusd_epi32(sum[r][0][j], low, v[j]);
-          sum[r][1][j] = _mm512_dpbusd_epi32(sum[r][1][j], high, v[j]);
-        }
+        for (int j = 0; j < 2; ++j) sum[r][j] = _mm512_dpbusd_epi32(sum[r][j], quad, v[j]);
       }
     }
   }
@@ -206,9 +192,9 @@ inline void add_codes(const ValuePanels& panels, const WeightPlanes* weights, st
     const __m512 scale = _mm512_set1_ps(weights[r].scale);
     CRIA_UNROLL
     for (int j = 0; j < 2; ++j) {
-      const __m512i both = _mm512_add_epi32(_mm512_slli_epi32(sum[r][1][j], 8), sum[r][0][j]);
       float* acc = rows[r].acc + d + 16 * j;
-      _mm512_storeu_ps(acc, _mm512_fmadd_ps(_mm512_cvtepi32_ps(both), scale, _mm512_loadu_ps(acc)));
+      _mm512_storeu_ps(acc,
+                       _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[r][j]), scale, _mm512_loadu_ps(acc)));
     }
   }
 }
@@ -362,20 +348,20 @@ struct Avx512Attention {
     avx512::scale_words(scales, to_word, n, words);
   }
 
-  using WeightPlanes = avx512::WeightPlanes;
+  using WeightBytes = avx512::WeightBytes;
 
   static void load_value_scales(const AttentionArgs& args, std::int64_t p0, int n,
                                 ValueScales& scales) {
     avx2::load_value_scales(args, p0, n, scales);
   }
 
-  static void quantize_row(const std::int16_t* words, const std::int16_t* scales, int,
-                           WeightPlanes& out) {
-    avx512::quantize_row(words, scales, out);
+  static int quantize_row(const std::int16_t* words, const std::int16_t* scales, int,
+                          WeightBytes& out) {
+    return avx512::quantize_row(words, scales, out);
   }
 
   template <int kRows>
-  static void add_codes(const ValuePanels& panels, const WeightPlanes* weights, std::int64_t d,
+  static void add_codes(const ValuePanels& panels, const WeightBytes* weights, std::int64_t d,
                         Row* rows) {
     avx512::add_codes<kRows>(panels, weights, d, rows);
   }

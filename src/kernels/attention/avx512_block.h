@@ -4,9 +4,9 @@
 // Most of the time goes into the softmax between the two products, and the data of a step of 16
 // rows is as large as the first-level cache. So a step has two passes: its products with keys
 // become scores panel by panel; then scores become weights, and strewn over that are the products
-// of the step before with values. Weights and their planes are as in avx512.h. Where all groups of
-// a position have one scale, as store_q8 writes them, the sums of all groups are made as one, and
-// values of all groups share the planes of their weights: the same bits in less time.
+// of the step before with values. Weights and their bytes are as in avx512.h. Where all groups of a
+// position have one scale, as store_q8 writes them, the sums of all groups are made as one, and
+// values of all groups share the bytes of their weights: the same bits in less time.
 #pragma once
 
 #include "kernels/attention/avx512_softmax.h"

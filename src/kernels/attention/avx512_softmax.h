@@ -55,59 +55,50 @@ inline unsigned rows_with_nan(const float (*scores)[kTile], int begin, int end) 
   return rows;
 }
 
-// A row whose scores are to become planes of weights, where all groups have one scale.
+// A row whose scores are to become weights, where all groups have one scale.
 struct RowToWeigh {
   const float* scores;
   float slope;  // as in spec::WordOfScore
   float offset;
   const std::int16_t* scales;
-  std::uint8_t* low;
-  std::uint8_t* high;
-  float* sum;  // of words, lane by lane, as integers: added to
+  std::uint8_t* bytes;
+  float* byte_factor;
+  float* sum;  // of words, lane by lane, as integers
 };
 
-// 64 positions of it, in kSteps steps of one to four instructions, which are to be strewn over
-// something else.
+// It in kSteps steps of a few instructions, which are to be strewn over something else.
 class RowWeigher {
- public:
-  static constexpr int kPositions = 64;
-  static constexpr int kParts = kTile / kPositions;
-  static constexpr int kSteps = 32;
+  static constexpr int kWordSteps = 13;  // of 32 positions
+  static constexpr int kByteSteps = 8;
 
-  RowWeigher(const RowToWeigh& row, int part)
-      : scores_(row.scores + kPositions * part),
-        scales_(row.scales + kPositions * part),
-        low_(row.low + kPositions * part),
-        high_(row.high + kPositions * part),
+ public:
+  static constexpr int kSteps = kWordSteps * kWordVectors + kByteSteps;
+
+  explicit RowWeigher(const RowToWeigh& row)
+      : row_(row),
         slope_(_mm512_set1_ps(row.slope)),
         offset_(_mm512_set1_ps(row.offset)),
-        sum_(load_512(row.sum)) {}
+        sum_(_mm512_setzero_si512()),
+        largest_(_mm512_setzero_si512()) {}
 
   // `step` is a constant once loops are unrolled.
   void advance(int step) {
-    if (step < kWordSteps) return advance_words(0, step);
-    if (step < 2 * kWordSteps) return advance_words(1, step - kWordSteps);
-    advance_planes(step - 2 * kWordSteps);
+    if (step < kWordSteps * kWordVectors) {
+      advance_words(step / kWordSteps, step % kWordSteps);
+    } else {
+      advance_bytes(step - kWordSteps * kWordVectors);
+    }
   }
 
   void advance_all() {
     CRIA_UNROLL
-    for (int i = 0; i < 2; ++i) {
-      CRIA_UNROLL
-      for (int step = 0; step < kWordSteps; ++step) advance_words(i, step);
-    }
-    CRIA_UNROLL
-    for (int step = 0; step < kSteps - 2 * kWordSteps; ++step) advance_planes(step);
+    for (int step = 0; step < kSteps; ++step) advance(step);
   }
 
-  __m512i sum() const { return sum_; }
-
  private:
-  static constexpr int kWordSteps = 13;  // of 32 positions
-
   // As WordsOfScores, but for one instruction after the other.
   void advance_words(int i, int step) {
-    const float* scores = scores_ + 32 * i;
+    const float* scores = row_.scores + 32 * i;
     switch (step) {
       case 0:
         a_ = _mm512_fmadd_ps(_mm512_loadu_ps(scores), slope_, offset_);
@@ -147,42 +138,37 @@ class RowWeigher {
         sum_ = add_words(sum_, q_);
         return;
       default:
-        codes_[i] = _mm512_mulhrs_epi16(q_, load_512(scales_ + 32 * i));
+        codes_[i] = _mm512_mulhrs_epi16(q_, load_512(row_.scales + 32 * i));
+        largest_ = _mm512_max_epi16(largest_, codes_[i]);
     }
   }
 
-  // As store_planes.
-  void advance_planes(int step) {
-    const __m512i byte = _mm512_set1_epi32(0x00ff00ff), order = load_512(kPlaneOrder);
+  // As store_bytes.
+  void advance_bytes(int step) {
     switch (step) {
-      case 0:
-        x_ = _mm512_packus_epi16(_mm512_and_si512(codes_[0], byte),
-                                 _mm512_and_si512(codes_[1], byte));
+      case 0: {
+        const __m128i factor = byte_factor(largest_);
+        factors_ = _mm512_broadcastw_epi16(factor);
+        _mm_store_ss(row_.byte_factor, _mm_cvtepi32_ps(factor));
         return;
+      }
       case 1:
-        _mm512_storeu_si512(low_, _mm512_permutexvar_epi32(order, x_));
+        _mm512_storeu_si512(row_.sum, sum_);
         return;
-      case 2:
-        codes_[0] = _mm512_srli_epi16(codes_[0], 8);
-        codes_[1] = _mm512_srli_epi16(codes_[1], 8);
+      case 6:
+        _mm512_storeu_si512(row_.bytes, _mm512_packus_epi16(codes_[0], codes_[1]));
         return;
-      case 3:
-        x_ = _mm512_packus_epi16(codes_[0], codes_[1]);
-        return;
-      case 4:
-        x_ = _mm512_permutexvar_epi32(order, x_);
+      case 7:
+        _mm512_storeu_si512(row_.bytes + 64, _mm512_packus_epi16(codes_[2], codes_[3]));
         return;
       default:
-        _mm512_storeu_si512(high_, x_);
+        codes_[step - 2] = _mm512_mulhrs_epi16(codes_[step - 2], factors_);
     }
   }
 
-  const float* scores_;
-  const std::int16_t* scales_;
-  std::uint8_t* low_;
-  std::uint8_t* high_;
+  const RowToWeigh& row_;
   __m512 slope_, offset_, a_, b_;
-  __m512i sum_, x_, q_, codes_[2];
+  __m512i sum_, largest_, x_, q_, codes_[kWordVectors], factors_;
 };
 
 // Scores -> weights of a step: first begin(), then the rows from first_row() to n_rows() in turn,
@@ -229,20 +215,26 @@ class WeighPass {
     n_scales_ == 1 ? weigh_row_of<1>(r) : weigh_row_of<0>(r);
   }
 
-  // For those who do it themselves, with a RowWeigher for each part. REQUIRES: shares_scales().
+  // For those who do it themselves, with a RowWeigher. REQUIRES: shares_scales().
   bool shares_scales() const {  // all groups, and all rows, which see as many positions
     return n_scales_ == 1 && step_.n_seen[step_.first] == step_.n_seen[rows_.n - 1];
   }
   RowToWeigh row(int r) {
     normalize(r);
     out_.scale[0][r] = scales_[0].of_code * grow_[r];
-    _mm512_storeu_si512(sums_[r], _mm512_setzero_si512());
-    return {scores_[r],     slope_[r],       offset_[r], scales_[0].words,
-            out_.low[0][r], out_.high[0][r], sums_[r]};
+    return {scores_[r],       slope_[r],           offset_[r], scales_[0].words,
+            out_.bytes[0][r], &byte_factor_[0][r], sums_[r]};
   }
 
-  // spec::grown_sum of the rows of the step: the lanes of those before its first are masked.
+  // spec::grown_sum and spec::codes_a_byte of the rows of the step: the lanes of those before its
+  // first are masked, or nobody reads them.
   void finish() {
+    for (int g = 0; g < n_scales_; ++g) {
+      const __m512 codes_a_byte =
+          _mm512_div_ps(_mm512_set1_ps(spec::kByteFactorUnit), _mm512_loadu_ps(byte_factor_[g]));
+      const __m512 of_code = _mm512_loadu_ps(out_.scale[g]);
+      _mm512_storeu_ps(out_.scale[g], _mm512_mul_ps(of_code, codes_a_byte));
+    }
     __m512 of_rows[kRows];
     CRIA_UNROLL
     for (int r = 0; r < kRows; ++r) of_rows[r] = _mm512_loadu_ps(sums_[r]);
@@ -276,16 +268,11 @@ class WeighPass {
     }
     _mm512_storeu_si512(sums_[r], sum);
     const int n_scales = kScales > 0 ? kScales : n_scales_;
-    CRIA_UNROLL
     for (int g = 0; g < n_scales; ++g) {
       const attention_block::ColumnScales& scales = scales_[g];
       out_.scale[g][r] = scales.of_code * grow_[r];
-      CRIA_UNROLL
-      for (int i = 0; i < kWordVectors; i += 2) {
-        const __m512i a = _mm512_mulhrs_epi16(words[i], load_512(scales.words + 32 * i));
-        const __m512i b = _mm512_mulhrs_epi16(words[i + 1], load_512(scales.words + 32 * i + 32));
-        store_planes(a, b, out_.low[g][r] + 32 * i, out_.high[g][r] + 32 * i);
-      }
+      const int factor = store_bytes(words, scales.words, out_.bytes[g][r]);
+      byte_factor_[g][r] = static_cast<float>(factor);
     }
   }
 
@@ -299,6 +286,7 @@ class WeighPass {
   alignas(64) float offset_[kRows];
   alignas(64) float grow_[kRows];      // what the tile's sums grow by
   alignas(64) float sums_[kRows][16];  // of words, as integers
+  alignas(64) float byte_factor_[kMaxGroups][kRows];
 };
 
 }  // namespace

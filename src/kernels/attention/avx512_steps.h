@@ -65,7 +65,7 @@ struct TileValueScales {
   bool one_scale;  // all groups of each position have the same
   ValueScales of;
 
-  // Different scales of a position, and so planes of its weights.
+  // Different scales of a position, and so bytes of its weight.
   int n(std::int64_t head_dim) const {
     return one_scale ? 1 : static_cast<int>(head_dim / kColumnGroup);
   }
@@ -163,10 +163,9 @@ struct Step {
   }
 };
 
-// Weights of a step, what a code is worth, and what the values of steps before shrink by.
+// Weights of a step, what a byte is worth, and what the values of steps before shrink by.
 struct Weights {
-  alignas(64) std::uint8_t low[kMaxGroups][kRows][kTile];
-  alignas(64) std::uint8_t high[kMaxGroups][kRows][kTile];
+  alignas(64) std::uint8_t bytes[kMaxGroups][kRows][kTile];  // as WeightBytes has them
   float scale[kMaxGroups][kRows];
   alignas(64) float shrink[kRows];
   // Of two that follow each other, one is stored while the other is read. Lines that are a multiple

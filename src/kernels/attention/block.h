@@ -226,13 +226,13 @@ inline void add_row_codes(Block& block, ColumnScales& scales, int r, std::int64_
   const int n = block.rows[r + kRows - 1].n_in_tile(p0);  // the most
   const ValuePanels panels = {block.args.v + p0 / kKvPanel * panel_bytes, panel_bytes, 4 * dim,
                               static_cast<int>((n + kKvPanel - 1) / kKvPanel)};
-  typename Form::WeightPlanes weights[kRows];
+  typename Form::WeightBytes weights[kRows];
   for (int i = 0; i < kRows; ++i) {
     const Row& row = block.rows[r + i];
     const int n_seen = row.n_in_tile(p0);
     scales.normalize<Form>(n_seen);
-    Form::quantize_row(block.words[r + i], scales.words, n_seen, weights[i]);
-    weights[i].scale = scales.of_code * row.grow;
+    const int factor = Form::quantize_row(block.words[r + i], scales.words, n_seen, weights[i]);
+    weights[i].scale = scales.of_code * row.grow * spec::codes_a_byte(factor);
   }
   Form::template add_codes<kRows>(panels, weights, d, &block.rows[r]);
 }
@@ -322,12 +322,13 @@ inline void attend(Block& block) {
 //   on
 //                                                += weights times int8 values, of the n positions
 //                                                that any row sees. Else these four:
-//   WeightPlanes                                 weights of a row for 32 columns as integers
+//   WeightBytes                                  weights of a row for 32 columns as integers
 //   load_value_scales(args, p0, n, scales)
 //   quantize_row(words, scales, n, out)          spec::weight_code of the first n of a tile as
-//                                                WeightPlanes, but for their scale
+//                                                WeightBytes, but for their scale; returns
+//                                                spec::byte_factor
 //   add_codes<rows>(panels, weights, d, rows)    acc of 1 to 4 rows, columns d .. d + 31, +=
-//                                                WeightPlanes times int8 values
+//                                                WeightBytes times int8 values
 template <typename Form>
 inline void attention(const AttentionArgs& args) {
   if (args.head_dim % 8 != 0) return spec::attention(args);  // no such model is known

@@ -25,17 +25,19 @@
 //   w[i]   = exp2_word(x[i]), 2^14 times the weight
 //   sum    = fma(2^-14 * sum_i w[i], grow, sum * shrink), the inner sum exact
 //   acc[d] = acc[d] * shrink, then with T = the largest scale of blocks b = d / 32 of the tile:
-//            t[i] = round_to_even(scale of v[i]'s block b * (32766 / T))
+//            t[i] = round_to_even(scale of v[i]'s block b * (32640 / T))
 //            c[i] = (w[i] * t[i] + 2^14) >> 15, 14 bits
-//            acc[d] = fma(float(sum_i c[i] code[i][d]), T / 16383 * grow, acc[d]), the sum exact
+//            f = 255 * 2^15 / the largest c[i], rounded down, at most 2^15 - 1
+//            b[i] = (c[i] * f + 2^14) >> 15, 8 bits
+//            acc[d] = fma(float(sum_i b[i] code[i][d]), T / 16320 * grow * (2^15 / f), acc[d]), the
+//            sum exact
 //
 // (dot and factor are kept apart for keys in kQ8 only: in kF16 dot is the score and factor is 1.)
 // Integers do not carry not-a-number: where a score of a tile is, grow is; so, too, where the top
 // is 2^24 or more, up or down: floats have no bits left then for the steps of x.
 //
-// And finally out[d] = acc[d] * (1 / sum_of_weights(sum)). 14 bits are two planes of 7, which every
-// instruction set can multiply with signed bytes; an error of 2^-15 of T is far below that of the
-// values' own 8 bits. 128 * 16383 * 128 < 2^31.
+// And finally out[d] = acc[d] * (1 / sum_of_weights(sum)). Weights of a tile are multiplied as
+// bytes, whose steps are a 255th of the largest: docs/decisions/0005 has what that costs.
 #pragma once
 
 #include <algorithm>
@@ -58,8 +60,11 @@ namespace {
 inline constexpr int kAttentionTile = 128;
 inline constexpr int kAttentionSums = 16;
 inline constexpr float kScoreLimit = 16777216.0f;  // with values as int8
-inline constexpr float kWeightMax = 16383.0f;      // of codes
-inline constexpr float kValueScaleMax = 32766.0f;  // of scales as integers
+inline constexpr float kWeightMax = 16320.0f;      // of codes: 255 times 64, so that it is a byte
+inline constexpr float kByteFactorUnit = 32768.0f;
+inline constexpr float kByteFactorOfOne = 255.0f * kByteFactorUnit;
+inline constexpr float kByteFactorMax = 32767.0f;
+inline constexpr float kValueScaleMax = 32640.0f;  // of scales as integers: times 1, kWeightMax
 
 // Positions of the tile at p0 that a token sees which sees `n_positions`.
 inline int n_in_tile(std::int64_t n_positions, std::int64_t p0) {
@@ -260,6 +265,20 @@ inline int scale_word(float scale, float to_word) {
 
 inline int weight_code(int weight, int scale) { return (weight * scale + (1 << 14)) >> 15; }
 
+// What makes a byte of a code, times 2^15.
+inline int byte_factor(int largest_code) {
+  const float ratio = kByteFactorOfOne / static_cast<float>(std::max(largest_code, 1));
+  return static_cast<int>(std::min(ratio, kByteFactorMax));
+}
+inline float codes_a_byte(int factor) { return kByteFactorUnit / static_cast<float>(factor); }
+
+// The codes of a tile, or those a row sees of it, become bytes; returns the factor.
+inline int codes_to_bytes(int* codes, int n) {
+  const int factor = byte_factor(n == 0 ? 0 : *std::max_element(codes, codes + n));
+  for (int i = 0; i < n; ++i) codes[i] = (codes[i] * factor + (1 << 14)) >> 15;
+  return factor;
+}
+
 inline float max_magnitude(float a, float b) {
   const std::uint32_t a_bits = std::bit_cast<std::uint32_t>(a) & 0x7fffffffu;
   const std::uint32_t b_bits = std::bit_cast<std::uint32_t>(b) & 0x7fffffffu;
@@ -285,6 +304,7 @@ inline void add_values_q8(const AttentionArgs& args, const float* p, std::int64_
       c[i] =
           weight_code(static_cast<int>(p[i] * kExp2WordOne), scale_word(scales[i], scale.to_word));
     }
+    const float of_byte = scale.of_code * grow * codes_a_byte(codes_to_bytes(c, n));
     for (std::int64_t d = b * kColumnGroup; d < (b + 1) * kColumnGroup; ++d) {
       std::int32_t sum = 0;
       for (int i = 0; i < n; ++i) {
@@ -293,7 +313,7 @@ inline void add_values_q8(const AttentionArgs& args, const float* p, std::int64_
         const std::byte code = panel[(lane / 4 * args.head_dim + d) * 4 + lane % 4];
         sum += c[i] * static_cast<std::int8_t>(code);
       }
-      acc[d] = std::fma(static_cast<float>(sum), scale.of_code * grow, acc[d]);
+      acc[d] = std::fma(static_cast<float>(sum), of_byte, acc[d]);
     }
   }
 }

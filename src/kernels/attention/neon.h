@@ -1,10 +1,7 @@
-// attention with NEON: what sdot (neon_dotprod.cc) and smmla (neon_i8mm.cc) share. Internal linkage
-// throughout, as in panel/generic.h.
+// attention with NEON: what sdot (neon_dotprod.cc) and usmmla (neon_i8mm.cc) share. Internal
+// linkage throughout, as in panel/generic.h.
 //
-// Both take int8 values as they lie in the cache: a register is 4 columns of 4 positions. They want
-// the other factor signed, so the weights' 14 bits are cut into two planes of 7:
-//
-//   sum c code = 128 * (sum high code) + sum low code
+// Both take int8 values as they lie in the cache: a register is 4 columns of 4 positions.
 #pragma once
 
 #include "kernels/activation/neon.h"
@@ -141,10 +138,9 @@ inline void load_value_scales(const AttentionArgs& args, std::int64_t p0, int n,
   for (std::int64_t b = 0; b < dim / kColumnGroup; ++b) scales[b].begin();
 }
 
-// Weights of one row for 32 columns as integers: two registers for 16 positions, as
-// Form::pair_planes orders them.
-struct WeightPlanes {
-  alignas(16) std::int8_t codes[kPanelsATile][2][16];
+// Weights of one row for 32 columns as bytes.
+struct WeightBytes {
+  alignas(16) std::uint8_t of[kTile];
   float scale;
 };
 
@@ -160,68 +156,54 @@ inline void scale_words(const float* scales, float to_word, int n, std::int16_t*
   }
 }
 
-// spec::weight_code of eight.
-inline int16x8_t weight_codes(const std::int16_t* words, const std::int16_t* scales) {
-  return vqrdmulhq_s16(vld1q_s16(words), vld1q_s16(scales));
-}
-
-// Codes of the first `n`, and zeros.
-template <typename Form>
-inline void quantize_row(const std::int16_t* words, const std::int16_t* scales, int n,
-                         WeightPlanes& out) {
+// Those of the first `n`, and zeros; returns the factor.
+inline int quantize_row(const std::int16_t* words, const std::int16_t* scales, int n,
+                        WeightBytes& out) {
   const int n_panels = static_cast<int>((n + kKvPanel - 1) / kKvPanel);
-  for (int p = 0; p < n_panels; ++p) {
-    const int i = static_cast<int>(kKvPanel) * p;
-    const int16x8_t a = weight_codes(words + i, scales + i);
-    const int16x8_t b = weight_codes(words + i + 8, scales + i + 8);
-    const int8x16_t low = vuzp1q_s8(vreinterpretq_s8_s16(a), vreinterpretq_s8_s16(b));
-    const int8x16_t high = vcombine_s8(vshrn_n_s16(a, 7), vshrn_n_s16(b, 7));
-    const int8x16x2_t planes = Form::pair_planes(vandq_s8(low, vdupq_n_s8(127)), high);
-    vst1q_s8(out.codes[p][0], planes.val[0]);
-    vst1q_s8(out.codes[p][1], planes.val[1]);
+  int16x8_t codes[kTile / 8];
+  int16x8_t largest = vdupq_n_s16(0);
+  for (int i = 0; i < 2 * n_panels; ++i) {
+    codes[i] = vqrdmulhq_s16(vld1q_s16(words + 8 * i), vld1q_s16(scales + 8 * i));
+    largest = vmaxq_s16(largest, codes[i]);
   }
-  std::memset(out.codes + n_panels, 0, static_cast<std::size_t>(kPanelsATile - n_panels) * 32);
+  const int factor = spec::byte_factor(vmaxvq_s16(largest));
+  const auto byte_of = [factor](int16x8_t code) {
+    return vqmovun_s16(vqrdmulhq_n_s16(code, static_cast<std::int16_t>(factor)));
+  };
+  for (int p = 0; p < n_panels; ++p) {
+    vst1q_u8(out.of + kKvPanel * p, vcombine_u8(byte_of(codes[2 * p]), byte_of(codes[2 * p + 1])));
+  }
+  const auto n_bytes = static_cast<std::size_t>(kKvPanel) * static_cast<std::size_t>(n_panels);
+  std::memset(out.of + n_bytes, 0, kTile - n_bytes);
+  return factor;
 }
 
-// acc[r][d .. d + 4 * kParts) += scale[r] * sum over positions of codes[r] * the tile's.
+// acc[r][d .. d + 4 * kParts) += scale[r] * sum over positions of weights[r] * the tile's.
 template <typename Form, int kRows, int kParts>
-inline void add_codes(const ValuePanels& panels, const WeightPlanes* weights, std::int64_t d,
+inline void add_codes(const ValuePanels& panels, const WeightBytes* weights, std::int64_t d,
                       Row* rows) {
-  int32x4_t sum[kRows][kParts][2];
-  CRIA_UNROLL
-  for (int r = 0; r < kRows; ++r) {
-    CRIA_UNROLL
-    for (int j = 0; j < kParts; ++j) sum[r][j][0] = sum[r][j][1] = vdupq_n_s32(0);
-  }
+  typename Form::template Sums<kRows, kParts> sums;
   const std::byte* values = panels.first + 4 * d;
   for (int p = 0; p < panels.n; ++p, values += panels.panel_bytes) {
-    int8x16_t codes[kRows][2];
-    CRIA_UNROLL
-    for (int r = 0; r < kRows; ++r) {
-      codes[r][0] = vld1q_s8(weights[r].codes[p][0]);
-      codes[r][1] = vld1q_s8(weights[r].codes[p][1]);
-    }
-    Form::template add_panel<kRows, kParts>(reinterpret_cast<const std::int8_t*>(values),
-                                            panels.quad_bytes, codes, sum);
+    sums.add_panel(reinterpret_cast<const std::int8_t*>(values), panels.quad_bytes, weights, p);
   }
   CRIA_UNROLL
   for (int r = 0; r < kRows; ++r) {
     CRIA_UNROLL
     for (int j = 0; j < kParts; ++j) {
-      const int32x4x2_t planes = Form::split_planes(sum[r][j]);
-      const int32x4_t both = vaddq_s32(vshlq_n_s32(planes.val[1], 7), planes.val[0]);
       float* acc = rows[r].acc + d + 4 * j;
-      vst1q_f32(acc, vfmaq_n_f32(vld1q_f32(acc), vcvtq_f32_s32(both), weights[r].scale));
+      const float32x4_t sum = vcvtq_f32_s32(sums.of(r, j));
+      vst1q_f32(acc, vfmaq_n_f32(vld1q_f32(acc), sum, weights[r].scale));
     }
   }
 }
 
 // The Form of attention/block.h, but for linear_a8. Form says how int8 is multiplied:
 //   linear_a8(args)                    the op
-//   pair_planes(low, high)             weights of 16 positions, as add_panel takes them
-//   add_panel<rows, parts>(values, quad_bytes, codes, sum)
-//                                      sum[r][j] += codes[r] times columns 4 * j .., 16 positions
-//   split_planes(sum)                  sums of both planes, 4 columns a register
+//   Sums<rows, parts>                  rows times 4 * parts columns, zeros at first
+//     add_panel(values, quad_bytes, weights, panel)
+//                                      += weights[r].of times columns 4 * j .., 16 positions
+//     of(r, j)                         4 columns of a row
 template <typename Form>
 struct NeonAttention : Form {
   template <int kHeads>
@@ -287,22 +269,22 @@ struct NeonAttention : Form {
     }
   }
 
-  using WeightPlanes = neon::WeightPlanes;
+  using WeightBytes = neon::WeightBytes;
 
   static void load_value_scales(const AttentionArgs& args, std::int64_t p0, int n,
                                 ValueScales& scales) {
     neon::load_value_scales(args, p0, n, scales);
   }
 
-  static void quantize_row(const std::int16_t* words, const std::int16_t* scales, int n,
-                           WeightPlanes& out) {
-    neon::quantize_row<Form>(words, scales, n, out);
+  static int quantize_row(const std::int16_t* words, const std::int16_t* scales, int n,
+                          WeightBytes& out) {
+    return neon::quantize_row(words, scales, n, out);
   }
 
   template <int kRows>
-  static void add_codes(const ValuePanels& panels, const WeightPlanes* weights, std::int64_t d,
+  static void add_codes(const ValuePanels& panels, const WeightBytes* weights, std::int64_t d,
                         Row* rows) {
-    constexpr int kParts = kRows <= 2 ? 4 : 2;  // at most 16 registers of sums, and 8 of weights
+    constexpr int kParts = kRows <= 2 ? 4 : 2;
     for (std::int64_t at = d; at < d + kColumnGroup; at += 4 * kParts) {
       neon::add_codes<Form, kRows, kParts>(panels, weights, at, rows);
     }

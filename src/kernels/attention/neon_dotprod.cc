@@ -1,4 +1,5 @@
-// attention with NEON's sdot: a quad of positions is a lane of a register of weights.
+// attention with NEON's sdot, which multiplies signed bytes: weights are taken less 128, and what
+// that takes from the sums of a column, 128 times the sum of its codes, is added for all rows.
 #include "kernels/attention/neon.h"
 #include "kernels/isa.h"
 
@@ -9,26 +10,41 @@ namespace {
 struct SdotValues {
   static void linear_a8(const LinearA8Args& args) { linear_a8_neon_dotprod(args); }
 
-  static int8x16x2_t pair_planes(int8x16_t low, int8x16_t high) { return {{low, high}}; }
-
   template <int kRows, int kParts>
-  [[gnu::always_inline]] static void add_panel(const std::int8_t* values, std::int64_t quad_bytes,
-                                               const int8x16_t (&codes)[kRows][2],
-                                               int32x4_t (&sum)[kRows][kParts][2]) {
-    unroll<kKvPanel / 4>([&]<int quad>() __attribute__((always_inline)) {
-      CRIA_UNROLL
-      for (int j = 0; j < kParts; ++j) {
-        const int8x16_t v = vld1q_s8(values + quad * quad_bytes + 16 * j);
-        CRIA_UNROLL
-        for (int r = 0; r < kRows; ++r) {
-          sum[r][j][0] = vdotq_laneq_s32(sum[r][j][0], v, codes[r][0], quad);
-          sum[r][j][1] = vdotq_laneq_s32(sum[r][j][1], v, codes[r][1], quad);
-        }
+  struct Sums {
+    Sums() {
+      for (auto& row : less) {
+        for (int32x4_t& sum : row) sum = vdupq_n_s32(0);
       }
-    });
-  }
+      for (int32x4_t& sum : of_codes) sum = vdupq_n_s32(0);
+    }
 
-  static int32x4x2_t split_planes(const int32x4_t (&sum)[2]) { return {{sum[0], sum[1]}}; }
+    [[gnu::always_inline]] void add_panel(const std::int8_t* values, std::int64_t quad_bytes,
+                                          const WeightBytes* weights, int panel) {
+      int8x16_t w[kRows];
+      CRIA_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        const uint8x16_t bytes = vld1q_u8(weights[r].of + kKvPanel * panel);
+        w[r] = vreinterpretq_s8_u8(veorq_u8(bytes, vdupq_n_u8(128)));
+      }
+      unroll<kKvPanel / 4>([&]<int quad>() __attribute__((always_inline)) {
+        CRIA_UNROLL
+        for (int j = 0; j < kParts; ++j) {
+          const int8x16_t v = vld1q_s8(values + quad * quad_bytes + 16 * j);
+          of_codes[j] = vdotq_s32(of_codes[j], v, vdupq_n_s8(1));
+          CRIA_UNROLL
+          for (int r = 0; r < kRows; ++r) {
+            less[r][j] = vdotq_laneq_s32(less[r][j], v, w[r], quad);
+          }
+        }
+      });
+    }
+
+    int32x4_t of(int r, int j) const { return vaddq_s32(less[r][j], vshlq_n_s32(of_codes[j], 7)); }
+
+    int32x4_t less[kRows][kParts];
+    int32x4_t of_codes[kParts];
+  };
 };
 
 }  // namespace

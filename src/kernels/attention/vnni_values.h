@@ -45,7 +45,7 @@ class VnniMultiplier {
   }
 
  private:
-  // Times two planes and 32 columns they are 16 sums.
+  // Times 32 columns they are 8 sums.
   static constexpr int kMostRows = 4;
   static constexpr int kMostWeighed = 2;
 
@@ -64,69 +64,58 @@ class VnniMultiplier {
     }
   }
 
-  // [row][plane][16 columns]
+  // [row][16 columns]
   template <int kRows>
-  using Sums = __m512i[kRows][2][2];
+  using Sums = __m512i[kRows][2];
 
-  // Weights of some rows and 32 columns of values, from a panel on.
+  // 32 columns of values from a panel on.
   struct Place {
-    const std::uint8_t* low;
-    const std::uint8_t* high;
     const std::byte* values;
     std::int64_t panel_bytes;
     std::int64_t quad_bytes;
     std::int64_t ahead;  // as Step has it
-
-    void advance() {  // to the next panel
-      low += kKvPanel;
-      high += kKvPanel;
-      values += panel_bytes;
-    }
   };
 
   // Not inlined: it wants all registers.
   template <int kRows, int kWeighed>
   [[gnu::noinline]] void multiply(int r, int g, const RowToWeigh* to_weigh) const {
     const int of_weights = values_.scales.one_scale ? 0 : g;
-    Place at = {weights_.low[of_weights][r],
-                weights_.high[of_weights][r],
-                values_.panels + 4 * g * kColumnGroup,
-                values_.panel_bytes,
-                4 * head_dim_,
+    const std::uint8_t(*weights)[kTile] = weights_.bytes[of_weights] + r;
+    Place at = {values_.panels + 4 * g * kColumnGroup, values_.panel_bytes, 4 * head_dim_,
                 r == step_.first ? step_.ahead : 0};
     const int n_panels = step_.n_panels;
     Sums<kRows> sums;
-    for (auto& row : sums) {
-      for (auto& plane : row) plane[0] = plane[1] = _mm512_setzero_si512();
-    }
+    for (auto& row : sums) row[0] = row[1] = _mm512_setzero_si512();
     int p = 0;
     if constexpr (kWeighed > 0) {
-      constexpr int kParts = kWeighed * RowWeigher::kParts;
-      constexpr int kPanels = kKeyPanels / kParts;  // beside a part
-      for (int i = 0; i < kParts; ++i) {
-        const RowToWeigh& row = to_weigh[i / RowWeigher::kParts];
-        RowWeigher weigher(row, i % RowWeigher::kParts);
+      constexpr int kPanels = kKeyPanels / kWeighed;  // beside a row
+      for (int i = 0; i < kWeighed; ++i) {
+        RowWeigher weigher(to_weigh[i]);
         if (p + kPanels <= n_panels) {
-          add_panels<kPanels>(at, sums, [&](int step) { weigher.advance(step); });
+          add_panels<kPanels>(weights, p, at, sums, [&](int step) { weigher.advance(step); });
           p += kPanels;
         } else {
           weigher.advance_all();
         }
-        _mm512_storeu_si512(row.sum, weigher.sum());
       }
     }
-    for (; p < n_panels; ++p) add_panels<1>(at, sums, [](int) {});
+    for (; p < n_panels; ++p) add_panels<1>(weights, p, at, sums, [](int) {});
     add_to_rows<kRows>(r, g, weights_.scale[of_weights], sums);
   }
 
-  // sums += the products of some panels; goes on to the next. beside(step), for steps below
-  // RowWeigher::kSteps, comes in between.
+  // sums += the products of some panels from p on; `at` goes on to the next. beside(step), for
+  // steps below RowWeigher::kSteps, comes in between.
   template <int kPanels, int kRows, typename Beside>
-  static void add_panels(Place& at, Sums<kRows>& sums, const Beside& beside) {
+  static void add_panels(const std::uint8_t (*weights)[kTile], int p, Place& at, Sums<kRows>& sums,
+                         const Beside& beside) {
     constexpr int kPlaces = kPanels * kKvPanel / 4 * kRows;
+    // From there quad_at(i, q) on is quad_at(p + i, q): panels that share a register of bytes have
+    // p and i in different bits.
+    static_assert(kBytesPanels % kPanels == 0 || kPanels % kBytesPanels == 0);
+    const std::uint8_t* of_panel = weights[0] + quad_at(p, 0);
     int place = 0;
     CRIA_UNROLL
-    for (int p = 0; p < kPanels; ++p) {
+    for (int i = 0; i < kPanels; ++i) {
       CRIA_UNROLL
       for (int q = 0; q < kKvPanel / 4; ++q) {
         const std::byte* values = at.values + q * at.quad_bytes;
@@ -137,13 +126,9 @@ class VnniMultiplier {
         const __m512i v[2] = {load_512(values), load_512(values + 64)};
         CRIA_UNROLL
         for (int j = 0; j < kRows; ++j) {
-          const __m512i of_low = broadcast_32(at.low + j * kTile + 4 * q);
-          const __m512i of_high = broadcast_32(at.high + j * kTile + 4 * q);
+          const __m512i quad = broadcast_32(of_panel + j * kTile + quad_at(i, q));
           CRIA_UNROLL
-          for (int i = 0; i < 2; ++i) {
-            sums[j][0][i] = _mm512_dpbusd_epi32(sums[j][0][i], of_low, v[i]);
-            sums[j][1][i] = _mm512_dpbusd_epi32(sums[j][1][i], of_high, v[i]);
-          }
+          for (int c = 0; c < 2; ++c) sums[j][c] = _mm512_dpbusd_epi32(sums[j][c], quad, v[c]);
           const int begin = RowWeigher::kSteps * place / kPlaces;
           ++place;
           const int end = RowWeigher::kSteps * place / kPlaces;
@@ -151,7 +136,7 @@ class VnniMultiplier {
           for (int step = begin; step < end; ++step) beside(step);
         }
       }
-      at.advance();
+      at.values += at.panel_bytes;
     }
   }
 
@@ -163,10 +148,10 @@ class VnniMultiplier {
       const __m512 scale = _mm512_set1_ps(scales[r + j]);
       const __m512 shrink = _mm512_set1_ps(weights_.shrink[r + j]);
       CRIA_UNROLL
-      for (int i = 0; i < 2; ++i) {
-        const __m512i both = _mm512_add_epi32(_mm512_slli_epi32(sums[j][1][i], 8), sums[j][0][i]);
-        const __m512 shrunk = _mm512_mul_ps(_mm512_loadu_ps(acc + 16 * i), shrink);
-        _mm512_storeu_ps(acc + 16 * i, _mm512_fmadd_ps(_mm512_cvtepi32_ps(both), scale, shrunk));
+      for (int c = 0; c < 2; ++c) {
+        const __m512 shrunk = _mm512_mul_ps(_mm512_loadu_ps(acc + 16 * c), shrink);
+        _mm512_storeu_ps(acc + 16 * c,
+                         _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[j][c]), scale, shrunk));
       }
     }
   }

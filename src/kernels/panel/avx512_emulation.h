@@ -44,6 +44,9 @@ inline Ints set1_epi16(short x) { return {{_mm256_set1_epi16(x), _mm256_set1_epi
 inline Ints set1_epi32(int x) { return {{_mm256_set1_epi32(x), _mm256_set1_epi32(x)}}; }
 inline Floats set1_ps(float x) { return {{_mm256_set1_ps(x), _mm256_set1_ps(x)}}; }
 
+inline Ints broadcastw_epi16(__m128i v) {
+  return {{_mm256_broadcastw_epi16(v), _mm256_broadcastw_epi16(v)}};
+}
 inline Ints castsi256_si512(__m256i low) { return {{low, _mm256_setzero_si256()}}; }
 inline Ints inserti64x4(Ints v, __m256i part, int at) {
   v.half[at] = part;
@@ -107,18 +110,6 @@ inline Ints shuffle_epi8(const Ints& v, const Ints& at) {
   return each([](__m256i x, __m256i y) { return _mm256_shuffle_epi8(x, y); }, v, at);
 }
 
-inline Ints mask_permutexvar_epi8(const Ints& v, std::uint64_t mask, const Ints& at,
-                                  const Ints& x) {
-  std::uint8_t from[64], index[64], to[64];
-  storeu_si512(from, x);
-  storeu_si512(index, at);
-  storeu_si512(to, v);
-  for (int i = 0; i < 64; ++i) {
-    if ((mask >> i & 1) != 0) to[i] = from[index[i] & 63];
-  }
-  return loadu_si512(to);
-}
-
 // Each quarter of a register by itself, as the halves of AVX2.
 inline Ints packus_epi32(const Ints& a, const Ints& b) {
   return each([](__m256i x, __m256i y) { return _mm256_packus_epi32(x, y); }, a, b);
@@ -127,16 +118,12 @@ inline Ints packus_epi16(const Ints& a, const Ints& b) {
   return each([](__m256i x, __m256i y) { return _mm256_packus_epi16(x, y); }, a, b);
 }
 inline Ints permutexvar_epi8(const Ints& at, const Ints& v) {
-  return mask_permutexvar_epi8(v, ~std::uint64_t{0}, at, v);
-}
-inline Ints permutexvar_epi32(const Ints& at, const Ints& v) {
-  std::uint32_t from[16], index[16], to[16];
+  std::uint8_t from[64], index[64], to[64];
   storeu_si512(from, v);
   storeu_si512(index, at);
-  for (int i = 0; i < 16; ++i) to[i] = from[index[i] % 16];
+  for (int i = 0; i < 64; ++i) to[i] = from[index[i] % 64];
   return loadu_si512(to);
 }
-
 inline Ints permutex2var_epi32(const Ints& a, const Ints& at, const Ints& b) {
   std::uint32_t from[32], index[16], to[16];
   storeu_si512(from, a);
@@ -163,6 +150,9 @@ inline Ints adds_epi16(const Ints& a, const Ints& b) {
 }
 inline Ints sub_epi16(const Ints& a, const Ints& b) {
   return each([](__m256i x, __m256i y) { return _mm256_sub_epi16(x, y); }, a, b);
+}
+inline Ints max_epi16(const Ints& a, const Ints& b) {
+  return each([](__m256i x, __m256i y) { return _mm256_max_epi16(x, y); }, a, b);
 }
 inline Ints avg_epu16(const Ints& a, const Ints& b) {
   return each([](__m256i x, __m256i y) { return _mm256_avg_epu16(x, y); }, a, b);
@@ -250,6 +240,9 @@ inline Floats maskz_scalef_ps(std::uint16_t mask, const Floats& x, const Floats&
     v[i] = (mask >> i & 1) != 0 ? std::ldexp(v[i], static_cast<int>(powers[i])) : 0.0f;
   return loadu_ps(v);
 }
+inline Floats div_ps(const Floats& a, const Floats& b) {
+  return each([](__m256 x, __m256 y) { return _mm256_div_ps(x, y); }, a, b);
+}
 inline Floats add_ps(const Floats& a, const Floats& b) {
   return each([](__m256 x, __m256 y) { return _mm256_add_ps(x, y); }, a, b);
 }
@@ -319,6 +312,7 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #define _mm512_set1_ps cria::avx512::set1_ps
 #define _mm512_setzero_si512() cria::avx512::set1_epi32(0)
 #define _mm512_setzero_ps() cria::avx512::set1_ps(0.0f)
+#define _mm512_broadcastw_epi16 cria::avx512::broadcastw_epi16
 #define _mm512_castsi256_si512 cria::avx512::castsi256_si512
 #define _mm512_inserti64x4 cria::avx512::inserti64x4
 #define _mm512_castsi512_ps cria::avx512::castsi512_ps
@@ -339,16 +333,15 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #define _mm512_shuffle_epi8 cria::avx512::shuffle_epi8
 #define _mm512_packus_epi32 cria::avx512::packus_epi32
 #define _mm512_packus_epi16 cria::avx512::packus_epi16
-#define _mm512_permutexvar_epi32 cria::avx512::permutexvar_epi32
 #define _mm512_permutex2var_epi32 cria::avx512::permutex2var_epi32
 #define _mm512_permutexvar_epi8 cria::avx512::permutexvar_epi8
-#define _mm512_mask_permutexvar_epi8 cria::avx512::mask_permutexvar_epi8
 #define _mm512_add_epi32 cria::avx512::add_epi32
 #define _mm512_sub_epi32 cria::avx512::sub_epi32
 #define _mm512_sub_epi8 cria::avx512::sub_epi8
 #define _mm512_add_epi16 cria::avx512::add_epi16
 #define _mm512_adds_epi16 cria::avx512::adds_epi16
 #define _mm512_sub_epi16 cria::avx512::sub_epi16
+#define _mm512_max_epi16 cria::avx512::max_epi16
 #define _mm512_avg_epu16 cria::avx512::avg_epu16
 #define _mm512_mulhi_epu16 cria::avx512::mulhi_epu16
 #define _mm512_mulhrs_epi16 cria::avx512::mulhrs_epi16
@@ -364,6 +357,7 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #define _mm512_reduce_ps cria::avx512::reduce_ps
 #define _mm512_maskz_scalef_ps cria::avx512::maskz_scalef_ps
 #define _mm512_mul_ps cria::avx512::mul_ps
+#define _mm512_div_ps cria::avx512::div_ps
 #define _mm512_add_ps cria::avx512::add_ps
 #define _mm512_sub_ps cria::avx512::sub_ps
 #define _mm512_max_ps cria::avx512::max_ps
