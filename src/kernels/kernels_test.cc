@@ -84,7 +84,8 @@ struct Shape {
 };
 constexpr Shape kShapes[] = {{1, 32}, {16, 32}, {17, 96}, {35, 288}, {48, 544}, {5, 20}, {20, 300}};
 constexpr std::int64_t kTokenCounts[] = {1, 2, 3, 4, 5, 6, 7, 9, 15, 32, 37, 70};
-constexpr Shape kManyTokensShape = {17, 96};  // also with more tokens than a kernel takes at once
+constexpr Shape kManyTokensShape = {17,
+                                    96};  // also with more tokens than most kernels take at once
 constexpr std::int64_t kManyTokens = 150;
 
 // `short_set`: of encodings with the same kernel one, and of the ways to cut tokens one each.
@@ -121,8 +122,24 @@ void compare_linear(Kernel<Args> generic, Kernel<Args> isa, bool dense, MakeArgs
   }
 }
 
+// More panels, and more tokens, than any kernel takes at once, of one block a group and of two.
+void compare_large(Kernel<LinearA8Args> generic, Kernel<LinearA8Args> isa) {
+  constexpr std::int64_t kRows = 70, kCols = 288, kTokens = 520;
+  std::mt19937 random(14);
+  const Activations x = random_activations(kTokens, kCols, random);
+  for (const Encoding encoding : {Encoding::kQ4, Encoding::kQ4KMin}) {
+    const Weights weights = random_weights(encoding, kRows, kCols, random);
+    std::vector<float> expected(kRows * kTokens), found(kRows * kTokens);
+    generic(a8_args(weights, x, expected.data()));
+    isa(a8_args(weights, x, found.data()));
+    SCOPED_TRACE(encoding_spec(encoding).name);
+    expect_same(expected, found);
+  }
+}
+
 void compare(Kernel<LinearA8Args> generic, Kernel<LinearA8Args> isa) {
   compare_linear(generic, isa, false, a8_args);
+  compare_large(generic, isa);
   // Activations of all magnitudes: zeros, from 2^-100 to 2^100, and not finite.
   std::mt19937 random(13);
   constexpr std::int64_t kTokens = 28, kCols = 96;

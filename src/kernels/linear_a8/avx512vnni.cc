@@ -14,7 +14,7 @@
 // is as many streams as one core needs to read at its limit. Some tokens, as of a step that
 // verifies: likewise, two panels side by side, for as many tokens as registers have room for the
 // integer and the float sums of, who share a chunk of columns from the first-level cache. Many
-// tokens: a chunk of columns is unpacked once for up to 128 tokens.
+// tokens: a chunk of columns is unpacked once for up to 512 tokens.
 #include <algorithm>
 
 #include "kernels/isa.h"
@@ -217,10 +217,11 @@ inline MinFactors min_factors(const std::int32_t* starts, const A8Block& block) 
 
 // --- some tokens ---------------------------------------------------------------------------------
 
-// Two tiles. Two Zen 4 cores, from memory, how many times as fast as with chunks: q4 1.54 with 16
-// tokens, 1.21 with 32, 1.11 with 48, 1.05 with 64, 1.00 with 96, 0.94 with 256; other encodings
-// 1.00 to 1.16 with 64 (E8P, which is expanded for each tile, 0.91) and 0.88 to 1.10 with 96.
-constexpr std::int64_t kSomeTokens = 2 * kA8TileTokens;
+// Two tiles; one where codes are expanded, for each tile. Two Zen 4 cores, from memory, how many
+// times as fast as with chunks: q4 1.13 with 40 tokens, 1.10 with 48, 1.07 with 64;
+// q3k 1.01, 0.99, 1.01; e8p4 0.95, 0.95, 0.96.
+template <Encoding encoding>
+inline constexpr std::int64_t kSomeTokens = (avx2::kExpands<encoding> ? 1 : 2) * kA8TileTokens;
 
 // Groups that all tokens go through before the next are begun: 8 KiB of codes a panel, or 4 of
 // expanded ones, which stay in the first-level cache.
@@ -376,8 +377,9 @@ void run_pairs(const LinearA8Args& args) {
 
 // --- many tokens ---------------------------------------------------------------------------------
 
-constexpr int kTileTokens = 6;
-constexpr int kPassTokens = 4 * kA8TileTokens;
+constexpr int kStepTokens = 6;
+constexpr int kTileTokens = static_cast<int>(kA8TileTokens);
+constexpr int kPassTokens = 16 * kA8TileTokens;
 
 // A chunk of columns for the tokens of a tile.
 struct TileChunk {
@@ -457,30 +459,45 @@ template <typename Form, int kPanels, int kTokens>
   }
 }
 
-// The same for some panels, two at a time. A few tokens go through all of them before the next do:
-// the codes of a chunk then stay in the first-level cache, which has no room for its sums, too.
-template <typename Form, int kTokens>
-void add_tokens(const TileChunk& chunk, const PanelChunk<Form>* panels, int n_panels, int t,
-                TokenSums* const* sums) {
-  int p = 0;
-  for (; p + 2 <= n_panels; p += 2) {
-    add_chunk<Form, 2, kTokens>(chunk, panels + p, t, sums + p);
-  }
-  if (p < n_panels) add_chunk<Form, 1, kTokens>(chunk, panels + p, t, sums + p);
-}
-
-template <typename Form>
-void add_tile(const TileChunk& chunk, const PanelChunk<Form>* panels, int n_panels,
-              TokenSums* const* sums) {
+// The same for all tokens of a tile: a pair of panels, and what the tokens have, stay in the
+// first-level cache.
+template <typename Form, int kPanels>
+void add_tile(const TileChunk& chunk, const PanelChunk<Form>* panels, TokenSums* const* sums) {
   // With two blocks a group there are twice the sums.
-  constexpr int kMost = kTileTokens / Form::kBlocks;
+  constexpr int kMost = kStepTokens / Form::kBlocks;
   int t = 0;
   for (; t + kMost <= chunk.n_tokens; t += kMost) {
-    add_tokens<Form, kMost>(chunk, panels, n_panels, t, sums);
+    add_chunk<Form, kPanels, kMost>(chunk, panels, t, sums);
   }
-  for (; t + 2 <= chunk.n_tokens; t += 2) add_tokens<Form, 2>(chunk, panels, n_panels, t, sums);
-  for (; t < chunk.n_tokens; ++t) add_tokens<Form, 1>(chunk, panels, n_panels, t, sums);
+  for (; t + 2 <= chunk.n_tokens; t += 2) add_chunk<Form, kPanels, 2>(chunk, panels, t, sums);
+  for (; t < chunk.n_tokens; ++t) add_chunk<Form, kPanels, 1>(chunk, panels, t, sums);
 }
+
+// Panels that follow each other in memory, a chunk of columns after the other.
+struct ChunkWalk {
+  const PanelLayout& layout;
+  const std::byte* panel;  // the first
+  int n_panels;
+  std::int64_t n_groups;  // of a panel
+
+  spec::PanelRegions regions(int p) const {
+    return spec::panel_regions(panel + static_cast<std::size_t>(p) * layout.size_bytes, layout);
+  }
+
+  // Asks for what comes after the chunk at group g of panel p: the next of the panel, or the first
+  // of the panel that is read next.
+  template <Encoding encoding>
+  void ask_for_next(int p, std::int64_t g) const {
+    const std::int64_t next = g + kChunkGroups;
+    if (next < n_groups) {
+      const std::int64_t n = std::min<std::int64_t>(kChunkGroups, n_groups - next);
+      return avx2::ask_for_groups<encoding>(regions(p), next, n);
+    }
+    const int q = p + n_panels;
+    avx2::ask_for_scales(panel + static_cast<std::size_t>(q) * layout.size_bytes, layout, 1);
+    avx2::ask_for_groups<encoding>(regions(q), 0, std::min<std::int64_t>(kChunkGroups, n_groups));
+  }
+};
 
 // `n_panels` panels from `row` on for tokens [first, first + n_tokens).
 template <Encoding encoding>
@@ -489,28 +506,33 @@ void run_many(const LinearA8Args& args, const PanelLayout& layout, std::int64_t 
   using Form = FormOf<encoding>;
   const __m512i table = code_table<encoding>(kOffset<encoding>);
   const std::int64_t n_groups = a8_blocks(args.n_cols);
-  const std::byte* panel =
-      args.panels + static_cast<std::size_t>(row / kPanelRows) * layout.size_bytes;
+  const ChunkWalk walk = {
+      layout, args.panels + static_cast<std::size_t>(row / kPanelRows) * layout.size_bytes,
+      n_panels, n_groups};
   alignas(64) TokenSums acc[kChunkPanels][kPassTokens];
   for (int p = 0; p < n_panels; ++p) {
     std::memset(acc[p], 0, sizeof(TokenSums) * static_cast<std::size_t>(n_tokens));
   }
   alignas(64) PanelChunk<Form> chunks[kChunkPanels];
   Starts starts;
+  const int n_tiles = (n_tokens + kTileTokens - 1) / kTileTokens;
   for (std::int64_t g = 0; g < n_groups; g += kChunkGroups) {
     const int n = static_cast<int>(std::min<std::int64_t>(kChunkGroups, n_groups - g));
-    for (int p = 0; p < n_panels; ++p) {
-      const std::byte* at = panel + static_cast<std::size_t>(p) * layout.size_bytes;
-      unpack<encoding>(spec::panel_regions(at, layout), g, n, table, chunks[p]);
-    }
-    for (int t = 0; t < n_tokens; t += kA8TileTokens) {
-      const int n_tile = std::min<int>(kA8TileTokens, n_tokens - t);
+    for (int p = 0; p < n_panels; ++p) unpack<encoding>(walk.regions(p), g, n, table, chunks[p]);
+    for (int tile = 0; tile < n_tiles; ++tile) {
+      const int t = tile * kTileTokens, n_tile = std::min(kTileTokens, n_tokens - t);
+      // Of the panels one after the other, while tokens go by.
+      for (int p = tile; first == 0 && p < n_panels; p += n_tiles) {
+        walk.ask_for_next<encoding>(p, g);
+      }
       const std::int64_t at = (first + t) * n_groups + g * n_tile;
       set_starts<encoding, Form::kInMantissa>(args.blocks + at, n * n_tile, starts);
-      TokenSums* sums[kChunkPanels];
-      for (int p = 0; p < n_panels; ++p) sums[p] = acc[p] + t;
-      add_tile<Form>({n, args.codes + at * kColumnGroup, args.blocks + at, n_tile, starts}, chunks,
-                     n_panels, sums);
+      const TileChunk chunk = {n, args.codes + at * kColumnGroup, args.blocks + at, n_tile, starts};
+      for (int p = 0; p < n_panels; p += 2) {
+        TokenSums* const sums[2] = {acc[p] + t, acc[p + 1] + t};
+        p + 2 <= n_panels ? add_tile<Form, 2>(chunk, chunks + p, sums)
+                          : add_tile<Form, 1>(chunk, chunks + p, sums);
+      }
     }
   }
   write_block(args, acc, n_panels, {row, first, n_tokens});
@@ -541,8 +563,8 @@ void linear_a8_of(const LinearA8Args& args) {
     case 2:
       return run_few_rows<encoding, 4, 2>(args);
     default:
-      return args.n_tokens <= kSomeTokens ? run_pairs<encoding>(args)
-                                          : run_many_rows<encoding>(args);
+      return args.n_tokens <= kSomeTokens<encoding> ? run_pairs<encoding>(args)
+                                                    : run_many_rows<encoding>(args);
   }
 }
 
