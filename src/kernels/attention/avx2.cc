@@ -9,9 +9,10 @@ namespace {
 // A tile of values, widened: codes [quads of positions][head_dim][4].
 struct ValueTile {
   alignas(32) std::int16_t codes[kTile * kMaxHeadDim];
-  ValueScales scales;
+  TileValueScales scales;
 };
 
+template <typename Form>
 inline void widen_tile(const AttentionArgs& args, std::int64_t p0, int n, ValueTile& tile) {
   const std::int64_t dim = args.head_dim, panel_bytes = kv_panel_bytes(dim);
   const std::byte* panel = args.v + p0 / kKvPanel * panel_bytes;
@@ -22,7 +23,7 @@ inline void widen_tile(const AttentionArgs& args, std::int64_t p0, int n, ValueT
       _mm256_store_si256(reinterpret_cast<__m256i*>(codes + i), _mm256_cvtepi8_epi16(bytes));
     }
   }
-  load_value_scales(args, p0, n, tile.scales);
+  tile.scales.load<Form>(args, p0, n);
 }
 
 // spec::weight_code of a tile, as bytes that are widened; returns the factor.
@@ -91,29 +92,34 @@ inline void add_codes(const ValueTile& tile, const std::int16_t (*codes)[kTile],
   }
 }
 
-// Columns [d, d + 32) of all rows that see the tile. Their weights are quantized first.
-template <typename Form>
-inline void add_columns(Block& block, ValueTile& tile, std::int64_t p0, std::int64_t d) {
+// Weights of all rows that see a tile, for 32 columns.
+struct RowWeights {
   alignas(32) std::int16_t codes[attention_block::kMaxRows][kTile];
   float scales[attention_block::kMaxRows];
-  const int first = block.first_row(p0);
-  attention_block::ColumnScales& of_columns = tile.scales[d / kColumnGroup];
-  for (int r = first; r < block.n_rows; ++r) {
+};
+
+template <typename Form>
+inline void quantize_rows(const Block& block, attention_block::ColumnScales& of_columns,
+                          std::int64_t p0, RowWeights& out) {
+  for (int r = block.first_row(p0); r < block.n_rows; ++r) {
     of_columns.normalize<Form>(block.rows[r].n_in_tile(p0));
-    const int factor = quantize_weights(block.words[r], of_columns.words, codes[r]);
-    scales[r] = of_columns.of_code * block.rows[r].grow * spec::codes_a_byte(factor);
+    const int factor = quantize_weights(block.words[r], of_columns.words, out.codes[r]);
+    out.scales[r] = of_columns.of_code * block.rows[r].grow * spec::codes_a_byte(factor);
   }
+}
+
+// Columns [d, d + 16) of all rows that see the tile.
+inline void add_columns(Block& block, const ValueTile& tile, const RowWeights& weights,
+                        std::int64_t p0, std::int64_t d) {
   const std::int64_t dim = block.args.head_dim;
-  for (std::int64_t half = d; half < d + kColumnGroup; half += 16) {
-    int r = first;
-    for (; r + 2 <= block.n_rows; r += 2) {
-      const int n_quads = (block.rows[r + 1].n_in_tile(p0) + 3) / 4;
-      add_codes<2>(tile, codes + r, scales + r, dim, n_quads, half, &block.rows[r]);
-    }
-    if (r == block.n_rows) continue;
-    const int n_quads = (block.rows[r].n_in_tile(p0) + 3) / 4;
-    add_codes<1>(tile, codes + r, scales + r, dim, n_quads, half, &block.rows[r]);
+  int r = block.first_row(p0);
+  for (; r + 2 <= block.n_rows; r += 2) {
+    const int n_quads = (block.rows[r + 1].n_in_tile(p0) + 3) / 4;
+    add_codes<2>(tile, weights.codes + r, weights.scales + r, dim, n_quads, d, &block.rows[r]);
   }
+  if (r == block.n_rows) return;
+  const int n_quads = (block.rows[r].n_in_tile(p0) + 3) / 4;
+  add_codes<1>(tile, weights.codes + r, weights.scales + r, dim, n_quads, d, &block.rows[r]);
 }
 
 // What attention/block.h leaves open.
@@ -198,11 +204,22 @@ struct Avx2Attention : HalfAttention {
     }
   }
 
+  static void load_value_scales(const AttentionArgs& args, std::int64_t p0, int n,
+                                ValueScales& scales) {
+    avx2::load_value_scales(args, p0, n, scales);
+  }
+
   static void add_values_q8(Block& block, std::int64_t p0, int n) {
     ValueTile tile;
-    widen_tile(block.args, p0, n, tile);
-    for (std::int64_t d = 0; d < block.args.head_dim; d += kColumnGroup) {
-      add_columns<Avx2Attention>(block, tile, p0, d);
+    widen_tile<Avx2Attention>(block.args, p0, n, tile);
+    RowWeights weights;
+    const int n_scales = tile.scales.n(block.args.head_dim);
+    for (std::int64_t d = 0; d < block.args.head_dim; d += 16) {
+      const std::int64_t g = d / kColumnGroup;
+      if (d % kColumnGroup == 0 && g < n_scales) {
+        quantize_rows<Avx2Attention>(block, tile.scales.of[g], p0, weights);
+      }
+      add_columns(block, tile, weights, p0, d);
     }
   }
 };

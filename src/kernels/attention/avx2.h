@@ -15,6 +15,7 @@ namespace {
 using attention_block::Block;
 using attention_block::kTile;
 using attention_block::Row;
+using attention_block::TileValueScales;
 using attention_block::TopScore;
 using attention_block::ValueScales;
 

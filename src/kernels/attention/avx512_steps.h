@@ -12,6 +12,7 @@ namespace {
 
 using namespace avx512;
 using attention_block::kTile;
+using attention_block::TileValueScales;
 
 constexpr int kRows = 16;
 constexpr int kKeyPanels = kTile / kKvPanel;
@@ -60,24 +61,8 @@ inline void load_scales(const AttentionArgs& args, std::int64_t p0, int n, KeySc
   out.one_scale = (nans | others) == 0;
 }
 
-// Scales of the values of a tile.
-struct TileValueScales {
-  bool one_scale;  // all groups of each position have the same
-  ValueScales of;
-
-  // Different scales of a position, and so bytes of its weight.
-  int n(std::int64_t head_dim) const {
-    return one_scale ? 1 : static_cast<int>(head_dim / kColumnGroup);
-  }
-};
-
 inline void load_scales(const AttentionArgs& args, std::int64_t p0, int n, TileValueScales& out) {
-  avx2::load_value_scales(args, p0, n, out.of);
-  const auto n_bytes = static_cast<std::size_t>(n) * sizeof(float);
-  out.one_scale = true;
-  for (int g = 1; g < args.head_dim / kColumnGroup; ++g) {
-    out.one_scale &= std::memcmp(out.of[g].of_positions, out.of[0].of_positions, n_bytes) == 0;
-  }
+  out.load<Avx512Attention>(args, p0, n);
 }
 
 // Asks for a line that is to be in the second-level cache when it is read.

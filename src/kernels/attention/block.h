@@ -210,6 +210,28 @@ struct ColumnScales {
 // Of all columns.
 using ValueScales = ColumnScales[kMaxHeadDim / kColumnGroup];
 
+// Of a tile.
+struct TileValueScales {
+  bool one_scale;  // all groups of each position have the same, as store_q8 writes them
+  ValueScales of;
+
+  // Different scales of a position, and so bytes of its weight.
+  int n(std::int64_t head_dim) const {
+    return one_scale ? 1 : static_cast<int>(head_dim / kColumnGroup);
+  }
+
+  // Those of positions [p0, p0 + n).
+  template <typename Form>
+  void load(const AttentionArgs& args, std::int64_t p0, int n) {
+    Form::load_value_scales(args, p0, n, of);
+    const auto n_bytes = static_cast<std::size_t>(n) * sizeof(float);
+    one_scale = true;
+    for (int g = 1; g < args.head_dim / kColumnGroup; ++g) {
+      one_scale &= std::memcmp(of[g].of_positions, of[0].of_positions, n_bytes) == 0;
+    }
+  }
+};
+
 // The panels of a tile of int8 values.
 struct ValuePanels {
   const std::byte* first;
@@ -218,23 +240,26 @@ struct ValuePanels {
   int n;
 };
 
-// Columns [d, d + 32) of kRows rows from r on.
+// kRows rows from r on.
 template <typename Form, int kRows>
-inline void add_row_codes(Block& block, ColumnScales& scales, int r, std::int64_t p0,
-                          std::int64_t d) {
+inline void add_rows_q8(Block& block, TileValueScales& scales, int r, std::int64_t p0) {
   const std::int64_t dim = block.args.head_dim, panel_bytes = kv_panel_bytes(dim);
   const int n = block.rows[r + kRows - 1].n_in_tile(p0);  // the most
   const ValuePanels panels = {block.args.v + p0 / kKvPanel * panel_bytes, panel_bytes, 4 * dim,
                               static_cast<int>((n + kKvPanel - 1) / kKvPanel)};
   typename Form::WeightBytes weights[kRows];
-  for (int i = 0; i < kRows; ++i) {
-    const Row& row = block.rows[r + i];
-    const int n_seen = row.n_in_tile(p0);
-    scales.normalize<Form>(n_seen);
-    const int factor = Form::quantize_row(block.words[r + i], scales.words, n_seen, weights[i]);
-    weights[i].scale = scales.of_code * row.grow * spec::codes_a_byte(factor);
+  const int n_scales = scales.n(dim);
+  for (int g = 0; g < dim / kColumnGroup; ++g) {
+    for (int i = 0; i < kRows && g < n_scales; ++i) {
+      const Row& row = block.rows[r + i];
+      const int n_seen = row.n_in_tile(p0);
+      ColumnScales& of_group = scales.of[g];
+      of_group.normalize<Form>(n_seen);
+      const int factor = Form::quantize_row(block.words[r + i], of_group.words, n_seen, weights[i]);
+      weights[i].scale = of_group.of_code * row.grow * spec::codes_a_byte(factor);
+    }
+    Form::template add_codes<kRows>(panels, weights, g * kColumnGroup, &block.rows[r]);
   }
-  Form::template add_codes<kRows>(panels, weights, d, &block.rows[r]);
 }
 
 template <typename Form>
@@ -242,17 +267,14 @@ inline void add_values_q8(Block& block, std::int64_t p0, int n_seen) {
   if constexpr (requires { Form::add_values_q8(block, p0, n_seen); }) {
     return Form::add_values_q8(block, p0, n_seen);
   } else {
-    ValueScales scales;
-    Form::load_value_scales(block.args, p0, n_seen, scales);
-    for (std::int64_t d = 0; d < block.args.head_dim; d += kColumnGroup) {
-      ColumnScales& of_columns = scales[d / kColumnGroup];
-      int r = block.first_row(p0);
-      for (; r + 4 <= block.n_rows; r += 4) add_row_codes<Form, 4>(block, of_columns, r, p0, d);
-      const int left = block.n_rows - r;
-      if (left == 3) add_row_codes<Form, 3>(block, of_columns, r, p0, d);
-      if (left == 2) add_row_codes<Form, 2>(block, of_columns, r, p0, d);
-      if (left == 1) add_row_codes<Form, 1>(block, of_columns, r, p0, d);
-    }
+    TileValueScales scales;
+    scales.load<Form>(block.args, p0, n_seen);
+    int r = block.first_row(p0);
+    for (; r + 4 <= block.n_rows; r += 4) add_rows_q8<Form, 4>(block, scales, r, p0);
+    const int left = block.n_rows - r;
+    if (left == 3) add_rows_q8<Form, 3>(block, scales, r, p0);
+    if (left == 2) add_rows_q8<Form, 2>(block, scales, r, p0);
+    if (left == 1) add_rows_q8<Form, 1>(block, scales, r, p0);
   }
 }
 
