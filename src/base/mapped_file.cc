@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/aligned_buffer.h"
+#include "base/huge_pages.h"
 
 namespace cria {
 namespace {
@@ -52,6 +53,8 @@ Result<MappedFile> MappedFile::open(const std::string& path, bool editable) {
     return io_error("{}: cannot map {} bytes: {}", path, info.st_size, std::strerror(errno));
   }
   file.data_ = static_cast<const std::byte*>(address);
+  // What is written to would be copied a huge page at a time.
+  if (!editable) prefer_huge_pages({file.data_, file.size_bytes_});
   if (editable) file.descriptor_ = std::exchange(closer.fd, -1);
   return file;
 }
