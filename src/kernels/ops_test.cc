@@ -376,6 +376,26 @@ TEST(Attention, OnePositionGivesItsValue) {
   }
 }
 
+// Two positions of equal weight, the first with the larger values: what the second adds is off by
+// half a byte's step at most.
+TEST(Attention, WeightsOfInt8ValuesHaveEightBits) {
+  constexpr std::int64_t kDim = 32, kColumn = 5;
+  AttentionCase c = {1, 1, kDim, 1, std::vector<float>(kDim), {}, {}};
+  c.k = kv_head(KvType::kQ8, std::vector<float>(2 * kDim), kDim, false);
+  for (int i = 1; i <= 300; ++i) {
+    std::vector<float> values(2 * kDim);
+    values[0] = 1.0f;
+    values[kDim + kColumn] = static_cast<float>(i) / 300;
+    c.v = kv_head(KvType::kQ8, values, kDim, true);
+    std::vector<float> out(kDim);
+    kernels().attention(c.args(out.data()));
+    // As in error_of_bytes, and half a step of the code and of the scale; half of the weight.
+    const double steps = (1 + 1.0 / 512) / 255 + 1 / spec::kWeightMax + 1 / spec::kValueScaleMax;
+    const double exact = c.v.values[kDim + kColumn] / 2.0;
+    EXPECT_NEAR(out[kColumn], exact, 0.5 * c.v.values[0] * 0.5 * steps + 8 * kHalfUlp) << i;
+  }
+}
+
 // A token's result does not depend on the tokens of the call: chunked prefill equals whole prefill.
 TEST(Attention, TokensOneByOneGiveTheSameBits) {
   std::mt19937 random(37);
