@@ -53,9 +53,11 @@ Result<MappedFile> MappedFile::open(const std::string& path, bool editable) {
     return io_error("{}: cannot map {} bytes: {}", path, info.st_size, std::strerror(errno));
   }
   file.data_ = static_cast<const std::byte*>(address);
-  // What is written to would be copied a huge page at a time.
-  if (!editable) prefer_huge_pages({file.data_, file.size_bytes_});
-  if (editable) file.descriptor_ = std::exchange(closer.fd, -1);
+  if (editable) {  // no huge pages: what is written to would be copied one at a time
+    file.descriptor_ = std::exchange(closer.fd, -1);
+  } else {
+    prefer_huge_pages({file.data_, file.size_bytes_});
+  }
   return file;
 }
 

@@ -26,7 +26,7 @@ inline void widen_tile(const AttentionArgs& args, std::int64_t p0, int n, ValueT
   tile.scales.load<Form>(args, p0, n);
 }
 
-// spec::weight_code of a tile, as bytes that are widened; returns the factor.
+// spec::weight_code of a tile, as bytes that are widened; returns spec::byte_factor.
 inline int quantize_weights(const std::int16_t* words, const std::int16_t* scales,
                             std::int16_t* bytes) {
   __m256i codes[kTile / 16];

@@ -126,16 +126,15 @@ inline void load_value_scales(const AttentionArgs& args, std::int64_t p0, int n,
   for (std::int64_t b = 0; b < dim / kColumnGroup; ++b) scales[b].begin();
 }
 
-// spec::byte_factor of the largest of eight codes, as an integer.
-inline __m128i byte_factor(__m128i codes) {
-  const __m128i smallest = _mm_minpos_epu16(_mm_xor_si128(codes, _mm_set1_epi32(-1)));
+// spec::byte_factor of the largest of some codes, as an integer. There is an instruction for the
+// smallest of eight words: that of their complements.
+inline __m128i byte_factor(__m256i codes) {
+  const __m128i eight =
+      _mm_max_epi16(_mm256_castsi256_si128(codes), _mm256_extracti128_si256(codes, 1));
+  const __m128i smallest = _mm_minpos_epu16(_mm_xor_si128(eight, _mm_set1_epi32(-1)));
   const __m128i largest = _mm_andnot_si128(smallest, _mm_cvtsi32_si128(0xffff));
   const __m128 ratio = _mm_div_ss(_mm_set_ss(spec::kByteFactorOfOne), _mm_cvtepi32_ps(largest));
   return _mm_cvttps_epi32(_mm_min_ss(ratio, _mm_set_ss(spec::kByteFactorMax)));
-}
-inline __m128i byte_factor(__m256i codes) {
-  return byte_factor(
-      _mm_max_epi16(_mm256_castsi256_si128(codes), _mm256_extracti128_si256(codes, 1)));
 }
 
 // Lanes of 32 bits that are 0 to 65535 -> words, in order.

@@ -71,7 +71,7 @@ inline __m128i byte_factor(__m512i codes) {
                                             _mm256_castps_si256(high_half(lanes))));
 }
 
-// Words times scales, as bytes; returns the factor.
+// Words times scales, as bytes; returns spec::byte_factor.
 inline int store_bytes(const __m512i (&words)[kWordVectors], const std::int16_t* scales,
                        std::uint8_t* bytes) {
   __m512i codes[kWordVectors];

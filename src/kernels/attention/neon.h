@@ -156,7 +156,7 @@ inline void scale_words(const float* scales, float to_word, int n, std::int16_t*
   }
 }
 
-// Those of the first `n`, and zeros; returns the factor.
+// Weights as bytes of the first `n` positions, and zeros; returns spec::byte_factor.
 inline int quantize_row(const std::int16_t* words, const std::int16_t* scales, int n,
                         WeightBytes& out) {
   const int n_panels = static_cast<int>((n + kKvPanel - 1) / kKvPanel);

@@ -218,8 +218,8 @@ inline MinFactors min_factors(const std::int32_t* starts, const A8Block& block) 
 // --- some tokens ---------------------------------------------------------------------------------
 
 // Two tiles; one where codes are expanded, for each tile. Two Zen 4 cores, from memory, how many
-// times as fast as with chunks: q4 1.13 with 40 tokens, 1.10 with 48, 1.07 with 64;
-// q3k 1.01, 0.99, 1.01; e8p4 0.95, 0.95, 0.96.
+// times as fast as with chunks: q4 1.13 with 40 tokens, 1.10 with 48, 1.07 with 64; q3k 1.01, 0.99,
+// 1.01; e8p4 0.95, 0.95, 0.96.
 template <Encoding encoding>
 inline constexpr std::int64_t kSomeTokens = (avx2::kExpands<encoding> ? 1 : 2) * kA8TileTokens;
 
@@ -473,7 +473,7 @@ void add_tile(const TileChunk& chunk, const PanelChunk<Form>* panels, TokenSums*
   for (; t < chunk.n_tokens; ++t) add_chunk<Form, kPanels, 1>(chunk, panels, t, sums);
 }
 
-// Panels that follow each other in memory, a chunk of columns after the other.
+// Panels that follow each other in memory and are read together, chunk by chunk.
 struct ChunkWalk {
   const PanelLayout& layout;
   const std::byte* panel;  // the first
