@@ -378,7 +378,7 @@ class Compilation {
     std::vector<std::byte> kept;
     for (std::size_t i = 0; i * panel_bytes < chunk_.size(); ++i) {
       const auto groups = weight.kept->of_panel(first_panel + static_cast<std::int64_t>(i));
-      drop_zero_blocks(weight.target.encoding, weight.target.n_cols,
+      drop_zero_blocks(weight.target.encoding,
                        std::span(chunk_).subspan(i * panel_bytes, panel_bytes), groups, kept);
     }
     chunk_ = std::move(kept);

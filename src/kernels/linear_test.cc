@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/kernels.h"
+#include "kernels/panel/generic.h"
 #include "kernels/test_data.h"
 
 namespace cria {
@@ -12,6 +13,41 @@ namespace {
 using namespace test_data;
 
 constexpr double kHalfUlp = 0x1p-24;
+
+// Wherever a walk begins, it goes where the offsets of each column group say.
+template <Encoding encoding>
+void expect_walks(const EncodingSpec& spec) {
+  const PanelLayout layout = panel_layout(spec.encoding, 40 * kColumnGroup);
+  const std::vector<std::byte> bytes(layout.size_bytes);
+  const spec::Panel panel = spec::panel_at(bytes.data(), layout);
+  for (std::int64_t first : {0, 1, 3, 8, 13}) {
+    spec::GroupWalk<encoding> walk(layout.scale_shift, first);
+    for (std::int64_t g = first; g < 40; ++g, walk.next()) {
+      const spec::Group found = walk.of(bytes.data());
+      const spec::Group expected = spec::group_at<encoding>(panel, g);
+      ASSERT_EQ(found.codes, expected.codes) << spec.name << " " << first << " " << g;
+      ASSERT_EQ(found.scales, expected.scales) << spec.name << " " << first << " " << g;
+      ASSERT_EQ(found.supers, expected.supers) << spec.name << " " << first << " " << g;
+      ASSERT_EQ(walk.begin(), spec.group_offset(g, layout.scale_shift)) << spec.name << " " << g;
+      ASSERT_EQ(walk.end(), spec.group_offset(g + 1, layout.scale_shift)) << spec.name << " " << g;
+    }
+  }
+}
+
+TEST(GroupWalk, GoesWhereTheOffsetsSay) {
+  for (const EncodingSpec& spec : kEncodingTable) {
+    switch (kernel_form(spec.encoding)) {
+#define CRIA_CASE(name)                 \
+  case Encoding::name:                  \
+    expect_walks<Encoding::name>(spec); \
+    break;
+      CRIA_FOR_EACH_BLOCK_ENCODING(CRIA_CASE)
+#undef CRIA_CASE
+      default:
+        break;  // dense
+    }
+  }
+}
 
 class Linear : public testing::TestWithParam<Encoding> {
  protected:

@@ -267,7 +267,7 @@ struct Exact {
 double value_scale(const AttentionCase& c, std::size_t position, std::int64_t block) {
   const auto p = static_cast<std::int64_t>(position);
   const std::byte* panel = c.v.bytes.data() + p / kKvPanel * kv_panel_bytes(c.head_dim);
-  return spec::half_at(panel + kv_panel_scales(c.head_dim), block * kKvPanel + p % kKvPanel);
+  return spec::half_at(panel + value_scales_offset(c.head_dim, block), p % kKvPanel);
 }
 
 // What weights as bytes add to the error of the sum of weights times values: half a step a code. A
@@ -429,13 +429,15 @@ TEST(StoreQ8, OneScaleAHead) {
         std::vector<std::byte> panel(static_cast<std::size_t>(kv_panel_bytes(head_dim)));
         kernels().store_q8({x.data(), head_dim, 21, panel.data(), is_value});
         SCOPED_TRACE(testing::Message() << head_dim << (is_value ? " v " : " k ") << size);
-        std::uint16_t halves[kMaxHeadDim / kColumnGroup * kKvPanel];
-        std::memcpy(halves, panel.data() + kv_panel_scales(head_dim),
-                    2 * kKvPanel * head_dim / kColumnGroup);
-        const std::uint16_t half = halves[21 % kKvPanel];
-        for (std::int64_t b = 1; b < head_dim / kColumnGroup; ++b) {
-          EXPECT_EQ(halves[b * kKvPanel + 21 % kKvPanel], half);
-        }
+        const auto half_of = [&](std::int64_t b) {
+          const std::int64_t scales =
+              is_value ? value_scales_offset(head_dim, b) : key_scales_offset(b);
+          std::uint16_t bits;
+          std::memcpy(&bits, panel.data() + scales + 2 * (21 % kKvPanel), sizeof(bits));
+          return bits;
+        };
+        const std::uint16_t half = half_of(0);
+        for (std::int64_t b = 1; b < head_dim / kColumnGroup; ++b) EXPECT_EQ(half_of(b), half);
         float amax = 0;
         for (float v : x) amax = std::fmax(amax, std::fabs(v));
         const float scale = f16_to_f32(half);

@@ -145,9 +145,12 @@ inline float panel_value(const std::byte* panel, std::int64_t head_dim, std::int
                          std::int64_t d, bool is_value) {
   std::uint16_t half = 0;
   const std::int64_t block = d / kColumnGroup;
-  std::memcpy(&half, panel + kv_panel_scales(head_dim) + 2 * (block * kKvPanel + lane), 2);
+  const std::int64_t scales =
+      is_value ? value_scales_offset(head_dim, block) : key_scales_offset(block);
+  std::memcpy(&half, panel + scales + 2 * lane, 2);
   const std::int64_t at =
-      is_value ? (lane / 4 * head_dim + d) * 4 + lane % 4 : d / 4 * 64 + 4 * lane + d % 4;
+      is_value ? (lane / 4 * head_dim + d) * 4 + lane % 4
+               : key_codes_offset(block) + d % kColumnGroup / 4 * 64 + 4 * lane + d % 4;
   const int byte = static_cast<int>(panel[at]);
   const int code = is_value ? static_cast<std::int8_t>(byte) : byte - 128;
   return f16_to_f32(half) * static_cast<float>(code);

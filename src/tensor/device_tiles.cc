@@ -1,6 +1,5 @@
 #include "tensor/device_tiles.h"
 
-#include <algorithm>
 #include <cstring>
 
 namespace cria {
@@ -13,22 +12,19 @@ void for_each_piece(const DeviceTiles& tiles, Encoding encoding, std::int64_t n_
                     const Piece& piece) {
   const PanelLayout layout = panel_layout(encoding, n_cols);
   const EncodingSpec spec = encoding_spec(encoding);
-  // Bytes of `tile_columns` columns of a panel: 16 rows of elements or of codes, and the scales
-  // among these.
-  const std::size_t tile_bytes =
-      std::size_t{tiles.tile_columns} * static_cast<std::size_t>(spec.group_bytes()) / kColumnGroup;
+  // Where column k of a panel starts, a multiple of whole groups: rows of elements, or codes and
+  // the lines of scales before them.
+  const auto start_of = [&](std::int64_t k) {
+    if (k >= n_cols) return layout.size_bytes;
+    return static_cast<std::size_t>(spec.dense()
+                                        ? k * kPanelRows * spec.bits / 8
+                                        : spec.group_offset(k / kColumnGroup, layout.scale_shift));
+  };
   std::size_t at = 0;
-  for (std::size_t first = layout.codes_offset; first < layout.groups_end; first += tile_bytes) {
-    const std::size_t bytes = std::min(tile_bytes, layout.groups_end - first);
+  for (std::int64_t k = 0; k < n_cols; k += tiles.tile_columns) {
+    const std::size_t first = start_of(k), bytes = start_of(k + tiles.tile_columns) - first;
     for (std::size_t p = 0; p < n; ++p, at += bytes)
       piece(at, p * layout.size_bytes + first, bytes);
-  }
-  const std::size_t regions[] = {layout.groups_end, std::max(layout.mins_offset, layout.groups_end),
-                                 layout.supers_offset, layout.size_bytes};
-  for (int r = 0; r + 1 < 4; ++r) {
-    const std::size_t bytes = regions[r + 1] - regions[r];
-    for (std::size_t p = 0; p < n && bytes > 0; ++p, at += bytes)
-      piece(at, p * layout.size_bytes + regions[r], bytes);
   }
 }
 

@@ -1,10 +1,11 @@
 // The order of a packed matrix on a device with a matrix engine of fixed tiles.
 //
 // A strip is `strip_panels` panels (tensor/encoding.h), as many rows as a tile is wide; the last
-// one may have fewer. Its bytes are those of its panels, permuted: first all codes and what lies
-// behind them, tile after tile along the columns (`tile_columns`, a multiple of 32), in each tile
-// panel after panel; then the regions of scales of all panels, of mins and of supers. What one tile
-// needs is then one piece of memory, and a range of strips is one transfer. Dense encodings: rows
+// one may have fewer. Its bytes are those of its panels, permuted: tile after tile along the
+// columns
+// (`tile_columns`, a multiple of 32), in each tile panel after panel, codes with the lines of
+// scales before and among them. What one tile needs is then one piece of memory (but for scales of
+// columns that an earlier tile began), and a range of strips is one transfer. Dense encodings: rows
 // of `tile_columns` elements of each panel in turn. A strip of one panel is that panel.
 #pragma once
 

@@ -16,9 +16,13 @@ std::vector<std::byte> random_bytes(std::size_t n) {
   return bytes;
 }
 
-// What `n` columns of a panel take, with the scales among them.
-std::size_t bytes_of_columns(const EncodingSpec& spec, std::uint32_t n) {
-  return std::size_t{n} / kColumnGroup * static_cast<std::size_t>(spec.group_bytes());
+// What the first `n` columns of a panel take, with the scales before and among them.
+std::size_t bytes_of_columns(const EncodingSpec& spec, const PanelLayout& layout, std::int64_t n,
+                             std::int64_t n_cols) {
+  if (n >= n_cols) return layout.size_bytes;
+  if (spec.dense()) return static_cast<std::size_t>(n * kPanelRows * spec.bits / 8);
+  const std::int64_t last = n / kColumnGroup - 1;
+  return static_cast<std::size_t>(spec.codes_offset(last, layout.scale_shift) + spec.group_bytes());
 }
 
 TEST(DeviceTiles, AStripIsItsPanelsTileByTile) {
@@ -36,7 +40,7 @@ TEST(DeviceTiles, AStripIsItsPanelsTileByTile) {
           EXPECT_EQ(strip, panels) << spec.name << " " << n_cols;
         }
         // The first tile: the same columns of each panel in turn.
-        const std::size_t bytes = std::min(bytes_of_columns(spec, 64), layout.groups_end);
+        const std::size_t bytes = bytes_of_columns(spec, layout, 64, n_cols);
         for (std::size_t p = 0; p < n_panels; ++p) {
           const auto panel = panels.begin() + static_cast<std::ptrdiff_t>(p * layout.size_bytes);
           const auto piece = strip.begin() + static_cast<std::ptrdiff_t>(p * bytes);

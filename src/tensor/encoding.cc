@@ -70,34 +70,15 @@ PanelLayout panel_layout(Encoding encoding, std::int64_t n_cols) {
   const auto cols = static_cast<std::uint64_t>(n_cols);
   PanelLayout layout;
   if (spec.dense()) {
-    const std::size_t end = align_up(cols * kPanelRows * spec.bits / 8, kVectorAlignment);
-    layout.scales_offset = layout.mins_offset = layout.supers_offset = end;
-    layout.groups_end = layout.size_bytes = end;
+    layout.size_bytes = align_up(cols * kPanelRows * spec.bits / 8, kVectorAlignment);
     return layout;
   }
-  // Whole groups of 32 columns have all their scales, so that a kernel never meets half a group.
-  const std::uint64_t n_groups = ceil_div(cols, kColumnGroup);
-  const std::uint64_t n_blocks = ceil_div(n_groups * kColumnGroup, spec.block);
-  const std::size_t region =
-      align_up(n_blocks * static_cast<std::uint64_t>(spec.scale_bytes()), kVectorAlignment);
-  layout.scales_offset = n_groups * spec.bits * EncodingSpec::kPlaneBytes;
-  layout.groups_end = layout.scales_offset;
-  layout.mins_offset = layout.scales_offset + region;
-  layout.supers_offset = layout.mins_offset + (spec.has_min ? region : 0);
-  if (spec.scales_behind_codes()) {
-    layout.scales_offset = static_cast<std::size_t>(spec.bits * EncodingSpec::kPlaneBytes);
-    layout.mins_offset = layout.scales_offset + EncodingSpec::kPlaneBytes / 2;
-    layout.groups_end = n_groups * static_cast<std::uint64_t>(spec.group_bytes());
-    layout.supers_offset = layout.groups_end;
-  }
-  layout.size_bytes = layout.supers_offset;
   if (spec.block > kColumnGroup) {
     layout.scale_shift = std::countr_zero(static_cast<unsigned>(spec.block / kColumnGroup));
   }
-  if (spec.scale == ScaleKind::kSuper) {
-    const std::uint64_t per_super = std::uint64_t{kPanelRows} * 2 * (spec.has_min ? 2 : 1);
-    layout.size_bytes += align_up(ceil_div(cols, kSuperBlock) * per_super, kVectorAlignment);
-  }
+  const auto last = static_cast<std::int64_t>(ceil_div(cols, kColumnGroup)) - 1;
+  layout.size_bytes =
+      static_cast<std::size_t>(spec.codes_offset(last, layout.scale_shift) + spec.group_bytes());
   return layout;
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <vector>
 
 namespace cria {
 namespace {
@@ -29,57 +30,93 @@ TEST(Encoding, BitsPerWeightAreThoseOfTheTypesTheyCarry) {
   EXPECT_DOUBLE_EQ(bits_per_weight(Encoding::kBF16), 16.0);
 }
 
-TEST(Encoding, RegionsOfAPanelFollowEachOtherAligned) {
+// Marks [at, at + n) of a panel as taken, once.
+void take(std::vector<bool>& taken, std::int64_t at, std::int64_t n, const char* what) {
+  ASSERT_GE(at, 0) << what;
+  ASSERT_LE(at + n, static_cast<std::int64_t>(taken.size())) << what;
+  for (std::int64_t i = at; i < at + n; ++i) {
+    EXPECT_FALSE(taken[static_cast<std::size_t>(i)]) << what << " at " << i;
+    taken[static_cast<std::size_t>(i)] = true;
+  }
+}
+
+TEST(Encoding, PartsOfAPanelFollowEachOtherAligned) {
   for (const EncodingSpec& spec : kEncodingTable) {
+    if (spec.dense()) continue;
     for (std::int64_t n_cols : {1, 31, 32, 33, 160, 256, 257, 3072}) {
+      SCOPED_TRACE(testing::Message() << spec.name << " " << n_cols);
       const PanelLayout layout = panel_layout(spec.encoding, n_cols);
-      EXPECT_EQ(layout.codes_offset, 0u);
-      EXPECT_LE(layout.codes_offset, layout.scales_offset);
-      EXPECT_LE(layout.scales_offset, layout.mins_offset);
-      EXPECT_LE(layout.mins_offset, layout.supers_offset);
-      EXPECT_LE(layout.supers_offset, layout.size_bytes);
-      EXPECT_EQ(layout.groups_end,
-                spec.scales_behind_codes() ? layout.supers_offset : layout.scales_offset);
-      for (std::size_t offset :
-           {layout.groups_end, layout.scales_offset, layout.supers_offset, layout.size_bytes}) {
-        EXPECT_EQ(offset % 64, 0u) << spec.name << " " << n_cols;
+      const int shift = layout.scale_shift;
+      const std::int64_t n_groups = (n_cols + kColumnGroup - 1) / kColumnGroup;
+      std::vector<bool> taken(layout.size_bytes);
+      for (std::int64_t g = 0; g < n_groups; ++g) {
+        const std::int64_t codes = spec.codes_offset(g, shift);
+        EXPECT_EQ(codes % 64, 0);
+        take(taken, codes, spec.group_bytes(), "codes");
+        if (g % (std::int64_t{1} << shift) == 0) {
+          take(taken, spec.scales_offset(g, shift), spec.unit_bytes(), "scales");
+        }
+        if (spec.scale == ScaleKind::kSuper && g % kGroupsPerSuper == 0) {
+          take(taken, spec.supers_offset(g), spec.super_bytes(), "supers");
+        }
+        // What a group needs was read with it or with those before, whose lines end where its
+        // begin.
+        const std::int64_t begin = spec.group_offset(g, shift);
+        EXPECT_EQ(begin, g == 0 ? 0 : spec.codes_offset(g - 1, shift) + spec.group_bytes());
+        EXPECT_LE(codes - begin, 2 * 64);
+        EXPECT_LT(spec.scales_offset(g, shift), codes);
+        EXPECT_LT(spec.supers_offset(g), codes);
       }
-      EXPECT_EQ(layout.mins_offset % (spec.scales_behind_codes() ? 32 : 64), 0u);
+      EXPECT_EQ(spec.codes_offset(n_groups - 1, shift) + spec.group_bytes(),
+                static_cast<std::int64_t>(layout.size_bytes));
     }
     // In a wide panel nothing but the described data is left: exactly so where scales repeat, and
-    // one aligned row of scales (and of mins) per channel.
+    // one line of scales (and mins) per channel.
     const double bits = 8.0 * static_cast<double>(panel_layout(spec.encoding, 8192).size_bytes);
     const double expected = 16 * 8192 * bits_per_weight(spec.encoding);
     if (spec.block == kPerChannel) {
-      EXPECT_NEAR(bits, expected, 2 * 64 * 8) << spec.name;
+      EXPECT_NEAR(bits, expected, 64 * 8) << spec.name;
     } else {
       EXPECT_DOUBLE_EQ(bits, expected) << spec.name;
     }
   }
 }
 
-TEST(Encoding, HandComputedLayoutOfQ4KMin) {
-  const PanelLayout layout = panel_layout(Encoding::kQ4KMin, 512);
-  EXPECT_EQ(layout.scales_offset, 16u * 512 / 2);
-  EXPECT_EQ(layout.mins_offset, layout.scales_offset + 16u * 16);
-  EXPECT_EQ(layout.supers_offset, layout.mins_offset + 16u * 16);
-  EXPECT_EQ(layout.size_bytes, layout.supers_offset + 2u * 2 * 16 * 2);
+TEST(Encoding, HandComputedLayoutOfQ4) {
+  const EncodingSpec spec = encoding_spec(Encoding::kQ4);
+  EXPECT_EQ(spec.scales_offset(0, 0), 0);
+  EXPECT_EQ(spec.scales_offset(1, 0), 32);
+  EXPECT_EQ(spec.codes_offset(0, 0), 64);
+  EXPECT_EQ(spec.codes_offset(1, 0), 64 + 256);
+  EXPECT_EQ(spec.scales_offset(2, 0), 64 + 512);
+  EXPECT_EQ(spec.codes_offset(2, 0), 64 + 512 + 64);
+  EXPECT_EQ(panel_layout(Encoding::kQ4, 96).size_bytes, 2u * 64 + 3 * 256);
 }
 
-TEST(Encoding, ScalesOfQ2KMinLieBehindTheirCodes) {
-  for (const EncodingSpec& spec : kEncodingTable) {
-    EXPECT_EQ(spec.scales_behind_codes(), spec.encoding == Encoding::kQ2KMin) << spec.name;
-  }
-  const PanelLayout layout = panel_layout(Encoding::kQ2KMin, 512);
-  EXPECT_EQ(layout.scales_offset, 2u * 64);
-  EXPECT_EQ(layout.mins_offset, 2u * 64 + 32);
-  EXPECT_EQ(layout.groups_end, 16u * (2 * 64 + 32 + 32));
-  EXPECT_EQ(layout.size_bytes, layout.groups_end + 2u * 2 * 16 * 2);
-  const EncodingSpec spec = encoding_spec(Encoding::kQ2KMin);
-  EXPECT_EQ(spec.group_bytes(), 192);
-  EXPECT_EQ(spec.scale_offset(1), 16);
-  EXPECT_EQ(spec.scale_offset(2), 192);
-  EXPECT_EQ(spec.scale_offset(5), 2 * 192 + 16);
+TEST(Encoding, HandComputedLayoutsOfTwoLevels) {
+  const EncodingSpec q4 = encoding_spec(Encoding::kQ4KMin);
+  EXPECT_EQ(q4.supers_offset(0), 0);
+  EXPECT_EQ(q4.scales_offset(0, 0), 64);
+  EXPECT_EQ(q4.scales_offset(1, 0), 64 + 16 + 16);
+  EXPECT_EQ(q4.codes_offset(0, 0), 64 + 64);
+  EXPECT_EQ(q4.codes_offset(2, 0), 64 + 64 + 512 + 64);
+  EXPECT_EQ(q4.supers_offset(7), 0);
+  EXPECT_EQ(q4.supers_offset(8), 64 + 4 * (64 + 512));
+  EXPECT_EQ(q4.scales_offset(8, 0), q4.supers_offset(8) + 64);
+  EXPECT_EQ(panel_layout(Encoding::kQ4KMin, 512).size_bytes, 2u * (64 + 4 * (64 + 512)));
+
+  const EncodingSpec q2 = encoding_spec(Encoding::kQ2KMin);  // two blocks, a line a group
+  EXPECT_EQ(q2.unit_bytes(), 64);
+  EXPECT_EQ(q2.codes_offset(0, 0), 64 + 64);
+  EXPECT_EQ(q2.scales_offset(1, 0), 64 + 64 + 128);
+  EXPECT_EQ(q2.codes_offset(1, 0), 64 + 64 + 128 + 64);
+  EXPECT_EQ(q2.supers_offset(8), 64 + 8 * (64 + 128));
+
+  const EncodingSpec q3 = encoding_spec(Encoding::kQ3K);  // no mins: two super blocks a line
+  EXPECT_EQ(q3.supers_offset(8), 32);
+  EXPECT_EQ(q3.codes_offset(8, 0), 64 + 4 * (64 + 2 * 192) + 64);
+  EXPECT_EQ(q3.supers_offset(16), 64 + 8 * (64 + 2 * 192));
+  EXPECT_EQ(q3.supers_offset(24), q3.supers_offset(16) + 32);
 }
 
 TEST(Encoding, WiderBlocksHaveTheKernelsOfBlocksOf32) {
@@ -122,9 +159,11 @@ TEST(Encoding, BlocksAreFoundByTheirWidth) {
 TEST(Encoding, HandComputedLayoutsOfWiderBlocks) {
   const PanelLayout pairs = panel_layout(Encoding::kQ4MinG64, 96);
   EXPECT_EQ(pairs.scale_shift, 1);
-  EXPECT_EQ(pairs.scales_offset, 3u * 4 * 64);
-  EXPECT_EQ(pairs.mins_offset, pairs.scales_offset + 2u * 16 * 2);
-  EXPECT_EQ(pairs.size_bytes, pairs.mins_offset + 2u * 16 * 2);
+  const EncodingSpec spec = encoding_spec(Encoding::kQ4MinG64);
+  EXPECT_EQ(spec.scales_offset(1, 1), 0);
+  EXPECT_EQ(spec.codes_offset(1, 1), 64 + 256);
+  EXPECT_EQ(spec.scales_offset(2, 1), 64 + 2 * 256);
+  EXPECT_EQ(pairs.size_bytes, 64u + 2 * 256 + 64 + 256);
   EXPECT_EQ(panel_layout(Encoding::kQ8G128, 4096).scale_shift, 2);
   const PanelLayout channel = panel_layout(Encoding::kQ3C, 4096);
   EXPECT_EQ(4096 / 32 >> channel.scale_shift, 0);

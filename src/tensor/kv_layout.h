@@ -40,11 +40,20 @@ constexpr bool kv_type_fits(KvType type, std::int64_t head_dim) {
   return type == KvType::kF16 || head_dim % kColumnGroup == 0;
 }
 
-// Bytes of a panel of kQ8, and where its scales begin.
+// Bytes of a panel of kQ8, and where it has the codes of 32 columns, if of keys, and their 16
+// scales.
 inline std::int64_t kv_panel_bytes(std::int64_t head_dim) {
   return static_cast<std::int64_t>(panel_layout(Encoding::kQ8, head_dim).size_bytes);
 }
-constexpr std::int64_t kv_panel_scales(std::int64_t head_dim) { return kKvPanel * head_dim; }
+constexpr std::int64_t key_codes_offset(std::int64_t group) {
+  return encoding_spec(Encoding::kQ8).codes_offset(group, 0);
+}
+constexpr std::int64_t key_scales_offset(std::int64_t group) {
+  return encoding_spec(Encoding::kQ8).scales_offset(group, 0);
+}
+constexpr std::int64_t value_scales_offset(std::int64_t head_dim, std::int64_t group) {
+  return kKvPanel * head_dim + group * 2 * kKvPanel;
+}
 
 // Bytes of one position of one head's K (or V).
 inline std::int64_t kv_row_bytes(KvType type, std::int64_t head_dim) {

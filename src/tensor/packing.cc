@@ -4,6 +4,7 @@
 #include <bit>
 #include <cassert>
 #include <cstring>
+#include <type_traits>
 
 #include "tensor/code_words.h"
 #include "tensor/e8p.h"
@@ -126,12 +127,18 @@ std::uint32_t read_pair(const std::uint8_t* group, int bits, std::int64_t row, i
   return word | (places >> (q / 4 * 4) & 15) << (2 * code_bits);
 }
 
-void read_words(const std::uint8_t* codes, const EncodingSpec& spec, std::int64_t row,
-                RowCodes& out) {
+// The codes of the column group of column k.
+template <typename Byte>
+auto codes_at(Byte* panel, const EncodingSpec& spec, const PanelLayout& layout, std::int64_t k) {
+  using Code = std::conditional_t<std::is_const_v<Byte>, const std::uint8_t, std::uint8_t>;
+  return reinterpret_cast<Code*>(panel + spec.codes_offset(k / kColumnGroup, layout.scale_shift));
+}
+
+void read_words(const std::byte* panel, const EncodingSpec& spec, const PanelLayout& layout,
+                std::int64_t row, RowCodes& out) {
   const int width = spec.code_columns();
   for (std::size_t k = 0; k < out.codes.size(); k += static_cast<std::size_t>(width)) {
-    const std::uint8_t* group =
-        codes + k / kColumnGroup * static_cast<std::size_t>(spec.group_bytes());
+    const std::uint8_t* group = codes_at(panel, spec, layout, static_cast<std::int64_t>(k));
     const int at = static_cast<int>(k % kColumnGroup) / width;
     const std::uint32_t word = spec.codebook == Codebook::kE8P
                                    ? read_octet(group, spec.bits, row, at)
@@ -151,21 +158,41 @@ void write_group(const GroupLanes& lanes, const EncodingSpec& spec, std::uint8_t
   }
 }
 
-// Where element b of each row is, from that of the first: of scales and mins, and of supers.
-struct ScaleAt {
+// Where element b of each row is: of scales, mins, super scales and super mins.
+struct PartsAt {
   EncodingSpec spec;
-  std::int64_t operator()(std::size_t b) const {
-    return spec.scale_offset(static_cast<std::int64_t>(b));
+  int scale_shift;
+
+  std::int64_t scale(std::size_t b) const {
+    const auto block = static_cast<std::int64_t>(b);
+    const std::int64_t g = spec.block < kColumnGroup ? block / spec.unit_blocks()
+                                                     : block * (spec.block / kColumnGroup);
+    return spec.scales_offset(g, scale_shift) + block % spec.unit_blocks() * spec.scale_bytes();
   }
-};
-struct SuperAt {
-  EncodingSpec spec;
-  std::int64_t operator()(std::size_t s) const {
-    return static_cast<std::int64_t>(s) * kPanelRows * 2 * (spec.has_min ? 2 : 1);
+  std::int64_t min(std::size_t b) const {
+    return scale(b) + spec.unit_blocks() * spec.scale_bytes();
   }
+  std::int64_t super_scale(std::size_t s) const {
+    return spec.supers_offset(static_cast<std::int64_t>(s) * kGroupsPerSuper);
+  }
+  std::int64_t super_min(std::size_t s) const { return super_scale(s) + 2 * kPanelRows; }
 };
 
-// Transposes one region: element b of each row goes to [b][row].
+// Calls part(member of RowCodes, where element b of it is) for all but the codes.
+template <typename Part>
+void for_each_part(const EncodingSpec& spec, const PanelLayout& layout, const Part& part) {
+  const PartsAt at = {spec, layout.scale_shift};
+  const auto scale = [at](std::size_t b) { return at.scale(b); };
+  const auto min = [at](std::size_t b) { return at.min(b); };
+  part(&RowCodes::scales_f16, scale);
+  part(&RowCodes::scales_8, scale);
+  part(&RowCodes::mins_f16, min);
+  part(&RowCodes::mins_8, min);
+  part(&RowCodes::super_scales, [at](std::size_t s) { return at.super_scale(s); });
+  part(&RowCodes::super_mins, [at](std::size_t s) { return at.super_min(s); });
+}
+
+// Transposes one part: element b of each row goes to at(b)[row].
 template <typename T, typename At>
 void write_per_row(std::span<const RowCodes> rows, const std::vector<T> RowCodes::*member, At at,
                    std::byte* out) {
@@ -184,13 +211,13 @@ void read_per_row(const std::byte* panel, At at, std::int64_t row, std::vector<T
   }
 }
 
-void read_codes(const std::uint8_t* codes, const EncodingSpec& spec, std::int64_t row,
-                RowCodes& out) {
-  if (spec.code_columns() > 1) return read_words(codes, spec, row, out);
+void read_codes(const std::byte* panel, const EncodingSpec& spec, const PanelLayout& layout,
+                std::int64_t row, RowCodes& out) {
+  if (spec.code_columns() > 1) return read_words(panel, spec, layout, row, out);
   const int bits = spec.bits;
   const PlaneParts parts = plane_parts(bits);
   for (std::int64_t k = 0; k < out.n_cols; ++k) {
-    const std::uint8_t* plane = codes + k / kColumnGroup * spec.group_bytes();
+    const std::uint8_t* plane = codes_at(panel, spec, layout, k);
     const int quad = static_cast<int>(k % kColumnGroup / 4);
     const auto lane = 4 * row + k % 4;
     int code = 0;
@@ -228,23 +255,15 @@ void pack_panel(std::span<const RowCodes> rows, std::span<std::byte> panel) {
   const std::int64_t n_cols = rows[0].n_cols;
   const PanelLayout layout = panel_layout(spec.encoding, n_cols);
   assert(panel.size() == layout.size_bytes);
-  std::memset(panel.data() + layout.scales_offset, 0, layout.size_bytes - layout.scales_offset);
+  std::memset(panel.data(), 0, layout.size_bytes);
 
-  auto* codes = reinterpret_cast<std::uint8_t*>(panel.data() + layout.codes_offset);
   GroupLanes lanes;
-  for (std::int64_t k = 0; k < n_cols; k += kColumnGroup, codes += spec.group_bytes()) {
+  for (std::int64_t k = 0; k < n_cols; k += kColumnGroup) {
     gather_group(rows, k, lanes);
-    write_group(lanes, spec, codes);
+    write_group(lanes, spec, codes_at(panel.data(), spec, layout, k));
   }
-  std::byte* scales = panel.data() + layout.scales_offset;
-  std::byte* mins = panel.data() + layout.mins_offset;
-  std::byte* supers = panel.data() + layout.supers_offset;
-  write_per_row(rows, &RowCodes::scales_f16, ScaleAt{spec}, scales);
-  write_per_row(rows, &RowCodes::scales_8, ScaleAt{spec}, scales);
-  write_per_row(rows, &RowCodes::mins_f16, ScaleAt{spec}, mins);
-  write_per_row(rows, &RowCodes::mins_8, ScaleAt{spec}, mins);
-  write_per_row(rows, &RowCodes::super_scales, SuperAt{spec}, supers);
-  write_per_row(rows, &RowCodes::super_mins, SuperAt{spec}, supers + 2 * kPanelRows);
+  for_each_part(spec, layout,
+                [&](auto member, auto at) { write_per_row(rows, member, at, panel.data()); });
 }
 
 void pack_dense_panel(Encoding encoding, std::span<const float> rows, std::int64_t n_cols,
@@ -294,17 +313,9 @@ RowCodes unpack_row(Encoding encoding, std::span<const std::byte> packed, std::i
   const std::int64_t lane_row = row % kPanelRows;
 
   RowCodes out(encoding, n_cols);
-  read_codes(reinterpret_cast<const std::uint8_t*>(panel + layout.codes_offset), spec, lane_row,
-             out);
-  const std::byte* scales = panel + layout.scales_offset;
-  const std::byte* mins = panel + layout.mins_offset;
-  const std::byte* supers = panel + layout.supers_offset;
-  read_per_row(scales, ScaleAt{spec}, lane_row, out.scales_f16);
-  read_per_row(scales, ScaleAt{spec}, lane_row, out.scales_8);
-  read_per_row(mins, ScaleAt{spec}, lane_row, out.mins_f16);
-  read_per_row(mins, ScaleAt{spec}, lane_row, out.mins_8);
-  read_per_row(supers, SuperAt{spec}, lane_row, out.super_scales);
-  read_per_row(supers + 2 * kPanelRows, SuperAt{spec}, lane_row, out.super_mins);
+  read_codes(panel, spec, layout, lane_row, out);
+  for_each_part(spec, layout,
+                [&](auto member, auto at) { read_per_row(panel, at, lane_row, out.*member); });
   return out;
 }
 

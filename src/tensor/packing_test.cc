@@ -134,12 +134,13 @@ TEST(Packing, LanesOfQ4AreWhereTheFormatSays) {
   rows[1].scales_f16[0] = 0x3c00;
   std::vector<std::byte> panel(panel_layout(Encoding::kQ4, 32).size_bytes);
   pack_panel(rows, panel);
-  // Row 1 has lanes 4..7; plane 0 holds columns 0..3 low and 4..7 high.
-  EXPECT_EQ(panel[4], std::byte{0x40});
-  EXPECT_EQ(panel[7], std::byte{0x73});
-  EXPECT_EQ(panel[64 + 4], std::byte{0xc8});  // plane 1: columns 8 and 12
-  EXPECT_EQ(panel[256 + 2], std::byte{0x00});
-  EXPECT_EQ(panel[256 + 3], std::byte{0x3c});  // the scale of row 1
+  // Codes begin behind the line of scales. Row 1 has lanes 4..7; plane 0 holds columns 0..3 low
+  // and 4..7 high.
+  EXPECT_EQ(panel[64 + 4], std::byte{0x40});
+  EXPECT_EQ(panel[64 + 7], std::byte{0x73});
+  EXPECT_EQ(panel[2 * 64 + 4], std::byte{0xc8});  // plane 1: columns 8 and 12
+  EXPECT_EQ(panel[2], std::byte{0x00});
+  EXPECT_EQ(panel[3], std::byte{0x3c});  // the scale of row 1
 }
 
 TEST(Packing, PlanesOfQ3AreWhereTheFormatSays) {
@@ -149,9 +150,9 @@ TEST(Packing, PlanesOfQ3AreWhereTheFormatSays) {
   row.codes[31] = 4;  // quad 7, column 3
   std::vector<std::byte> panel(panel_layout(Encoding::kQ3, 32).size_bytes);
   pack_panel({&row, 1}, panel);
-  EXPECT_EQ(panel[0], std::byte{0x01});           // low plane 0, lane 0, bits 0-1
-  EXPECT_EQ(panel[1], std::byte{0x08});           // low plane 0, lane 1, bits 2-3
-  EXPECT_EQ(panel[2 * 64 + 3], std::byte{0x80});  // high plane, lane 3, bit 7
+  EXPECT_EQ(panel[64 + 0], std::byte{0x01});      // low plane 0, lane 0, bits 0-1
+  EXPECT_EQ(panel[64 + 1], std::byte{0x08});      // low plane 0, lane 1, bits 2-3
+  EXPECT_EQ(panel[3 * 64 + 3], std::byte{0x80});  // high plane, lane 3, bit 7
 }
 
 TEST(Packing, DenseRowsComeBackRounded) {
@@ -186,10 +187,10 @@ TEST(Packing, PlanesOfE8PAreWhereTheFormatSays) {
   rows[1] = row;
   std::vector<std::byte> panel(panel_layout(Encoding::kE8P4, 32).size_bytes);
   pack_panel(rows, panel);
-  EXPECT_EQ(panel[0 * 64 + 4 + 3], std::byte{0x43});  // the first stage's vector, its signs
-  EXPECT_EQ(panel[1 * 64 + 4 + 3], std::byte{0x21});
-  EXPECT_EQ(panel[2 * 64 + 4 + 3], std::byte{0x87});  // the second's
-  EXPECT_EQ(panel[3 * 64 + 4 + 3], std::byte{0x65});
+  EXPECT_EQ(panel[1 * 64 + 4 + 3], std::byte{0x43});  // the first stage's vector, its signs
+  EXPECT_EQ(panel[2 * 64 + 4 + 3], std::byte{0x21});
+  EXPECT_EQ(panel[3 * 64 + 4 + 3], std::byte{0x87});  // the second's
+  EXPECT_EQ(panel[4 * 64 + 4 + 3], std::byte{0x65});
 }
 
 TEST(Packing, PlanesOfPairsAreWhereTheFormatSays) {
@@ -197,8 +198,8 @@ TEST(Packing, PlanesOfPairsAreWhereTheFormatSays) {
   split_word(0xd5a, 4, 3, row.codes.data() + 4 * 6);  // quad 6: codes 10 and 5, places 1 and 3
   std::vector<std::byte> panel(panel_layout(Encoding::kQ4S24, 32).size_bytes);
   pack_panel({&row, 1}, panel);
-  EXPECT_EQ(panel[1 * 64 + 2], std::byte{0x5a});
-  EXPECT_EQ(panel[2 * 64 + 2], std::byte{0xd0});
+  EXPECT_EQ(panel[2 * 64 + 2], std::byte{0x5a});
+  EXPECT_EQ(panel[3 * 64 + 2], std::byte{0xd0});
   std::vector<float> decoded(32);
   row.scales_f16[0] = 0x3c00;
   decode_codes(row, decoded);

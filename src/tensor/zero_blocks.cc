@@ -35,6 +35,15 @@ IndexEntry entry_of(std::span<const std::byte> bytes, std::int64_t panel) {
   return entry;
 }
 
+// A column group of a panel to a place in another one.
+void copy_group(const EncodingSpec& spec, const std::byte* from, std::int64_t from_group,
+                std::byte* to, std::int64_t to_group) {
+  std::memcpy(to + spec.codes_offset(to_group, 0), from + spec.codes_offset(from_group, 0),
+              static_cast<std::size_t>(spec.group_bytes()));
+  std::memcpy(to + spec.scales_offset(to_group, 0), from + spec.scales_offset(from_group, 0),
+              static_cast<std::size_t>(spec.scale_bytes()));
+}
+
 }  // namespace
 
 bool can_drop_zero_blocks(Encoding encoding, std::int64_t n_cols) {
@@ -79,24 +88,16 @@ std::vector<std::byte> zero_blocks_index(Encoding encoding, const KeptBlocks& bl
   return out;
 }
 
-void drop_zero_blocks(Encoding encoding, std::int64_t n_cols, std::span<const std::byte> panel,
+void drop_zero_blocks(Encoding encoding, std::span<const std::byte> panel,
                       std::span<const std::uint16_t> groups, std::vector<std::byte>& out) {
   if (groups.empty()) return;
   const EncodingSpec spec = encoding_spec(encoding);
-  const PanelLayout from = panel_layout(encoding, n_cols);
-  const PanelLayout to =
-      panel_layout(encoding, static_cast<std::int64_t>(groups.size()) * kColumnGroup);
-  assert(panel.size() == from.size_bytes);
-  const auto codes = static_cast<std::size_t>(spec.group_bytes());
-  const auto scales = static_cast<std::size_t>(spec.scale_bytes());
   const std::size_t start = out.size();
-  out.resize(start + numbers_bytes(groups.size()) + to.size_bytes);
+  out.resize(start + panel_bytes(encoding, groups.size()));
   std::memcpy(out.data() + start, groups.data(), groups.size_bytes());
   std::byte* packed = out.data() + start + numbers_bytes(groups.size());
   for (std::size_t i = 0; i < groups.size(); ++i) {
-    std::memcpy(packed + i * codes, panel.data() + groups[i] * codes, codes);
-    std::memcpy(packed + to.scales_offset + i * scales,
-                panel.data() + from.scales_offset + groups[i] * scales, scales);
+    copy_group(spec, panel.data(), groups[i], packed, static_cast<std::int64_t>(i));
   }
 }
 
@@ -151,19 +152,11 @@ ZeroBlocksView::Panel ZeroBlocksView::panel(std::int64_t index) const {
 
 void ZeroBlocksView::fill_panel(std::int64_t index, std::span<std::byte> out) const {
   const EncodingSpec spec = encoding_spec(encoding_);
-  const PanelLayout to = panel_layout(encoding_, n_cols_);
-  assert(out.size() == to.size_bytes);
+  assert(out.size() == panel_layout(encoding_, n_cols_).size_bytes);
   std::memset(out.data(), 0, out.size());  // scales of zero
   const Panel from = panel(index);
-  if (from.groups.empty()) return;
-  const PanelLayout layout =
-      panel_layout(encoding_, static_cast<std::int64_t>(from.groups.size()) * kColumnGroup);
-  const auto codes = static_cast<std::size_t>(spec.group_bytes());
-  const auto scales = static_cast<std::size_t>(spec.scale_bytes());
   for (std::size_t i = 0; i < from.groups.size(); ++i) {
-    std::memcpy(out.data() + from.groups[i] * codes, from.packed + i * codes, codes);
-    std::memcpy(out.data() + to.scales_offset + from.groups[i] * scales,
-                from.packed + layout.scales_offset + i * scales, scales);
+    copy_group(spec, from.packed, static_cast<std::int64_t>(i), out.data(), from.groups[i]);
   }
 }
 

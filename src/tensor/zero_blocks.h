@@ -41,7 +41,7 @@ std::size_t zero_blocks_index_bytes(std::int64_t n_panels);
 
 // Header and index, and then panel after panel: the stored form of the same panel in full.
 std::vector<std::byte> zero_blocks_index(Encoding encoding, const KeptBlocks& blocks);
-void drop_zero_blocks(Encoding encoding, std::int64_t n_cols, std::span<const std::byte> panel,
+void drop_zero_blocks(Encoding encoding, std::span<const std::byte> panel,
                       std::span<const std::uint16_t> groups, std::vector<std::byte>& out);
 
 // A matrix of this form, read where it lies: `bytes` must outlive it.

@@ -13,7 +13,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::vector<std::byte> panel(cria::panel_layout(cria::Encoding::kQ4, kCols).size_bytes,
                                      std::byte{7});
   for (std::int64_t p = 0; p < 2; ++p) {
-    cria::drop_zero_blocks(cria::Encoding::kQ4, kCols, panel, blocks.of_panel(p), bytes);
+    cria::drop_zero_blocks(cria::Encoding::kQ4, panel, blocks.of_panel(p), bytes);
   }
   for (std::size_t i = 0; i + 2 < size; i += 3) {
     bytes[(data[i] | data[i + 1] << 8) % bytes.size()] = std::byte{data[i + 2]};

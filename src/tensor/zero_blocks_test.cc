@@ -49,8 +49,7 @@ Matrix random_matrix(Encoding encoding, std::int64_t n_rows, std::int64_t n_cols
   m.dropped = zero_blocks_index(encoding, m.blocks);
   for (std::int64_t p = 0; p < m.blocks.n_panels; ++p) {
     drop_zero_blocks(
-        encoding, n_cols,
-        std::span(m.full).subspan(static_cast<std::size_t>(p) * panel_bytes, panel_bytes),
+        encoding, std::span(m.full).subspan(static_cast<std::size_t>(p) * panel_bytes, panel_bytes),
         m.blocks.of_panel(p), m.dropped);
   }
   return m;

@@ -54,8 +54,13 @@ class RandomHost : public FakeHost {
       const PanelLayout layout = panel_layout(weight.encoding, weight.n_cols);
       auto* bytes = static_cast<std::uint8_t*>(const_cast<void*>(data.data));
       for (std::size_t panel = 0; panel < data.size_bytes; panel += layout.size_bytes) {
-        for (std::size_t i = layout.codes_offset; i < layout.scales_offset; ++i)
-          bytes[panel + i] = static_cast<std::uint8_t>(random());
+        const EncodingSpec spec = encoding_spec(weight.encoding);
+        for (std::int64_t g = 0; g * kColumnGroup < weight.n_cols; ++g) {
+          std::uint8_t* codes = bytes + panel + spec.codes_offset(g, layout.scale_shift);
+          for (int i = 0; i < spec.group_bytes(); ++i) {
+            codes[i] = static_cast<std::uint8_t>(random());
+          }
+        }
       }
     }
   }

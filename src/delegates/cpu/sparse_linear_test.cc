@@ -23,24 +23,23 @@ Pair random_pair(Encoding encoding, std::int64_t n_rows, std::int64_t n_cols, un
                  std::mt19937& random) {
   Pair pair = {random_weights(encoding, n_rows, n_cols, random), {}, {}};
   const PanelLayout layout = panel_layout(encoding, n_cols);
-  const auto scale_bytes = static_cast<std::size_t>(encoding_spec(encoding).scale_bytes());
+  const EncodingSpec spec = encoding_spec(encoding);
   KeptBlocks blocks = {(n_rows + kPanelRows - 1) / kPanelRows, a8_blocks(n_cols), {}};
   for (std::int64_t i = 0; i < blocks.n_panels * blocks.n_groups; ++i) {
     blocks.kept.push_back(random() % 100 < share);
     if (blocks.kept.back() != 0) continue;
     const auto panel = static_cast<std::size_t>(i / blocks.n_groups);
-    const auto group = static_cast<std::size_t>(i % blocks.n_groups);
+    const std::int64_t group = i % blocks.n_groups;
     std::byte* at = pair.full.packed.data() + panel * layout.size_bytes;
-    std::memset(at + layout.scales_offset + group * scale_bytes, 0, scale_bytes);
-    if (encoding_spec(encoding).scale == ScaleKind::kE8M0) {  // has no zero; the codes have
-      const auto code_bytes = static_cast<std::size_t>(encoding_spec(encoding).group_bytes());
-      std::memset(at + group * code_bytes, 0, code_bytes);
+    std::memset(at + spec.scales_offset(group, 0), 0, static_cast<std::size_t>(spec.scale_bytes()));
+    if (spec.scale == ScaleKind::kE8M0) {  // has no zero; the codes have
+      std::memset(at + spec.codes_offset(group, 0), 0,
+                  static_cast<std::size_t>(spec.group_bytes()));
     }
   }
   std::vector<std::byte> bytes = zero_blocks_index(encoding, blocks);
   for (std::int64_t p = 0; p < blocks.n_panels; ++p) {
-    drop_zero_blocks(encoding, n_cols, {pair.full.panel(p), layout.size_bytes}, blocks.of_panel(p),
-                     bytes);
+    drop_zero_blocks(encoding, {pair.full.panel(p), layout.size_bytes}, blocks.of_panel(p), bytes);
   }
   pair.dropped = AlignedBuffer::allocate(bytes.size()).value();
   std::memcpy(pair.dropped.data(), bytes.data(), bytes.size());

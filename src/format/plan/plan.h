@@ -23,7 +23,7 @@
 namespace cria {
 
 inline constexpr std::uint32_t kPlanMagic = 0x4e4c5043;  // "CPLN"
-inline constexpr std::uint32_t kPlanVersion = 5;
+inline constexpr std::uint32_t kPlanVersion = 6;
 
 // A weight of the plan: where it is and what it looks like.
 struct PlanWeight {

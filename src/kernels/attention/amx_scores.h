@@ -21,14 +21,17 @@ struct AmxKeys {
   // Those of positions [p0, p0 + n).
   void load(const AttentionArgs& args, std::int64_t p0, int n) {
     load_scales(args, p0, n, scales);
-    const auto n_quads = static_cast<int>(args.head_dim / kColumnGroup) * kQuads;
+    const std::int64_t n_groups = args.head_dim / kColumnGroup;
     const std::int64_t panel_bytes = kv_panel_bytes(args.head_dim);
     const std::byte* panel = args.k + p0 / kKvPanel * panel_bytes;
     const __m512i offset = _mm512_set1_epi8(static_cast<char>(128));
-    auto* to = codes[0];
-    for (int p = 0; p * kKvPanel < n; ++p, panel += panel_bytes, to += n_quads) {
-      for (int q = 0; q < n_quads; ++q) {
-        _mm512_storeu_si512(to[q], _mm512_sub_epi8(load_512(panel + 64 * q), offset));
+    auto* to = codes;
+    for (int p = 0; p * kKvPanel < n; ++p, panel += panel_bytes) {
+      for (std::int64_t g = 0; g < n_groups; ++g, ++to) {
+        const std::byte* group = panel + key_codes_offset(g);
+        for (int q = 0; q < kQuads; ++q) {
+          _mm512_storeu_si512((*to)[q], _mm512_sub_epi8(load_512(group + 64 * q), offset));
+        }
       }
     }
   }

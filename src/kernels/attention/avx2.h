@@ -114,7 +114,7 @@ inline void add_row_halves(Block& block, int r, std::int64_t p0) {
 inline void load_value_scales(const AttentionArgs& args, std::int64_t p0, int n,
                               ValueScales& scales) {
   const std::int64_t dim = args.head_dim, panel_bytes = kv_panel_bytes(dim);
-  const std::byte* panel = args.v + p0 / kKvPanel * panel_bytes + kv_panel_scales(dim);
+  const std::byte* panel = args.v + p0 / kKvPanel * panel_bytes + value_scales_offset(dim, 0);
   for (int first = 0; first < n; first += kKvPanel, panel += panel_bytes) {
     const auto* halves = reinterpret_cast<const std::uint16_t*>(panel);
     for (std::int64_t b = 0; b < dim / kColumnGroup; ++b) {

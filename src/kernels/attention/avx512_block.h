@@ -84,9 +84,9 @@ class Block {
     values(p0).load(args_, p0, n);
     look_ahead(p0 + kTile, n_blocks());
     for (int p = 0; steps_ask() && p < kKeyPanels; ++p) {  // they do not ask for scales
-      const std::int64_t scales = ahead_ + p * panel_bytes_ + kv_panel_scales(args_.head_dim);
-      ask_for(args_.k + scales);
-      ask_for(args_.v + scales);
+      const std::int64_t panel = ahead_ + p * panel_bytes_;
+      ask_for(args_.k + panel + key_scales_offset(0));
+      ask_for(args_.v + panel + value_scales_offset(args_.head_dim, 0));
     }
   }
 

@@ -39,15 +39,15 @@ inline unsigned not_zero(__m512i v) {
 inline void load_scales(const AttentionArgs& args, std::int64_t p0, int n, KeyScales& out) {
   const std::int64_t panel_bytes = kv_panel_bytes(args.head_dim);
   const auto n_groups = static_cast<int>(args.head_dim / kColumnGroup);
-  const std::byte* scales = args.k + p0 / kKvPanel * panel_bytes + kv_panel_scales(args.head_dim);
+  const std::byte* panel = args.k + p0 / kKvPanel * panel_bytes;
   const int n_bits = spec::key_scale_bits(args.head_dim);  // 0: no scale is short enough
   const __m512i behind =
       _mm512_set1_epi32(n_bits == 0 ? -1 : static_cast<int>(spec::bits_behind(n_bits)));
   unsigned nans = 0, others = 0;
-  for (int p = 0; p * kKvPanel < n; ++p, scales += panel_bytes) {
-    const __m512i first = _mm512_castps_si512(load_halves(scales));
+  for (int p = 0; p * kKvPanel < n; ++p, panel += panel_bytes) {
+    const __m512i first = _mm512_castps_si512(load_halves(panel + key_scales_offset(0)));
     for (int g = 0; g < n_groups; ++g) {
-      const __m512 of_positions = load_halves(scales + g * 2 * kKvPanel);
+      const __m512 of_positions = load_halves(panel + key_scales_offset(g));
       const __m512 zero_or_nan = _mm512_sub_ps(of_positions, of_positions);
       nans |= _mm512_cmp_ps_mask(zero_or_nan, zero_or_nan, _CMP_UNORD_Q);
       const __m512i bits = _mm512_castps_si512(of_positions);

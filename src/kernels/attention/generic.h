@@ -294,8 +294,8 @@ inline void add_values_q8(const AttentionArgs& args, const float* p, std::int64_
     float top = 0.0f;
     for (int i = 0; i < n; ++i) {
       const std::byte* halves =
-          panels + i / kKvPanel * panel_bytes + kv_panel_scales(args.head_dim);
-      scales[i] = half_at(halves, b * kKvPanel + i % kKvPanel);
+          panels + i / kKvPanel * panel_bytes + value_scales_offset(args.head_dim, b);
+      scales[i] = half_at(halves, i % kKvPanel);
       top = max_magnitude(top, scales[i]);
     }
     const WeightScale scale = weight_scale(top);

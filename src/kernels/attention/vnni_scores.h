@@ -111,7 +111,7 @@ class VnniScorePass {
   template <int kPanels, int kRows>
   void add_group(int p, int r, int g, __m512i (&sums)[kRows][kPanels]) const {
     const std::int8_t* queries = rows_.codes[g / 2][r] + g % 2 * kColumnGroup;
-    const std::byte* panels = keys_.panels + p * keys_.panel_bytes + 64 * kQuads * g;
+    const std::byte* panels = keys_.panels + p * keys_.panel_bytes + key_codes_offset(g);
     const std::int64_t ahead = r == step_.first ? step_.ahead : 0;
     CRIA_UNROLL
     for (int q = 0; q < kQuads; ++q) {

@@ -25,17 +25,16 @@ struct FloatScales {
 };
 
 template <Encoding encoding>
-inline FloatScales<encoding> load_float_scales(const spec::PanelRegions& panel,
-                                               std::int64_t group) {
+inline FloatScales<encoding> load_float_scales(const spec::Group& group) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   constexpr int kBlocks = FloatScales<encoding>::kBlocks;
   FloatScales<encoding> out;
   for (int h = 0; h < 2; ++h) {
     for (int b = 0; b < kBlocks; ++b) {
-      out.scale[b][h] = load_scale<encoding>(panel, group * kBlocks + b, h);
+      out.scale[b][h] = load_scale<encoding>(group, b, h);
       out.min[b][h] = _mm256_setzero_ps();
       if constexpr (kSpec.has_min) {
-        out.min[b][h] = load_min<encoding>(panel, group * kBlocks + b, h);
+        out.min[b][h] = load_min<encoding>(group, b, h);
       }
     }
   }
@@ -72,12 +71,11 @@ inline __m256 column_of(__m256i values, int j) {
 
 // Calls visit(k, half, w) for the 32 columns of a group: w = the weights of 8 rows in column k.
 template <Encoding encoding, typename Visit>
-inline void for_each_weight(const spec::PanelRegions& panel, std::int64_t group, __m256i table,
-                            const Visit& visit) {
+inline void for_each_weight(const spec::Group& group, __m256i table, const Visit& visit) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
-  const FloatScales<encoding> scales = load_float_scales<encoding>(panel, group);
+  const FloatScales<encoding> scales = load_float_scales<encoding>(group);
   ExpandedGroup expanded;
-  const std::uint8_t* codes = group_codes<encoding>(panel, group, 0, expanded);
+  const std::uint8_t* codes = group_codes<encoding>(group, 0, expanded);
   CRIA_UNROLL
   for (int q = 0; q < kQuads; ++q) {
     const int b = 4 * q / kSpec.block;
@@ -109,18 +107,18 @@ inline __m256 load_dense(const std::byte* panel, std::int64_t at) {
 template <Encoding encoding>
 void run_one(const std::byte* panel, const PanelLayout& layout, const float* x, std::int64_t n_cols,
              TokenParts& parts) {
-  const spec::PanelRegions regions = spec::panel_regions(panel, layout);
+  spec::GroupWalk<encoding> walk(layout.scale_shift, 0);
   const __m256i table = load_table<encoding>();
   __m256 acc[kParts][2];
   for (auto& part : acc) part[0] = part[1] = _mm256_setzero_ps();
   float padded[kColumnGroup] = {};
-  for (std::int64_t k0 = 0; k0 < n_cols; k0 += kColumnGroup) {
+  for (std::int64_t k0 = 0; k0 < n_cols; k0 += kColumnGroup, walk.next()) {
     const float* x_group = x + k0;
     if (n_cols - k0 < kColumnGroup) {  // weights of the padding meet zeros
       std::memcpy(padded, x_group, static_cast<std::size_t>(n_cols - k0) * sizeof(float));
       x_group = padded;
     }
-    for_each_weight<encoding>(regions, k0 / kColumnGroup, table, [&](int k, int h, __m256 w) {
+    for_each_weight<encoding>(walk.of(panel), table, [&](int k, int h, __m256 w) {
       acc[k % 4][h] = _mm256_fmadd_ps(w, _mm256_broadcast_ss(x_group + k), acc[k % 4][h]);
     });
   }
@@ -161,14 +159,13 @@ inline const float* decode_chunk(const std::byte* panel, const PanelLayout& layo
       _mm256_store_ps(w + i, load_dense<encoding>(panel, k0 * kPanelRows + i));
     }
   } else {
-    const spec::PanelRegions regions = spec::panel_regions(panel, layout);
+    spec::GroupWalk<encoding> walk(layout.scale_shift, k0 / kColumnGroup);
     const __m256i table = load_table<encoding>();
-    for (int k = 0; k < n; k += kColumnGroup) {
+    for (int k = 0; k < n; k += kColumnGroup, walk.next()) {
       float* to = w + k * kPanelRows;
-      for_each_weight<encoding>(regions, (k0 + k) / kColumnGroup, table,
-                                [&](int column, int h, __m256 weights) {
-                                  _mm256_store_ps(to + column * kPanelRows + 8 * h, weights);
-                                });
+      for_each_weight<encoding>(walk.of(panel), table, [&](int column, int h, __m256 weights) {
+        _mm256_store_ps(to + column * kPanelRows + 8 * h, weights);
+      });
     }
   }
   return w;

@@ -35,16 +35,15 @@ struct FloatScales {
 };
 
 template <Encoding encoding>
-inline FloatScales<encoding> load_float_scales(const spec::PanelRegions& panel,
-                                               std::int64_t group) {
+inline FloatScales<encoding> load_float_scales(const spec::Group& group) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   constexpr int kBlocks = FloatScales<encoding>::kBlocks;
   FloatScales<encoding> out;
   CRIA_UNROLL
   for (int b = 0; b < kBlocks; ++b) {
-    out.scale[b] = load_scale<encoding>(panel, group * kBlocks + b);
+    out.scale[b] = load_scale<encoding>(group, b);
     out.min[b] = _mm512_setzero_ps();
-    if constexpr (kSpec.has_min) out.min[b] = load_min<encoding>(panel, group * kBlocks + b);
+    if constexpr (kSpec.has_min) out.min[b] = load_min<encoding>(group, b);
     if constexpr (kShifted<encoding>) {
       out.scale[b] = _mm512_mul_ps(out.scale[b], _mm512_set1_ps(0x1p-24f));
     }
@@ -83,12 +82,12 @@ inline __m512 column_of(__m512i values, __m512i to_top) {
 
 // Calls visit(k, w) for the 32 columns of a group: w = the weights of 16 rows in column k.
 template <Encoding encoding, typename Visit>
-inline void for_each_weight(const spec::PanelRegions& panel, std::int64_t group, __m512i table,
-                            const ByteToTop& to_top, const Visit& visit) {
+inline void for_each_weight(const spec::Group& group, __m512i table, const ByteToTop& to_top,
+                            const Visit& visit) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
-  const FloatScales<encoding> scales = load_float_scales<encoding>(panel, group);
+  const FloatScales<encoding> scales = load_float_scales<encoding>(group);
   avx2::ExpandedGroup expanded;
-  const std::uint8_t* codes = group_codes<encoding>(panel, group, expanded);
+  const std::uint8_t* codes = group_codes<encoding>(group, expanded);
   CRIA_UNROLL
   for (int q = 0; q < kQuads; ++q) {
     const int b = 4 * q / kSpec.block;
@@ -122,28 +121,28 @@ void run_one(const std::byte* first, const PanelLayout& layout, const float* x, 
              TokenParts* parts) {
   const __m512i table = code_table<encoding>(0);
   const ByteToTop to_top;
-  spec::PanelRegions panels[kPanels];
+  const std::byte* panels[kPanels];
+  spec::GroupWalk<encoding> walk(layout.scale_shift, 0);
   __m512 acc[kPanels][kParts];
   for (int p = 0; p < kPanels; ++p) {
-    panels[p] =
-        spec::panel_regions(first + static_cast<std::size_t>(p) * layout.size_bytes, layout);
+    panels[p] = first + static_cast<std::size_t>(p) * layout.size_bytes;
     for (auto& part : acc[p]) part = _mm512_setzero_ps();
   }
   float padded[kColumnGroup] = {};
-  for (std::int64_t k0 = 0; k0 < n_cols; k0 += kColumnGroup) {
+  for (std::int64_t k0 = 0; k0 < n_cols; k0 += kColumnGroup, walk.next()) {
     const float* x_group = x + k0;
     if (n_cols - k0 < kColumnGroup) {  // weights of the padding meet zeros
       std::memcpy(padded, x_group, static_cast<std::size_t>(n_cols - k0) * sizeof(float));
       x_group = padded;
     }
-    const std::int64_t g = k0 / kColumnGroup;
     CRIA_UNROLL
     for (int p = 0; p < kPanels; ++p) {
-      const std::uint8_t* ahead = spec::codes_of<encoding>(panels[p], g) + kPrefetchBytes;
+      const spec::Group group = walk.of(panels[p]);
+      const std::uint8_t* ahead = group.codes + kPrefetchBytes;
       for (int line = 0; line < encoding_spec(encoding).group_bytes(); line += 64) {
         _mm_prefetch(reinterpret_cast<const char*>(ahead + line), _MM_HINT_T0);
       }
-      for_each_weight<encoding>(panels[p], g, table, to_top, [&](int k, __m512 w) {
+      for_each_weight<encoding>(group, table, to_top, [&](int k, __m512 w) {
         acc[p][k % 4] = _mm512_fmadd_ps(w, _mm512_set1_ps(x_group[k]), acc[p][k % 4]);
       });
     }
@@ -190,14 +189,14 @@ inline const float* decode_chunk(const std::byte* panel, const PanelLayout& layo
       _mm512_storeu_ps(w + k * kPanelRows, load_dense<encoding>(panel, (k0 + k) * kPanelRows));
     }
   } else {
-    const spec::PanelRegions regions = spec::panel_regions(panel, layout);
+    spec::GroupWalk<encoding> walk(layout.scale_shift, k0 / kColumnGroup);
     const __m512i table = code_table<encoding>(0);
     const ByteToTop to_top;
-    for (int k = 0; k < n; k += kColumnGroup) {
+    for (int k = 0; k < n; k += kColumnGroup, walk.next()) {
       float* to = w + k * kPanelRows;
-      for_each_weight<encoding>(
-          regions, (k0 + k) / kColumnGroup, table, to_top,
-          [&](int column, __m512 weights) { _mm512_storeu_ps(to + column * kPanelRows, weights); });
+      for_each_weight<encoding>(walk.of(panel), table, to_top, [&](int column, __m512 weights) {
+        _mm512_storeu_ps(to + column * kPanelRows, weights);
+      });
     }
   }
   return w;

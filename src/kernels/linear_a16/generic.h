@@ -19,15 +19,15 @@ inline constexpr int kA16TokenBlock = 16;
 
 // Up to 32 decoded weights of one row, columns 32 * group onwards.
 template <Encoding encoding>
-inline void decode_group(const PanelRegions& panel, std::int64_t group, int row, float* w) {
+inline void decode_group(const Group& group, int row, float* w) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   std::int8_t values[kColumnGroup];
-  unpack_values<encoding>(codes_of<encoding>(panel, group), row, values);
+  unpack_values<encoding>(group.codes, row, values);
   for (int k = 0; k < kColumnGroup; ++k) {
-    const std::int64_t b = (group * kColumnGroup + k) / kSpec.block;
+    const int b = k / kSpec.block;
     float min = 0.0f;
-    if constexpr (kSpec.has_min) min = block_min<encoding>(panel, b, row);
-    w[k] = std::fma(block_scale<encoding>(panel, b, row), static_cast<float>(values[k]), min);
+    if constexpr (kSpec.has_min) min = block_min<encoding>(group, b, row);
+    w[k] = std::fma(block_scale<encoding>(group, b, row), static_cast<float>(values[k]), min);
   }
 }
 
@@ -58,7 +58,8 @@ inline void linear_a16_row(const LinearA16Args& args, const std::byte* panel,
     if constexpr (encoding_spec(encoding).dense()) {
       decode_dense_group<encoding>(panel, k0 / kColumnGroup, n_cols, row, w);
     } else {
-      decode_group<encoding>(panel_regions(panel, layout), k0 / kColumnGroup, row, w);
+      decode_group<encoding>(group_at<encoding>(panel_at(panel, layout), k0 / kColumnGroup), row,
+                             w);
     }
     for (int t = 0; t < n; ++t) {
       const float* x = args.x + (first + t) * args.x_stride + k0;

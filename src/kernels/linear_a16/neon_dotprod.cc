@@ -34,22 +34,21 @@ template <Encoding encoding>
 inline constexpr int kBlocksOf = kColumnGroup / encoding_spec(encoding).block;
 
 template <Encoding encoding>
-void unpack_group(const spec::PanelRegions& panel, std::int64_t group,
-                  UnpackedGroup<kBlocksOf<encoding>>& out) {
+void unpack_group(const spec::Group& group, UnpackedGroup<kBlocksOf<encoding>>& out) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   constexpr int kBlocks = kBlocksOf<encoding>;
   const int8x16_t table = load_table<encoding>();
   ExpandedGroup expanded;
-  const std::uint8_t* codes = group_codes<encoding>(panel, group, expanded);
+  const std::uint8_t* codes = group_codes<encoding>(group, expanded);
   for (int p = 0; p < kQuarters; ++p) {
     unroll<kQuads>([&]<int q>() __attribute__((always_inline)) {
       vst1q_s8(out.values[q][p], load_values<encoding, q>(codes, table, p));
     });
     for (int b = 0; b < kBlocks; ++b) {
-      out.scale[b][p] = load_scale<encoding>(panel, group * kBlocks + b, p);
+      out.scale[b][p] = load_scale<encoding>(group, b, p);
       out.min[b][p] = vdupq_n_f32(0.0f);
       if constexpr (kSpec.has_min) {
-        out.min[b][p] = load_min<encoding>(panel, group * kBlocks + b, p);
+        out.min[b][p] = load_min<encoding>(group, b, p);
       }
     }
   }
@@ -123,7 +122,7 @@ void run_chunk_one(const UnpackedGroup<kBlocks>* groups, int n_groups, const flo
 template <Encoding encoding>
 void run_one(const std::byte* panel, const PanelLayout& layout, const float* x, std::int64_t n_cols,
              TokenParts& parts) {
-  const spec::PanelRegions regions = spec::panel_regions(panel, layout);
+  const spec::Panel packed = spec::panel_at(panel, layout);
   const ColumnTables tables = column_tables();
   UnpackedGroup<kBlocksOf<encoding>> chunk[kChunkGroups];
   std::memset(&parts, 0, sizeof(parts));
@@ -138,7 +137,9 @@ void run_one(const std::byte* panel, const PanelLayout& layout, const float* x, 
       std::memcpy(padded, x_chunk, static_cast<std::size_t>(left) * sizeof(float));
       x_chunk = padded;
     }
-    for (int g = 0; g < n; ++g) unpack_group<encoding>(regions, k0 / kColumnGroup + g, chunk[g]);
+    for (int g = 0; g < n; ++g) {
+      unpack_group<encoding>(spec::group_at<encoding>(packed, k0 / kColumnGroup + g), chunk[g]);
+    }
     run_chunk_one(chunk, n, x_chunk, tables, parts);
   }
 }
@@ -203,11 +204,11 @@ inline const float* decode_chunk(const std::byte* panel, const PanelLayout& layo
       vst1q_f32(w + i, load_dense<encoding>(panel, k0 * kPanelRows + i));
     }
   } else {
-    const spec::PanelRegions regions = spec::panel_regions(panel, layout);
+    const spec::Panel packed = spec::panel_at(panel, layout);
     const ColumnTables tables = column_tables();
     UnpackedGroup<kBlocksOf<encoding>> group;
     for (int k = 0; k < n; k += kColumnGroup) {
-      unpack_group<encoding>(regions, (k0 + k) / kColumnGroup, group);
+      unpack_group<encoding>(spec::group_at<encoding>(packed, (k0 + k) / kColumnGroup), group);
       decode_group(group, tables, w + k * kPanelRows);
     }
   }

@@ -70,12 +70,13 @@ struct TileChunk {
 
 // `n_groups` of a panel from `first` on, and one that is zero behind an odd number.
 template <Encoding encoding>
-inline void unpack_tiles(const spec::PanelRegions& panel, std::int64_t first, int n_groups,
-                         __m512i table, TileChunk<FormOf<encoding>>& out) {
+inline void unpack_tiles(const spec::Panel& panel, std::int64_t first, int n_groups, __m512i table,
+                         TileChunk<FormOf<encoding>>& out) {
   using Form = FormOf<encoding>;
   for (int g = 0; g < n_groups; ++g) {
+    const spec::Group group = spec::group_at<encoding>(panel, first + g);
     avx2::ExpandedGroup expanded;
-    const std::uint8_t* codes = group_codes<encoding>(panel, first + g, expanded);
+    const std::uint8_t* codes = group_codes<encoding>(group, expanded);
     CRIA_UNROLL
     for (int q = 0; q < kQuads; ++q) {
       __m512i quad = load_codes<encoding>(codes, q, table);
@@ -85,10 +86,9 @@ inline void unpack_tiles(const spec::PanelRegions& panel, std::int64_t first, in
       _mm512_storeu_si512(out.codes[g][q * Form::kBlocks / kQuads][q], quad);
     }
     TileScales<Form>& scales = out.scales[g];
-    scales.of_group = load_scales<encoding>(panel, first + g);
+    scales.of_group = load_scales<encoding>(group);
     for (int b = 0; b < 2 && Form::kBlocks == 2; ++b) {
-      const std::byte* block = spec::scales_of<encoding>(panel, (first + g) * 2 + b);
-      scales.block[b] = _mm512_cvtepi32_ps(load_signed(block));
+      scales.block[b] = _mm512_cvtepi32_ps(load_signed(spec::scales_of<encoding>(group, b)));
     }
   }
   if (n_groups % 2 == 1) {
@@ -271,7 +271,7 @@ class Pass {
       const int n = static_cast<int>(std::min<std::int64_t>(kChunkGroups, n_groups_ - g));
       for (int p = 0; p < n_panels_; ++p) {
         const std::byte* at = panels + static_cast<std::size_t>(p) * layout_.size_bytes;
-        unpack_tiles<encoding>(spec::panel_regions(at, layout_), g, n, table, chunks_[p]);
+        unpack_tiles<encoding>(spec::panel_at(at, layout_), g, n, table, chunks_[p]);
       }
       run_chunk(g, n);
     }

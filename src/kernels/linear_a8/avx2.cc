@@ -110,23 +110,22 @@ inline __m256i pair_of(__m256i low, __m256i high) {
 }
 
 template <Encoding encoding>
-inline GroupScales<encoding> load_scales(const spec::PanelRegions& panel, std::int64_t group) {
+inline GroupScales<encoding> load_scales(const spec::Group& group) {
   using Form = A8Form<encoding>;
   GroupScales<encoding> out;
   for (int h = 0; h < 2; ++h) {
     if constexpr (Form::kBlocks == 1) {
-      out.scale[h] = load_scale<encoding>(panel, group, h);
-      if constexpr (Form::kSpec.has_min) out.float_min[h] = load_min<encoding>(panel, group, h);
+      out.scale[h] = load_scale<encoding>(group, 0, h);
+      if constexpr (Form::kSpec.has_min) out.float_min[h] = load_min<encoding>(group, 0, h);
     } else {
-      const std::int64_t s = group * kColumnGroup / kSuperBlock;
-      out.scale[h] = load_super_scale<encoding>(panel, s, h);
-      if constexpr (Form::kSpec.has_min) out.float_min[h] = load_super_min<encoding>(panel, s, h);
+      out.scale[h] = load_super_scale(group, h);
+      if constexpr (Form::kSpec.has_min) out.float_min[h] = load_super_min(group, h);
       __m256i scale[2], min[2];
       for (int b = 0; b < 2; ++b) {
-        scale[b] = load_signed(spec::scales_of<encoding>(panel, 2 * group + b) + 8 * h);
+        scale[b] = load_signed(spec::scales_of<encoding>(group, b) + 8 * h);
         out.block[b][h] = pair_of(scale[b], scale[b]);
         if constexpr (Form::kSpec.has_min) {
-          min[b] = load_unsigned(spec::mins_of<encoding>(panel, 2 * group + b) + 8 * h);
+          min[b] = load_unsigned(spec::mins_of<encoding>(group, b) + 8 * h);
         }
       }
       if constexpr (Form::kOffset != 0) {
@@ -299,36 +298,30 @@ inline void store_sums(const __m256 (&acc)[kTokens][2], TokenSums* to) {
   }
 }
 
-// kPanels whole panels for a tile of one or two tokens, side by side: a core asks the memory for
-// more when it reads along several sequences at once (measured: 15 GB/s along one, 26 along four).
-// On AMD codes and scales are asked for, too: one Zen 4 core, 1 token, three rounds in turns, GB/s:
-// q4 12 to 14 -> 21 to 23, q8 11 to 20 -> 21, q4kmin 10 to 14 -> 19 to 20, q2kmin 8 to 9 -> 16.
-// (Elsewhere not measured.)
+// kPanels whole panels for a tile of one or two tokens, side by side.
 template <Encoding encoding, int kTokens, int kPanels>
 void run_packed(const LinearA8Args& args, const std::byte* panels, const PanelLayout& layout,
-                std::int64_t first, TokenSums (*sums)[kTokens]) {
+                const Prefetch& prefetch, std::int64_t first, TokenSums (*sums)[kTokens]) {
   const CodeTables tables = make_tables<encoding>();
   const std::int64_t n_groups = a8_blocks(args.n_cols);
   const std::int8_t* x = args.codes + first * n_groups * kColumnGroup;
   const A8Block* blocks = args.blocks + first * n_groups;
-  const Prefetch prefetch =
-      is_amd() ? amd_prefetch(kPanels) : Prefetch{Prefetch::Into::kNothing, 0};
-  if (is_amd()) ask_for_scales(panels, layout, kPanels);
-  spec::PanelRegions panel[kPanels];
+  spec::GroupWalk<encoding> walk(layout.scale_shift, 0);
+  const std::byte* panel[kPanels];
   __m256 acc[kPanels][kTokens][2];
   for (int p = 0; p < kPanels; ++p) {
-    panel[p] =
-        spec::panel_regions(panels + static_cast<std::size_t>(p) * layout.size_bytes, layout);
+    panel[p] = panels + static_cast<std::size_t>(p) * layout.size_bytes;
     for (auto& token : acc[p]) token[0] = token[1] = _mm256_setzero_ps();
   }
-  for (std::int64_t g = 0; g < n_groups; ++g) {
+  for (std::int64_t g = 0; g < n_groups; ++g, walk.next()) {
     CRIA_UNROLL
     for (int p = 0; p < kPanels; ++p) {
-      ask_for_codes<encoding>(panel[p], g, n_groups, kPanels * layout.size_bytes, prefetch);
+      ask_ahead<encoding>(panel[p], walk, layout, kPanels * layout.size_bytes, prefetch);
+      const spec::Group packed = walk.of(panel[p]);
       ExpandedGroup expanded;
       const PackedGroup<encoding> group = {
-          group_codes<encoding>(panel[p], g, A8Form<encoding>::kOffset, expanded), tables};
-      add_group<encoding>(group, load_scales<encoding>(panel[p], g), x + g * kTokens * kColumnGroup,
+          group_codes<encoding>(packed, A8Form<encoding>::kOffset, expanded), tables};
+      add_group<encoding>(group, load_scales<encoding>(packed), x + g * kTokens * kColumnGroup,
                           blocks + g * kTokens, acc[p]);
     }
   }
@@ -349,11 +342,11 @@ void run_chunk(const UnpackedGroup<encoding>* groups, int n, const std::int8_t* 
 }
 
 template <Encoding encoding>
-inline void unpack_group(const spec::PanelRegions& panel, std::int64_t g, const CodeTables& tables,
+inline void unpack_group(const spec::Group& packed, const CodeTables& tables,
                          UnpackedGroup<encoding>& out) {
   ExpandedGroup expanded;
   const PackedGroup<encoding> group = {
-      group_codes<encoding>(panel, g, A8Form<encoding>::kOffset, expanded), tables};
+      group_codes<encoding>(packed, A8Form<encoding>::kOffset, expanded), tables};
   CRIA_UNROLL
   for (int q = 0; q < kQuads; ++q) {
     for (int p = 0; p < A8Form<encoding>::kPlanes; ++p) {
@@ -362,7 +355,7 @@ inline void unpack_group(const spec::PanelRegions& panel, std::int64_t g, const 
       }
     }
   }
-  out.scales = load_scales<encoding>(panel, g);
+  out.scales = load_scales<encoding>(packed);
 }
 
 // The rest of a tile, fewer tokens than kTileTokens.
@@ -384,14 +377,16 @@ void run_chunk_rest(const UnpackedGroup<encoding>* groups, int n, const std::int
 
 // A whole panel for a tile of tokens: each chunk of columns is unpacked once for all of them.
 template <Encoding encoding>
-void run_unpacked(const LinearA8Args& args, const spec::PanelRegions& panel, std::int64_t first,
+void run_unpacked(const LinearA8Args& args, const spec::Panel& panel, std::int64_t first,
                   int n_tokens, TokenSums* sums) {
   const CodeTables tables = make_tables<encoding>();
   const std::int64_t n_groups = a8_blocks(args.n_cols);
   UnpackedGroup<encoding> chunk[kChunkGroups];
   for (std::int64_t g = 0; g < n_groups; g += kChunkGroups) {
     const int n = n_groups - g < kChunkGroups ? static_cast<int>(n_groups - g) : kChunkGroups;
-    for (int i = 0; i < n; ++i) unpack_group<encoding>(panel, g + i, tables, chunk[i]);
+    for (int i = 0; i < n; ++i) {
+      unpack_group<encoding>(spec::group_at<encoding>(panel, g + i), tables, chunk[i]);
+    }
     const std::int64_t at = first * n_groups + g * n_tokens;
     const std::int8_t* x = args.codes + at * kColumnGroup;
     const A8Block* blocks = args.blocks + at;
@@ -424,14 +419,22 @@ inline void write_sums(const LinearA8Args& args, const TokenSums* sums, std::int
   }
 }
 
-// Panels that few_tokens reads side by side: as many as its registers are worth. Two tokens have
-// enough to do with one.
+// Panels that few_tokens reads side by side: as many as its registers are worth. A core asks the
+// memory for more when it reads along several sequences at once (measured on a Xeon: 15 GB/s along
+// one, 26 along four). Two tokens have enough to do with one.
 template <Encoding encoding, int kTokens>
 inline constexpr int kStreams = kTokens > 1 ? 1
                                 : encoding_spec(encoding).bits == 4 ||
                                         encoding_spec(encoding).bits == 8
                                     ? 4
                                     : 2;
+
+// Whether an AMD core reads panels one after the other instead, asking for nothing. One Zen 4 core,
+// 1 token, GB/s: q4 28.6 (four side by side, asked for: 26.8), q8 29.0 (21.7), q4kmin 26.0 (24.5),
+// q3k 16.5 (14.0), q2kmin 19.2 (16.4), q6k 18.8 (22.4).
+template <Encoding encoding, int kTokens>
+inline constexpr bool kOneStream =
+    kTokens == 1 && !kExpands<encoding> && encoding != Encoding::kQ6K;
 
 // One or two tokens, which need no unpacking ahead.
 template <Encoding encoding, int kTokens>
@@ -441,16 +444,18 @@ void few_tokens(const LinearA8Args& args, const PanelLayout& layout, std::int64_
     return args.panels + static_cast<std::size_t>(p) * layout.size_bytes;
   };
   constexpr int kPanels = kStreams<encoding, kTokens>;
+  const bool one_stream = is_amd() && kOneStream<encoding, kTokens>;
+  const Prefetch prefetch = is_amd() && !one_stream ? amd_prefetch(kPanels) : no_prefetch();
   alignas(32) TokenSums sums[kPanels][kTokens];
   std::int64_t p = 0;
-  for (; p + kPanels <= n_panels; p += kPanels) {
-    run_packed<encoding, kTokens, kPanels>(args, panel(p), layout, first, sums);
+  for (; !one_stream && p + kPanels <= n_panels; p += kPanels) {
+    run_packed<encoding, kTokens, kPanels>(args, panel(p), layout, prefetch, first, sums);
     for (int i = 0; i < kPanels; ++i) {
       write_sums(args, sums[i], (p + i) * kPanelRows, first, kTokens);
     }
   }
   for (; p < n_panels; ++p) {
-    run_packed<encoding, kTokens, 1>(args, panel(p), layout, first, sums);
+    run_packed<encoding, kTokens, 1>(args, panel(p), layout, prefetch, first, sums);
     write_sums(args, sums[0], p * kPanelRows, first, kTokens);
   }
 }
@@ -472,7 +477,7 @@ void linear_a8_of(const LinearA8Args& args) {
     const std::byte* panel = args.panels;
     for (std::int64_t row = 0; row < args.n_rows; row += kPanelRows, panel += layout.size_bytes) {
       alignas(32) TokenSums sums[kTokenBlock];
-      run_unpacked<encoding>(args, spec::panel_regions(panel, layout), first, n, sums);
+      run_unpacked<encoding>(args, spec::panel_at(panel, layout), first, n, sums);
       write_sums(args, sums, row, first, n);
     }
   }

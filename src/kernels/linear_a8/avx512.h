@@ -65,26 +65,24 @@ inline __m512i load_codes(const std::uint8_t* group, int quad, __m512i table) {
 
 // Where the codes of a group are: in the panel, or in `expanded`.
 template <Encoding encoding>
-inline const std::uint8_t* group_codes(const spec::PanelRegions& panel, std::int64_t group,
-                                       avx2::ExpandedGroup& expanded) {
+inline const std::uint8_t* group_codes(const spec::Group& group, avx2::ExpandedGroup& expanded) {
 #if !defined(CRIA_EMULATE_AVX512)
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.codebook == Codebook::kE8P) {
     if (has_vbmi_and_gfni()) {
-      expand_e8p_vbmi<kSpec.bits, kOffset<encoding>>(spec::codes_of<encoding>(panel, group),
-                                                     expanded);
+      expand_e8p_vbmi<kSpec.bits, kOffset<encoding>>(group.codes, expanded);
       return expanded.bytes[0];
     }
   }
   if constexpr (kSpec.codebook == Codebook::kPairs) {
     static_assert(kOffset<encoding> == 1 << (pair_code_bits(kSpec.bits) - 1));
     if (has_vbmi_and_gfni()) {
-      expand_pairs_vbmi<kSpec.bits>(spec::codes_of<encoding>(panel, group), expanded);
+      expand_pairs_vbmi<kSpec.bits>(group.codes, expanded);
       return expanded.bytes[0];
     }
   }
 #endif
-  return avx2::group_codes<encoding>(panel, group, kOffset<encoding>, expanded);
+  return avx2::group_codes<encoding>(group, kOffset<encoding>, expanded);
 }
 
 // What a group of a panel has besides codes.
@@ -104,23 +102,21 @@ inline __m512i pairs(const __m512i* block) {
 }
 
 template <Encoding encoding>
-inline GroupScales<FormOf<encoding>> load_scales(const spec::PanelRegions& panel,
-                                                 std::int64_t group) {
+inline GroupScales<FormOf<encoding>> load_scales(const spec::Group& group) {
   using Form = FormOf<encoding>;
   GroupScales<Form> out;
   if constexpr (Form::kBlocks == 1) {
-    out.scale = load_scale<encoding>(panel, group);
-    if constexpr (Form::kHasMin) out.min = load_min<encoding>(panel, group);
+    out.scale = load_scale<encoding>(group, 0);
+    if constexpr (Form::kHasMin) out.min = load_min<encoding>(group, 0);
   } else {
-    const std::int64_t s = group * kColumnGroup / kSuperBlock;
-    out.scale = load_super_scale<encoding>(panel, s);
-    if constexpr (Form::kHasMin) out.min = load_super_min<encoding>(panel, s);
+    out.scale = load_super_scale(group);
+    if constexpr (Form::kHasMin) out.min = load_super_min(group);
     __m512i mins[2];
     CRIA_UNROLL
     for (int b = 0; b < 2; ++b) {
-      out.block[b] = load_signed(spec::scales_of<encoding>(panel, 2 * group + b));
+      out.block[b] = load_signed(spec::scales_of<encoding>(group, b));
       if constexpr (Form::kHasMin) {
-        mins[b] = load_unsigned(spec::mins_of<encoding>(panel, 2 * group + b));
+        mins[b] = load_unsigned(spec::mins_of<encoding>(group, b));
       }
     }
     if constexpr (Form::kNarrow) out.block[0] = pairs(out.block);
@@ -268,16 +264,17 @@ struct PanelChunk {
 
 // `n_groups` of a panel from `first` on.
 template <Encoding encoding>
-inline void unpack(const spec::PanelRegions& panel, std::int64_t first, int n_groups, __m512i table,
+inline void unpack(const spec::Panel& panel, std::int64_t first, int n_groups, __m512i table,
                    PanelChunk<FormOf<encoding>>& out) {
   for (int g = 0; g < n_groups; ++g) {
+    const spec::Group group = spec::group_at<encoding>(panel, first + g);
     avx2::ExpandedGroup expanded;
-    const std::uint8_t* codes = group_codes<encoding>(panel, first + g, expanded);
+    const std::uint8_t* codes = group_codes<encoding>(group, expanded);
     CRIA_UNROLL
     for (int q = 0; q < kQuads; ++q) {
       _mm512_storeu_si512(out.codes[g][q], load_codes<encoding>(codes, q, table));
     }
-    out.scales[g] = load_scales<encoding>(panel, first + g);
+    out.scales[g] = load_scales<encoding>(group);
     if constexpr (FormOf<encoding>::kInMantissa) out.leveled[g].set(out.scales[g].scale);
   }
 }

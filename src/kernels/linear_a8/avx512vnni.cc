@@ -48,6 +48,13 @@ inline avx2::Prefetch prefetch_of(int n_panels) {
                         : Prefetch{Prefetch::Into::kFirstLevel, 2048};
 }
 
+// Whether an AMD core reads panels one after the other, asking for nothing, rather than four side
+// by side. One Zen 4 core, 1 token, GB/s: q4 31 (asked for, four side by side 23, one 22; not asked
+// for, two 20, four 23), q8 28 (20), q4nl 29 (23), q2kmin 26 (26), q6k 24 (20), q3 28 (24), but q3k
+// 22 (25), e8p2 7.9 (9.7).
+template <Encoding encoding>
+inline constexpr bool kOneStream = !avx2::kExpands<encoding> && encoding != Encoding::kQ3K;
+
 // Dot products of a group: `part` as [panel][token][block], from start_at(token, block) on.
 template <Encoding encoding, int kPanels, int kTokens>
 inline void dot_group(const std::uint8_t* const* codes, __m512i table, const std::int8_t* x,
@@ -82,29 +89,26 @@ inline void dot_group(const std::uint8_t* const* codes, __m512i table, const std
 
 // Whole panels that follow each other, for all (few) tokens of a call.
 template <Encoding encoding, int kPanels, int kTokens>
-void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t row) {
+void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t row,
+             const avx2::Prefetch& prefetch) {
   using Form = FormOf<encoding>;
   const __m512i table = code_table<encoding>(kOffset<encoding>);
   const std::int64_t n_groups = a8_blocks(args.n_cols);
-  spec::PanelRegions panels[kPanels];
+  const std::byte* panels[kPanels];
   __m512 acc[kPanels][kTokens];
-  const std::byte* first =
-      args.panels + static_cast<std::size_t>(row / kPanelRows) * layout.size_bytes;
   for (int p = 0; p < kPanels; ++p) {
-    panels[p] =
-        spec::panel_regions(first + static_cast<std::size_t>(p) * layout.size_bytes, layout);
+    panels[p] = args.panels + static_cast<std::size_t>(row / kPanelRows + p) * layout.size_bytes;
     for (int t = 0; t < kTokens; ++t) acc[p][t] = _mm512_setzero_ps();
   }
-  avx2::ask_for_scales(first, layout, kPanels);
-  const avx2::Prefetch prefetch = prefetch_of(kPanels);
-  for (std::int64_t g = 0; g < n_groups; ++g) {
+  spec::GroupWalk<encoding> walk(layout.scale_shift, 0);
+  for (std::int64_t g = 0; g < n_groups; ++g, walk.next()) {
     const A8Block* blocks = args.blocks + g * kTokens;
     avx2::ExpandedGroup expanded[kPanels];
     const std::uint8_t* codes[kPanels];
     CRIA_UNROLL
     for (int p = 0; p < kPanels; ++p) {
-      codes[p] = group_codes<encoding>(panels[p], g, expanded[p]);
-      avx2::ask_for_codes<encoding>(panels[p], g, n_groups, kPanels * layout.size_bytes, prefetch);
+      codes[p] = group_codes<encoding>(walk.of(panels[p]), expanded[p]);
+      avx2::ask_ahead<encoding>(panels[p], walk, layout, kPanels * layout.size_bytes, prefetch);
     }
     __m512i part[kPanels][kTokens][Form::kBlocks];
     const auto start_at = [&](int t, int b) {
@@ -114,7 +118,7 @@ void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t r
                                           start_at, part);
     CRIA_UNROLL
     for (int p = 0; p < kPanels; ++p) {
-      const GroupScales<Form> scales = load_scales<encoding>(panels[p], g);
+      const GroupScales<Form> scales = load_scales<encoding>(walk.of(panels[p]));
       CRIA_UNROLL
       for (int t = 0; t < kTokens; ++t) {
         acc[p][t] = add_group<Form>(part[p][t], scales, blocks[t], acc[p][t]);
@@ -128,14 +132,20 @@ void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t r
   }
 }
 
-template <Encoding encoding, int kPanels, int kTokens>
+template <Encoding encoding, int kTokens>
 void run_few_rows(const LinearA8Args& args) {
+  constexpr int kPanels = 4;
   const PanelLayout layout = panel_layout(args.encoding, args.n_cols);
+  const bool one_stream = avx2::is_amd() && kOneStream<encoding>;
+  const avx2::Prefetch prefetch = one_stream ? avx2::no_prefetch() : prefetch_of(kPanels);
   std::int64_t row = 0;
-  for (; row + (kPanels - 1) * kPanelRows < args.n_rows; row += kPanels * kPanelRows) {
-    run_few<encoding, kPanels, kTokens>(args, layout, row);
+  for (; !one_stream && row + (kPanels - 1) * kPanelRows < args.n_rows;
+       row += kPanels * kPanelRows) {
+    run_few<encoding, kPanels, kTokens>(args, layout, row, prefetch);
   }
-  for (; row < args.n_rows; row += kPanelRows) run_few<encoding, 1, kTokens>(args, layout, row);
+  for (; row < args.n_rows; row += kPanelRows) {
+    run_few<encoding, 1, kTokens>(args, layout, row, prefetch);
+  }
 }
 
 // --- what tokens bring besides codes -------------------------------------------------------------
@@ -233,12 +243,11 @@ inline constexpr int kPairGroups = avx2::kExpands<encoding>
 // A chunk of columns of two panels.
 template <Encoding encoding>
 struct PairChunk {
-  const spec::PanelRegions* panels;
+  const std::byte* panels[2];
   std::int64_t first;  // group
   int n_groups;
   const avx2::ExpandedGroup* expanded[2];  // the chunk's, if kExpands
-  std::int64_t n_all;                      // groups of a panel
-  std::size_t next;                        // from these panels to those read next, in bytes
+  const PanelLayout& layout;
 };
 
 // What its tokens have.
@@ -259,25 +268,26 @@ template <Encoding encoding, int kTokens>
   const std::int8_t* x = tokens.x + t * kColumnGroup;
   const A8Block* blocks = tokens.blocks + t;
   const avx2::Prefetch prefetch = prefetch_of(2);
-  const spec::PanelRegions panels[2] = {chunk.panels[0], chunk.panels[1]};
+  const std::byte* const panels[2] = {chunk.panels[0], chunk.panels[1]};
+  spec::GroupWalk<encoding> walk(chunk.layout.scale_shift, chunk.first);
   __m512 acc[2][kTokens];
   CRIA_UNROLL
   for (int p = 0; p < 2; ++p) {
     CRIA_UNROLL
     for (int i = 0; i < kTokens; ++i) acc[p][i] = _mm512_loadu_ps(sums[p][t + i]);
   }
-  for (int g = 0; g < chunk.n_groups; ++g) {
+  for (int g = 0; g < chunk.n_groups; ++g, walk.next()) {
     const std::uint8_t* codes[2];
     CRIA_UNROLL
     for (int p = 0; p < 2; ++p) {
       if constexpr (avx2::kExpands<encoding>) {
         codes[p] = chunk.expanded[p][g].bytes[0];
       } else {
-        codes[p] = spec::codes_of<encoding>(panels[p], chunk.first + g);
+        codes[p] = walk.of(panels[p]).codes;
       }
       if (t == 0 && tokens.ask) {
-        avx2::ask_for_codes<encoding>(panels[p], chunk.first + g, chunk.n_all, chunk.next,
-                                      prefetch);
+        avx2::ask_ahead<encoding>(panels[p], walk, chunk.layout, 2 * chunk.layout.size_bytes,
+                                  prefetch);
       }
     }
     __m512i part[2][kTokens][Form::kBlocks];
@@ -287,7 +297,7 @@ template <Encoding encoding, int kTokens>
     dot_group<encoding, 2, kTokens>(codes, table, x, start_at, part);
     CRIA_UNROLL
     for (int p = 0; p < 2; ++p) {
-      const GroupScales<Form> scales = load_scales<encoding>(panels[p], chunk.first + g);
+      const GroupScales<Form> scales = load_scales<encoding>(walk.of(panels[p]));
       CRIA_UNROLL
       for (int i = 0; i < kTokens; ++i) {
         const __m512 x_scale = _mm512_set1_ps(blocks[i].scale);
@@ -317,22 +327,16 @@ void run_pair(const LinearA8Args& args, const PanelLayout& layout, std::int64_t 
   const int n_panels = row + kPanelRows < args.n_rows ? 2 : 1;
   const std::byte* panel =
       args.panels + static_cast<std::size_t>(row / kPanelRows) * layout.size_bytes;
-  spec::PanelRegions panels[2];
-  for (int p = 0; p < 2; ++p) {
-    panels[p] = spec::panel_regions(panel + (p < n_panels ? p : 0) * layout.size_bytes, layout);
-  }
   alignas(64) TokenSums acc[2][kA8TileTokens];
   for (int p = 0; p < 2; ++p) {
     for (int t = 0; t < n_tokens; ++t) _mm512_storeu_ps(acc[p][t], _mm512_setzero_ps());
   }
   TokenSums* const sums[2] = {acc[0], acc[1]};
-  if (first == 0) avx2::ask_for_scales(panel, layout, n_panels);
   Starts starts;
   avx2::ExpandedGroup expanded[2][avx2::kExpands<encoding> ? kPairGroups<encoding> : 1];
-  PairChunk<encoding> chunk = {.panels = panels,
+  PairChunk<encoding> chunk = {.panels = {panel, panel + (n_panels - 1) * layout.size_bytes},
                                .expanded = {expanded[0], expanded[1]},
-                               .n_all = n_groups,
-                               .next = 2 * layout.size_bytes};
+                               .layout = layout};
   const int most = std::min(kPairGroups<encoding>, Starts::kSize / n_tokens);
   for (std::int64_t g = 0; g < n_groups; g += most) {
     chunk.n_groups = static_cast<int>(std::min<std::int64_t>(most, n_groups - g));
@@ -340,7 +344,8 @@ void run_pair(const LinearA8Args& args, const PanelLayout& layout, std::int64_t 
     if constexpr (avx2::kExpands<encoding>) {
       for (int p = 0; p < 2; ++p) {
         for (int i = 0; i < chunk.n_groups; ++i) {
-          group_codes<encoding>(panels[p], g + i, expanded[p][i]);
+          const spec::Panel from = spec::panel_at(chunk.panels[p], layout);
+          group_codes<encoding>(spec::group_at<encoding>(from, g + i), expanded[p][i]);
         }
       }
     }
@@ -480,8 +485,8 @@ struct ChunkWalk {
   int n_panels;
   std::int64_t n_groups;  // of a panel
 
-  spec::PanelRegions regions(int p) const {
-    return spec::panel_regions(panel + static_cast<std::size_t>(p) * layout.size_bytes, layout);
+  spec::Panel at(int p) const {
+    return spec::panel_at(panel + static_cast<std::size_t>(p) * layout.size_bytes, layout);
   }
 
   // Asks for what comes after the chunk at group g of panel p: the next of the panel, or the first
@@ -491,11 +496,10 @@ struct ChunkWalk {
     const std::int64_t next = g + kChunkGroups;
     if (next < n_groups) {
       const std::int64_t n = std::min<std::int64_t>(kChunkGroups, n_groups - next);
-      return avx2::ask_for_groups<encoding>(regions(p), next, n);
+      return avx2::ask_for_groups<encoding>(at(p), next, n);
     }
     const int q = p + n_panels;
-    avx2::ask_for_scales(panel + static_cast<std::size_t>(q) * layout.size_bytes, layout, 1);
-    avx2::ask_for_groups<encoding>(regions(q), 0, std::min<std::int64_t>(kChunkGroups, n_groups));
+    avx2::ask_for_groups<encoding>(at(q), 0, std::min<std::int64_t>(kChunkGroups, n_groups));
   }
 };
 
@@ -518,7 +522,7 @@ void run_many(const LinearA8Args& args, const PanelLayout& layout, std::int64_t 
   const int n_tiles = (n_tokens + kTileTokens - 1) / kTileTokens;
   for (std::int64_t g = 0; g < n_groups; g += kChunkGroups) {
     const int n = static_cast<int>(std::min<std::int64_t>(kChunkGroups, n_groups - g));
-    for (int p = 0; p < n_panels; ++p) unpack<encoding>(walk.regions(p), g, n, table, chunks[p]);
+    for (int p = 0; p < n_panels; ++p) unpack<encoding>(walk.at(p), g, n, table, chunks[p]);
     for (int tile = 0; tile < n_tiles; ++tile) {
       const int t = tile * kTileTokens, n_tile = std::min(kTileTokens, n_tokens - t);
       // Of the panels one after the other, while tokens go by.
@@ -559,9 +563,9 @@ void linear_a8_of(const LinearA8Args& args) {
     case 0:
       return;
     case 1:
-      return run_few_rows<encoding, 4, 1>(args);
+      return run_few_rows<encoding, 1>(args);
     case 2:
-      return run_few_rows<encoding, 4, 2>(args);
+      return run_few_rows<encoding, 2>(args);
     default:
       return args.n_tokens <= kSomeTokens<encoding> ? run_pairs<encoding>(args)
                                                     : run_many_rows<encoding>(args);

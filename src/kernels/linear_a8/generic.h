@@ -35,7 +35,7 @@ struct GroupSums {
 
 template <Encoding encoding>
 inline GroupSums group_sums(const std::int8_t* values, const std::int8_t* x, const A8Block& block,
-                            const PanelRegions& panel, std::int64_t group, int row) {
+                            const Group& group, int row) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   constexpr int kBlocks = kColumnGroup / kSpec.block;
   GroupSums sums = {0, 0};
@@ -44,8 +44,8 @@ inline GroupSums group_sums(const std::int8_t* values, const std::int8_t* x, con
     for (int k = b * kSpec.block; k < (b + 1) * kSpec.block; ++k) dot += values[k] * x[k];
     int sum = kBlocks == 1 ? block.sums[0] + block.sums[1] : block.sums[b];
     if constexpr (kBlocks == 2) {
-      dot *= small_scale<encoding>(panel, group * kBlocks + b, row);
-      if constexpr (kSpec.has_min) sum *= small_min<encoding>(panel, group * kBlocks + b, row);
+      dot *= small_scale<encoding>(group, b, row);
+      if constexpr (kSpec.has_min) sum *= small_min<encoding>(group, b, row);
     }
     sums.dot += dot;
     sums.min += sum;
@@ -54,42 +54,39 @@ inline GroupSums group_sums(const std::int8_t* values, const std::int8_t* x, con
 }
 
 template <Encoding encoding>
-inline float add_group(const GroupSums& sums, float x_scale, const PanelRegions& panel,
-                       std::int64_t group, int row, float acc) {
+inline float add_group(const GroupSums& sums, float x_scale, const Group& group, int row,
+                       float acc) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.block < kColumnGroup) {
-    const std::int64_t s = group * kColumnGroup / kSuperBlock;
-    acc =
-        std::fma(static_cast<float>(sums.dot), super_scale<encoding>(panel, s, row) * x_scale, acc);
+    acc = std::fma(static_cast<float>(sums.dot), super_scale(group, row) * x_scale, acc);
     if constexpr (kSpec.has_min) {
-      acc = std::fma(-static_cast<float>(sums.min), super_min(panel, s, row) * x_scale, acc);
+      acc = std::fma(-static_cast<float>(sums.min), super_min(group, row) * x_scale, acc);
     }
     return acc;
   }
-  acc = std::fma(static_cast<float>(sums.dot) * x_scale, block_scale<encoding>(panel, group, row),
-                 acc);
+  acc = std::fma(static_cast<float>(sums.dot) * x_scale, block_scale<encoding>(group, 0, row), acc);
   if constexpr (kSpec.has_min) {
-    acc = std::fma(static_cast<float>(sums.min) * x_scale, block_min<encoding>(panel, group, row),
-                   acc);
+    acc = std::fma(static_cast<float>(sums.min) * x_scale, block_min<encoding>(group, 0, row), acc);
   }
   return acc;
 }
 
 // One row for the tokens [first, first + n).
 template <Encoding encoding>
-inline void linear_a8_row(const LinearA8Args& args, const PanelRegions& panel, int row,
-                          std::int64_t first, int n, float* acc) {
+inline void linear_a8_row(const LinearA8Args& args, const Panel& panel, int row, std::int64_t first,
+                          int n, float* acc) {
   const std::int64_t n_groups = a8_blocks(args.n_cols);
   for (int t = 0; t < n; ++t) acc[t] = 0.0f;
   for (std::int64_t g = 0; g < n_groups; ++g) {
     std::int8_t values[kColumnGroup];
-    unpack_values<encoding>(codes_of<encoding>(panel, g), row, values);
+    const Group group = group_at<encoding>(panel, g);
+    unpack_values<encoding>(group.codes, row, values);
     for (int t = 0; t < n; ++t) {
       const std::int64_t at = a8_index(first + t, g, args.n_tokens, n_groups);
       const A8Block& block = args.blocks[at];
       const GroupSums sums =
-          group_sums<encoding>(values, args.codes + at * kColumnGroup, block, panel, g, row);
-      acc[t] = add_group<encoding>(sums, block.scale, panel, g, row, acc[t]);
+          group_sums<encoding>(values, args.codes + at * kColumnGroup, block, group, row);
+      acc[t] = add_group<encoding>(sums, block.scale, group, row, acc[t]);
     }
   }
 }
@@ -99,8 +96,8 @@ inline void linear_a8_of(const LinearA8Args& args) {
   const PanelLayout layout = panel_layout(args.encoding, args.n_cols);
   for (std::int64_t r = 0; r < args.n_rows; ++r) {
     const std::int64_t panel_index = r / kPanelRows;
-    const PanelRegions panel = panel_regions(
-        args.panels + static_cast<std::size_t>(panel_index) * layout.size_bytes, layout);
+    const Panel panel =
+        panel_at(args.panels + static_cast<std::size_t>(panel_index) * layout.size_bytes, layout);
     for (std::int64_t first = 0; first < args.n_tokens; first += kA8TokenBlock) {
       const std::int64_t left = args.n_tokens - first;
       const int n = left < kA8TokenBlock ? static_cast<int>(left) : kA8TokenBlock;

@@ -46,22 +46,19 @@ struct GroupScales {
 };
 
 template <Encoding encoding>
-inline void load_scales(const spec::PanelRegions& panel, std::int64_t group,
-                        GroupScales<kA8Shape<encoding>>& out) {
+inline void load_scales(const spec::Group& group, GroupScales<kA8Shape<encoding>>& out) {
   constexpr A8Shape kShape = kA8Shape<encoding>;
   for (int p = 0; p < kQuarters; ++p) {
     if constexpr (kShape.blocks == 1) {
-      out.scale[p] = load_scale<encoding>(panel, group, p);
-      if constexpr (kShape.has_min) out.min[p] = load_min<encoding>(panel, group, p);
+      out.scale[p] = load_scale<encoding>(group, 0, p);
+      if constexpr (kShape.has_min) out.min[p] = load_min<encoding>(group, 0, p);
     } else {
-      const std::int64_t s = group * kColumnGroup / kSuperBlock;
-      out.scale[p] = load_super_scale<encoding>(panel, s, p);
-      if constexpr (kShape.has_min) out.min[p] = load_super_min<encoding>(panel, s, p);
+      out.scale[p] = load_super_scale(group, p);
+      if constexpr (kShape.has_min) out.min[p] = load_super_min(group, p);
       for (int b = 0; b < 2; ++b) {
-        const std::int64_t block = 2 * group + b;
-        out.block_scale[b][p] = load_signed(spec::scales_of<encoding>(panel, block) + 4 * p);
+        out.block_scale[b][p] = load_signed(spec::scales_of<encoding>(group, b) + 4 * p);
         if constexpr (kShape.has_min) {
-          const uint32x4_t min = load_unsigned(spec::mins_of<encoding>(panel, block) + 4 * p);
+          const uint32x4_t min = load_unsigned(spec::mins_of<encoding>(group, b) + 4 * p);
           out.block_min[b][p] = vreinterpretq_s32_u32(min);
         }
       }
@@ -153,7 +150,7 @@ template <Encoding encoding>
 }
 
 template <Encoding encoding>
-void run_packed(const LinearA8Args& args, const spec::PanelRegions& panel, std::int64_t token,
+void run_packed(const LinearA8Args& args, const spec::Panel& panel, std::int64_t token,
                 TokenSums& sums) {
   const int8x16_t table = load_table<encoding>();
   const std::int64_t n_groups = a8_blocks(args.n_cols);
@@ -161,12 +158,14 @@ void run_packed(const LinearA8Args& args, const spec::PanelRegions& panel, std::
   const A8Block* blocks = args.blocks + token * n_groups;
   float32x4_t acc[kQuarters];
   for (float32x4_t& part : acc) part = vdupq_n_f32(0.0f);
-  for (std::int64_t g = 0; g < n_groups; ++g) {
+  spec::GroupWalk<encoding> walk(panel.scale_shift, 0);
+  for (std::int64_t g = 0; g < n_groups; ++g, walk.next()) {
+    const spec::Group group = walk.of(panel.bytes);
     GroupScales<kA8Shape<encoding>> scales;
-    load_scales<encoding>(panel, g, scales);
+    load_scales<encoding>(group, scales);
     int32x4_t isum[kQuarters] = {};
     ExpandedGroup expanded;
-    dot_packed<encoding>(group_codes<encoding>(panel, g, expanded), table, scales,
+    dot_packed<encoding>(group_codes<encoding>(group, expanded), table, scales,
                          x + g * kColumnGroup, blocks[g], isum);
     CRIA_UNROLL
     for (int p = 0; p < kQuarters; ++p) {
@@ -186,17 +185,17 @@ struct UnpackedGroup {
 };
 
 template <Encoding encoding, typename Dot>
-inline void unpack_group(const spec::PanelRegions& panel, std::int64_t g, int8x16_t table,
+inline void unpack_group(const spec::Group& group, int8x16_t table,
                          UnpackedGroup<kA8Shape<encoding>>& out) {
   ExpandedGroup expanded;
-  const std::uint8_t* codes = group_codes<encoding>(panel, g, expanded);
+  const std::uint8_t* codes = group_codes<encoding>(group, expanded);
   for (int p = 0; p < kQuarters; ++p) {
     unroll<kQuads / 2>([&]<int pair>() __attribute__((always_inline)) {
       Dot::store_pair(out.values, pair, p, load_values<encoding, 2 * pair>(codes, table, p),
                       load_values<encoding, 2 * pair + 1>(codes, table, p));
     });
   }
-  load_scales<encoding>(panel, g, out.scales);
+  load_scales<encoding>(group, out.scales);
 }
 
 // One group for a few tokens. `blocks` and `x` are those of the first of them.
@@ -245,7 +244,7 @@ void run_chunk(const UnpackedGroup<shape>* groups, int n, const std::int8_t* x,
 
 // A whole panel for a tile of tokens: each chunk of columns is unpacked once for all of them.
 template <Encoding encoding, typename Dot>
-void run_unpacked(const LinearA8Args& args, const spec::PanelRegions& panel, std::int64_t first,
+void run_unpacked(const LinearA8Args& args, const spec::Panel& panel, std::int64_t first,
                   int n_tokens, TokenSums* sums) {
   constexpr A8Shape kShape = kA8Shape<encoding>;
   const int8x16_t table = load_table<encoding>();
@@ -254,7 +253,9 @@ void run_unpacked(const LinearA8Args& args, const spec::PanelRegions& panel, std
   std::memset(sums, 0, sizeof(TokenSums) * static_cast<std::size_t>(n_tokens));
   for (std::int64_t g = 0; g < n_groups; g += kChunkGroups) {
     const int n = n_groups - g < kChunkGroups ? static_cast<int>(n_groups - g) : kChunkGroups;
-    for (int i = 0; i < n; ++i) unpack_group<encoding, Dot>(panel, g + i, table, chunk[i]);
+    for (int i = 0; i < n; ++i) {
+      unpack_group<encoding, Dot>(spec::group_at<encoding>(panel, g + i), table, chunk[i]);
+    }
     const std::int64_t at = first * n_groups + g * n_tokens;
     const std::int8_t* x = args.codes + at * kColumnGroup;
     const A8Block* blocks = args.blocks + at;
@@ -286,15 +287,15 @@ void linear_a8_of(const LinearA8Args& args) {
   const PanelLayout layout = panel_layout(args.encoding, args.n_cols);
   const std::byte* panel = args.panels;
   for (std::int64_t row = 0; row < args.n_rows; row += kPanelRows, panel += layout.size_bytes) {
-    const spec::PanelRegions regions = spec::panel_regions(panel, layout);
+    const spec::Panel packed = spec::panel_at(panel, layout);
     for (std::int64_t first = 0; first < args.n_tokens; first += kTokenBlock) {
       const std::int64_t left = args.n_tokens - first;
       const int n = left < kTokenBlock ? static_cast<int>(left) : kTokenBlock;
       alignas(64) TokenSums sums[kTokenBlock];
       if (!Dot::kOneToken || n > 1) {
-        run_unpacked<encoding, Dot>(args, regions, first, n, sums);
+        run_unpacked<encoding, Dot>(args, packed, first, n, sums);
       } else if constexpr (Dot::kOneToken) {
-        run_packed<encoding>(args, regions, first, sums[0]);
+        run_packed<encoding>(args, packed, first, sums[0]);
       }
       write_sums(args, sums, row, first, n);
     }

@@ -73,43 +73,37 @@ inline __m256 powers_of_two(const void* at) {
   return _mm256_castsi256_ps(_mm256_blendv_epi8(normal, subnormal, is_subnormal));
 }
 
-// Byte distance of the super scales (and mins) of one super block to the next.
-template <Encoding encoding>
-inline constexpr int kSuperStride = 2 * kPanelRows*(encoding_spec(encoding).has_min ? 2 : 1);
-
-// Of rows 8 * half .., the super scale and min of super block `s`.
-template <Encoding encoding>
-inline __m256 load_super_scale(const spec::PanelRegions& panel, std::int64_t s, int half) {
-  return load_halves(panel.supers + s * kSuperStride<encoding> + 16 * half);
+// Of rows 8 * half .., the super scale and min of a group.
+inline __m256 load_super_scale(const spec::Group& group, int half) {
+  return load_halves(group.supers + 16 * half);
 }
-template <Encoding encoding>
-inline __m256 load_super_min(const spec::PanelRegions& panel, std::int64_t s, int half) {
-  return load_halves(panel.supers + s * kSuperStride<encoding> + 2 * kPanelRows + 16 * half);
+inline __m256 load_super_min(const spec::Group& group, int half) {
+  return load_halves(spec::super_mins_of(group) + 16 * half);
 }
 
 // The same of block `b`: spec::block_scale and block_min.
 template <Encoding encoding>
-inline __m256 load_scale(const spec::PanelRegions& panel, std::int64_t b, int half) {
+inline __m256 load_scale(const spec::Group& group, int b, int half) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(spec::scales_of<encoding>(panel, b) + 16 * half);
+    return load_halves(spec::scales_of<encoding>(group, b) + 16 * half);
   } else if constexpr (kSpec.scale == ScaleKind::kE8M0) {
-    return powers_of_two(spec::scales_of<encoding>(panel, b) + 8 * half);
+    return powers_of_two(spec::scales_of<encoding>(group, b) + 8 * half);
   } else {
     return _mm256_mul_ps(
-        _mm256_cvtepi32_ps(load_signed(spec::scales_of<encoding>(panel, b) + 8 * half)),
-        load_super_scale<encoding>(panel, b * kSpec.block / kSuperBlock, half));
+        _mm256_cvtepi32_ps(load_signed(spec::scales_of<encoding>(group, b) + 8 * half)),
+        load_super_scale(group, half));
   }
 }
 template <Encoding encoding>
-inline __m256 load_min(const spec::PanelRegions& panel, std::int64_t b, int half) {
+inline __m256 load_min(const spec::Group& group, int b, int half) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(spec::mins_of<encoding>(panel, b) + 16 * half);
+    return load_halves(spec::mins_of<encoding>(group, b) + 16 * half);
   } else {
-    const __m256 super = load_super_min<encoding>(panel, b * kSpec.block / kSuperBlock, half);
+    const __m256 super = load_super_min(group, half);
     return _mm256_mul_ps(
-        _mm256_cvtepi32_ps(load_unsigned(spec::mins_of<encoding>(panel, b) + 8 * half)),
+        _mm256_cvtepi32_ps(load_unsigned(spec::mins_of<encoding>(group, b) + 8 * half)),
         _mm256_xor_ps(super, _mm256_set1_ps(-0.0f)));
   }
 }

@@ -153,18 +153,17 @@ inline constexpr bool kExpands = encoding_spec(encoding).code_columns() > 1;
 
 // Where the codes of a group are: in the panel, or expanded, each weight plus `offset`.
 template <Encoding encoding>
-inline const std::uint8_t* group_codes(const spec::PanelRegions& panel, std::int64_t g, int offset,
+inline const std::uint8_t* group_codes(const spec::Group& group, int offset,
                                        ExpandedGroup& expanded) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
-  const std::uint8_t* group = spec::codes_of<encoding>(panel, g);
   if constexpr (kSpec.codebook == Codebook::kE8P) {
-    expand_e8p<kSpec.bits>(group, offset, expanded);
+    expand_e8p<kSpec.bits>(group.codes, offset, expanded);
     return expanded.bytes[0];
   } else if constexpr (kSpec.codebook == Codebook::kPairs) {
-    expand_pairs<kSpec.bits>(group, offset, expanded);
+    expand_pairs<kSpec.bits>(group.codes, offset, expanded);
     return expanded.bytes[0];
   } else {
-    return group;
+    return group.codes;
   }
 }
 

@@ -90,41 +90,33 @@ inline __m512 powers_of_two(const void* at) {
   return _mm512_castsi512_ps(_mm512_mask_blend_epi32(is_normal, subnormal, normal));
 }
 
-// Byte distance of the super scales (and mins) of one super block to the next.
-template <Encoding encoding>
-inline constexpr int kSuperStride = 2 * kPanelRows*(encoding_spec(encoding).has_min ? 2 : 1);
-
-// Of the 16 rows, the super scale and min of super block `s`.
-template <Encoding encoding>
-inline __m512 load_super_scale(const spec::PanelRegions& panel, std::int64_t s) {
-  return load_halves(panel.supers + s * kSuperStride<encoding>);
-}
-template <Encoding encoding>
-inline __m512 load_super_min(const spec::PanelRegions& panel, std::int64_t s) {
-  return load_halves(panel.supers + s * kSuperStride<encoding> + 2 * kPanelRows);
+// Of the 16 rows, the super scale and min of a group.
+inline __m512 load_super_scale(const spec::Group& group) { return load_halves(group.supers); }
+inline __m512 load_super_min(const spec::Group& group) {
+  return load_halves(spec::super_mins_of(group));
 }
 
 // The same of block `b`: spec::block_scale and block_min.
 template <Encoding encoding>
-inline __m512 load_scale(const spec::PanelRegions& panel, std::int64_t b) {
+inline __m512 load_scale(const spec::Group& group, int b) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(spec::scales_of<encoding>(panel, b));
+    return load_halves(spec::scales_of<encoding>(group, b));
   } else if constexpr (kSpec.scale == ScaleKind::kE8M0) {
-    return powers_of_two(spec::scales_of<encoding>(panel, b));
+    return powers_of_two(spec::scales_of<encoding>(group, b));
   } else {
-    return _mm512_mul_ps(_mm512_cvtepi32_ps(load_signed(spec::scales_of<encoding>(panel, b))),
-                         load_super_scale<encoding>(panel, b * kSpec.block / kSuperBlock));
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(load_signed(spec::scales_of<encoding>(group, b))),
+                         load_super_scale(group));
   }
 }
 template <Encoding encoding>
-inline __m512 load_min(const spec::PanelRegions& panel, std::int64_t b) {
+inline __m512 load_min(const spec::Group& group, int b) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(spec::mins_of<encoding>(panel, b));
+    return load_halves(spec::mins_of<encoding>(group, b));
   } else {
-    const __m512 super = load_super_min<encoding>(panel, b * kSpec.block / kSuperBlock);
-    return _mm512_mul_ps(_mm512_cvtepi32_ps(load_unsigned(spec::mins_of<encoding>(panel, b))),
+    const __m512 super = load_super_min(group);
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(load_unsigned(spec::mins_of<encoding>(group, b))),
                          _mm512_sub_ps(_mm512_set1_ps(-0.0f), super));
   }
 }

@@ -18,37 +18,92 @@
 namespace cria::spec {
 namespace {
 
-// The regions of one panel.
-struct PanelRegions {
-  const std::uint8_t* codes;
-  const std::byte* scales;
-  const std::byte* mins;
-  const std::byte* supers;
-  int scale_shift;
+// A panel where it lies.
+struct Panel {
+  const std::byte* bytes;
+  int scale_shift;  // PanelLayout's
 };
 
-inline PanelRegions panel_regions(const std::byte* panel, const PanelLayout& layout) {
-  return {reinterpret_cast<const std::uint8_t*>(panel + layout.codes_offset),
-          panel + layout.scales_offset, panel + layout.mins_offset, panel + layout.supers_offset,
-          layout.scale_shift};
+inline Panel panel_at(const std::byte* bytes, const PanelLayout& layout) {
+  return {bytes, layout.scale_shift};
 }
 
-// The codes of column group `g`.
+// What a panel has for 32 columns. Encodings in blocks wider than these are read as if every column
+// group had scales of its own.
+struct Group {
+  const std::uint8_t* codes;
+  const std::byte* scales;  // of its first block, the others and the mins behind them
+  const std::byte* supers;  // kSuper: the super scales, the super mins behind them
+};
+
 template <Encoding encoding>
-inline const std::uint8_t* codes_of(const PanelRegions& panel, std::int64_t g) {
-  return panel.codes + g * encoding_spec(encoding).group_bytes();
+inline Group group_at(const Panel& panel, std::int64_t g) {
+  constexpr EncodingSpec kSpec = encoding_spec(encoding);
+  const std::int64_t codes = kSpec.codes_offset(g, panel.scale_shift);
+  const std::int64_t scales = kSpec.scales_offset(g, panel.scale_shift);
+  const std::int64_t supers = kSpec.supers_offset(g);
+  return {reinterpret_cast<const std::uint8_t*>(panel.bytes + codes), panel.bytes + scales,
+          panel.bytes + supers};
 }
 
-// The scales, and mins, of block `b`: `block` columns that share them, or as many as a kernel takes
-// for a block where these are wider.
+// Column groups one after the other, of panels of one layout.
 template <Encoding encoding>
-inline const std::byte* scales_of(const PanelRegions& panel, std::int64_t b) {
-  return panel.scales + encoding_spec(encoding).scale_offset(b >> panel.scale_shift);
+class GroupWalk {
+ public:
+  GroupWalk(int scale_shift, std::int64_t first)
+      : g_(first),
+        unit_mask_((std::int64_t{1} << scale_shift) - 1),
+        section_mask_((std::int64_t{1} << (scale_shift + kSpec.log_section_units())) - 1),
+        codes_(kSpec.codes_offset(first, scale_shift)),
+        scales_(kSpec.scales_offset(first, scale_shift)),
+        supers_(kSpec.supers_offset(first)),
+        begin_(kSpec.group_offset(first, scale_shift)) {}
+
+  Group of(const std::byte* panel) const {
+    return {reinterpret_cast<const std::uint8_t*>(panel + codes_), panel + scales_,
+            panel + supers_};
+  }
+
+  // Where the lines begin that were not read before, and where they end: bytes from the panel's
+  // start.
+  std::int64_t begin() const { return begin_; }
+  std::int64_t end() const { return codes_ + kSpec.group_bytes(); }
+
+  void next() {
+    ++g_;
+    begin_ = end();
+    codes_ += kSpec.group_bytes();
+    if ((g_ & section_mask_) != 0) {
+      if ((g_ & unit_mask_) == 0) scales_ += kSpec.unit_bytes();
+    } else {
+      scales_ = codes_;
+      if constexpr (kSpec.scale == ScaleKind::kSuper) {
+        if (g_ % kSpec.groups_per_super_line() == 0) scales_ += EncodingSpec::kPlaneBytes;
+      }
+      codes_ = scales_ + EncodingSpec::kPlaneBytes;
+    }
+    if constexpr (kSpec.scale == ScaleKind::kSuper) {
+      if (g_ % kGroupsPerSuper == 0) supers_ = kSpec.supers_offset(g_);
+    }
+  }
+
+ private:
+  static constexpr EncodingSpec kSpec = encoding_spec(encoding);
+
+  std::int64_t g_, unit_mask_, section_mask_;
+  std::int64_t codes_, scales_, supers_, begin_;
+};
+
+// The scales of block `b` of a group, and its mins.
+template <Encoding encoding>
+inline const std::byte* scales_of(const Group& group, int b) {
+  return group.scales + b * encoding_spec(encoding).scale_bytes();
 }
 template <Encoding encoding>
-inline const std::byte* mins_of(const PanelRegions& panel, std::int64_t b) {
-  return panel.mins + encoding_spec(encoding).scale_offset(b >> panel.scale_shift);
+inline const std::byte* mins_of(const Group& group, int b) {
+  return scales_of<encoding>(group, encoding_spec(encoding).unit_blocks() + b);
 }
+inline const std::byte* super_mins_of(const Group& group) { return group.supers + 2 * kPanelRows; }
 
 // ORs `bits` of the 32 codes of `row` in, from planes of that width, at `shift`.
 template <int bits>
@@ -106,46 +161,39 @@ inline float half_at(const std::byte* region, std::int64_t index) {
   return f16_to_f32(bits);
 }
 
-// Two levels of scales (kSuper): the bytes of block `b` of `row`, and what super block `s` has.
+// Two levels of scales (kSuper): the bytes of block `b` of `row`, and what 256 columns have.
 template <Encoding encoding>
-inline int small_scale(const PanelRegions& panel, std::int64_t b, int row) {
-  return static_cast<std::int8_t>(scales_of<encoding>(panel, b)[row]);
-}
-template <Encoding encoding>
-inline int small_min(const PanelRegions& panel, std::int64_t b, int row) {
-  return static_cast<std::uint8_t>(mins_of<encoding>(panel, b)[row]);
+inline int small_scale(const Group& group, int b, int row) {
+  return static_cast<std::int8_t>(scales_of<encoding>(group, b)[row]);
 }
 template <Encoding encoding>
-inline float super_scale(const PanelRegions& panel, std::int64_t s, int row) {
-  return half_at(panel.supers, s * kPanelRows * (encoding_spec(encoding).has_min ? 2 : 1) + row);
+inline int small_min(const Group& group, int b, int row) {
+  return static_cast<std::uint8_t>(mins_of<encoding>(group, b)[row]);
 }
-inline float super_min(const PanelRegions& panel, std::int64_t s, int row) {
-  return half_at(panel.supers, (2 * s + 1) * kPanelRows + row);
-}
+inline float super_scale(const Group& group, int row) { return half_at(group.supers, row); }
+inline float super_min(const Group& group, int row) { return half_at(super_mins_of(group), row); }
 
 // The scale of block `b` of `row`: a half float, a power of two, or the product of the two levels,
 // which a float holds exactly.
 template <Encoding encoding>
-inline float block_scale(const PanelRegions& panel, std::int64_t b, int row) {
+inline float block_scale(const Group& group, int b, int row) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kSuper) {
-    return static_cast<float>(small_scale<encoding>(panel, b, row)) *
-           super_scale<encoding>(panel, b * kSpec.block / kSuperBlock, row);
+    return static_cast<float>(small_scale<encoding>(group, b, row)) * super_scale(group, row);
   }
-  const std::byte* scales = scales_of<encoding>(panel, b);
+  const std::byte* scales = scales_of<encoding>(group, b);
   if constexpr (kSpec.scale == ScaleKind::kF16) return half_at(scales, row);
   return std::ldexp(1.0f, static_cast<std::uint8_t>(scales[row]) - 128);
 }
 
 // What each weight of block `b` of `row` has besides: of two levels, their product is taken off.
 template <Encoding encoding>
-inline float block_min(const PanelRegions& panel, std::int64_t b, int row) {
+inline float block_min(const Group& group, int b, int row) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kSuper) {
-    return static_cast<float>(small_min<encoding>(panel, b, row)) *
-           -super_min(panel, b * kSpec.block / kSuperBlock, row);
+    return static_cast<float>(small_min<encoding>(group, b, row)) * -super_min(group, row);
   }
-  return half_at(mins_of<encoding>(panel, b), row);
+  return half_at(mins_of<encoding>(group, b), row);
 }
 
 }  // namespace

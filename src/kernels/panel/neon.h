@@ -115,18 +115,16 @@ struct ExpandedGroup {
 
 // Where the codes of a group are: in the panel, or expanded. In scalar code: correct, not fast.
 template <Encoding encoding>
-inline const std::uint8_t* group_codes(const spec::PanelRegions& panel, std::int64_t g,
-                                       ExpandedGroup& expanded) {
-  const std::uint8_t* group = spec::codes_of<encoding>(panel, g);
+inline const std::uint8_t* group_codes(const spec::Group& group, ExpandedGroup& expanded) {
   if constexpr (encoding_spec(encoding).code_columns() > 1) {
     for (int row = 0; row < kPanelRows; ++row) {
       std::int8_t values[kColumnGroup];
-      unpack_word_values(encoding, group, row, values);
+      unpack_word_values(encoding, group.codes, row, values);
       for (int q = 0; q < kQuads; ++q) std::memcpy(expanded.bytes[q] + 4 * row, values + 4 * q, 4);
     }
     return expanded.bytes[0];
   } else {
-    return group;
+    return group.codes;
   }
 }
 
@@ -157,42 +155,35 @@ inline float32x4_t powers_of_two(const std::byte* at) {
   return vreinterpretq_f32_u32(vbslq_u32(vcltq_u32(e, vdupq_n_u32(2)), subnormal, normal));
 }
 
-// Byte distance of the super scales (and mins) of one super block to the next.
-template <Encoding encoding>
-inline constexpr int kSuperStride = 2 * kPanelRows*(encoding_spec(encoding).has_min ? 2 : 1);
-
-// Of rows 4 * quarter .., the super scale and min of super block `s`.
-template <Encoding encoding>
-inline float32x4_t load_super_scale(const spec::PanelRegions& panel, std::int64_t s, int quarter) {
-  return load_halves(panel.supers + s * kSuperStride<encoding> + 8 * quarter);
+// Of rows 4 * quarter .., the super scale and min of a group.
+inline float32x4_t load_super_scale(const spec::Group& group, int quarter) {
+  return load_halves(group.supers + 8 * quarter);
 }
-template <Encoding encoding>
-inline float32x4_t load_super_min(const spec::PanelRegions& panel, std::int64_t s, int quarter) {
-  return load_halves(panel.supers + s * kSuperStride<encoding> + 2 * kPanelRows + 8 * quarter);
+inline float32x4_t load_super_min(const spec::Group& group, int quarter) {
+  return load_halves(spec::super_mins_of(group) + 8 * quarter);
 }
 
 // The same of block `b`: spec::block_scale and block_min.
 template <Encoding encoding>
-inline float32x4_t load_scale(const spec::PanelRegions& panel, std::int64_t b, int quarter) {
+inline float32x4_t load_scale(const spec::Group& group, int b, int quarter) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(spec::scales_of<encoding>(panel, b) + 8 * quarter);
+    return load_halves(spec::scales_of<encoding>(group, b) + 8 * quarter);
   } else if constexpr (kSpec.scale == ScaleKind::kE8M0) {
-    return powers_of_two(spec::scales_of<encoding>(panel, b) + 4 * quarter);
+    return powers_of_two(spec::scales_of<encoding>(group, b) + 4 * quarter);
   } else {
-    return vmulq_f32(vcvtq_f32_s32(load_signed(spec::scales_of<encoding>(panel, b) + 4 * quarter)),
-                     load_super_scale<encoding>(panel, b * kSpec.block / kSuperBlock, quarter));
+    return vmulq_f32(vcvtq_f32_s32(load_signed(spec::scales_of<encoding>(group, b) + 4 * quarter)),
+                     load_super_scale(group, quarter));
   }
 }
 template <Encoding encoding>
-inline float32x4_t load_min(const spec::PanelRegions& panel, std::int64_t b, int quarter) {
+inline float32x4_t load_min(const spec::Group& group, int b, int quarter) {
   constexpr EncodingSpec kSpec = encoding_spec(encoding);
   if constexpr (kSpec.scale == ScaleKind::kF16) {
-    return load_halves(spec::mins_of<encoding>(panel, b) + 8 * quarter);
+    return load_halves(spec::mins_of<encoding>(group, b) + 8 * quarter);
   } else {
-    const float32x4_t super =
-        load_super_min<encoding>(panel, b * kSpec.block / kSuperBlock, quarter);
-    return vmulq_f32(vcvtq_f32_u32(load_unsigned(spec::mins_of<encoding>(panel, b) + 4 * quarter)),
+    const float32x4_t super = load_super_min(group, quarter);
+    return vmulq_f32(vcvtq_f32_u32(load_unsigned(spec::mins_of<encoding>(group, b) + 4 * quarter)),
                      vnegq_f32(super));
   }
 }

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "kernels/panel/generic.h"
+#include "kernels/panel/unroll.h"
 
 namespace cria::avx2 {
 namespace {
@@ -19,63 +20,53 @@ struct Prefetch {
   int bytes;
 };
 
-// Of n_panels side by side, on AMD. A Zen 4 core has few places where the first-level cache waits
-// for memory: into that one it reads 14 to 16 GB/s, two cores 27 to 30, into the second-level cache
-// 22 and 31 to 37 (q4, 1 token, four panels; without asking 21 and 30 to 32; 512, 1024 and 4096
-// bytes ahead 21, 21 and 21, 30 to 33). Two panels, 4 tokens: 12, 16, 18.5 and 18.5 GB/s at 1024,
-// 2048, 4096 and 8192 bytes, two cores 20, 28, 31 and 30; into the first-level cache 15 and 25 at
-// best.
+// Of n_panels side by side, on AMD. (Measured while scales followed all codes of a panel.) A Zen 4
+// core has few places where the first-level cache waits for memory: into that one it reads 14 to 16
+// GB/s, two cores 27 to 30, into the second-level cache 22 and 31 to 37 (q4, 1 token, four panels;
+// without asking 21 and 30 to 32; 512, 1024 and 4096 bytes ahead 21, 21 and 21, 30 to 33). Two
+// panels, 4 tokens: 12, 16, 18.5 and 18.5 GB/s at 1024, 2048, 4096 and 8192 bytes, two cores 20,
+// 28, 31 and 30; into the first-level cache 15 and 25 at best.
 inline Prefetch amd_prefetch(int n_panels) {
   return {Prefetch::Into::kSecondLevel, 8192 / n_panels};
 }
+
+inline Prefetch no_prefetch() { return {Prefetch::Into::kNothing, 0}; }
 
 inline bool is_amd() {
   static const bool is = __builtin_cpu_is("amd");
   return is;
 }
 
-// Asks for a panel's codes that are prefetch.bytes behind those of group g: at its end for those of
-// the panel that is read next, `next` bytes behind it.
+// Asks for what is read prefetch.bytes behind a group: at a panel's end for that of the panel that
+// is read next, `next` bytes behind it.
 template <Encoding encoding>
-inline void ask_for_codes(const spec::PanelRegions& panel, std::int64_t g, std::int64_t n_groups,
-                          std::size_t next, const Prefetch& prefetch) {
+inline void ask_ahead(const std::byte* panel, const spec::GroupWalk<encoding>& walk,
+                      const PanelLayout& layout, std::size_t next, const Prefetch& prefetch) {
+  if (prefetch.into == Prefetch::Into::kNothing) return;
   constexpr int kGroupBytes = encoding_spec(encoding).group_bytes();
-  const std::int64_t ahead = g + prefetch.bytes / kGroupBytes;
-  const std::uint8_t* codes = panel.codes + (ahead < n_groups ? 0 : next) +
-                              (ahead < n_groups ? ahead : ahead - n_groups) * kGroupBytes;
-  for (int line = 0; line < kGroupBytes; line += 64) {
+  auto end = static_cast<std::size_t>(walk.end() + prefetch.bytes);
+  const std::size_t begin = end - static_cast<std::size_t>(walk.end() - walk.begin());
+  if (end > layout.size_bytes) panel += next - layout.size_bytes;
+  const auto ask = [&](std::size_t at) {
     // As assembly: of a choice between two _mm_prefetch in this place GCC 12 makes none.
     if (prefetch.into == Prefetch::Into::kSecondLevel) {
-      asm volatile("prefetcht1 %0" : : "m"(codes[line]));
-    } else if (prefetch.into == Prefetch::Into::kFirstLevel) {
-      asm volatile("prefetcht0 %0" : : "m"(codes[line]));
+      asm volatile("prefetcht1 %0" : : "m"(panel[at]));
+    } else {
+      asm volatile("prefetcht0 %0" : : "m"(panel[at]));
     }
-  }
+  };
+  CRIA_UNROLL
+  for (int line = 0; line < kGroupBytes; line += 64) ask(end -= 64);
+  while (end > begin) ask(end -= 64);
 }
 
-// Asks for the codes of groups [first, first + n_groups) of a panel, into the second-level cache.
+// Asks for groups [first, first + n_groups) of a panel, into the second-level cache.
 template <Encoding encoding>
-inline void ask_for_groups(const spec::PanelRegions& panel, std::int64_t first,
-                           std::int64_t n_groups) {
-  constexpr std::int64_t kGroupBytes = encoding_spec(encoding).group_bytes();
-  const std::uint8_t* codes = panel.codes + first * kGroupBytes;
-  for (std::int64_t line = 0; line < n_groups * kGroupBytes; line += 64) {
-    _mm_prefetch(reinterpret_cast<const char*>(codes + line), _MM_HINT_T1);
-  }
-}
-
-// Asks for the regions of scales and mins of panels that follow each other, into the second-level
-// cache. They are short runs that the processor does not foresee, and lines asked for one by one,
-// at whatever distance, come at 6 to 9 GB/s, those of a run at 15 to 25. Measured from memory, one
-// Xeon core, AVX-512 VNNI, 2048 columns, share of the read bandwidth without and with: q4nlk 78,
-// 95 %; q4kmin 70, 98; q3k 63, 90. (q2kmin, in regions like the others, 58, 81; behind its codes
-// 100.)
-inline void ask_for_scales(const std::byte* panel, const PanelLayout& layout, int n_panels) {
-  for (int p = 0; p < n_panels; ++p, panel += layout.size_bytes) {
-    for (std::size_t at = layout.groups_end; at < layout.size_bytes; at += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(panel + at), _MM_HINT_T1);
-    }
-  }
+inline void ask_for_groups(const spec::Panel& panel, std::int64_t first, std::int64_t n_groups) {
+  constexpr EncodingSpec kSpec = encoding_spec(encoding);
+  const std::byte* at = panel.bytes + kSpec.group_offset(first, panel.scale_shift);
+  const std::byte* end = panel.bytes + kSpec.group_offset(first + n_groups, panel.scale_shift);
+  for (; at < end; at += 64) _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T1);
 }
 
 }  // namespace

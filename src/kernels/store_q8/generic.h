@@ -54,12 +54,14 @@ inline void store_codes(const std::int8_t* codes, const std::uint16_t* scales,
     if (to.is_value) {
       panel[(lane / 4 * to.head_dim + d) * 4 + lane % 4] = code;
     } else {  // as Encoding::kQ8: unsigned, a plane a quad
-      panel[d / 4 * 64 + 4 * lane + d % 4] = code ^ 0x80;
+      panel[key_codes_offset(d / kColumnGroup) + d % kColumnGroup / 4 * 64 + 4 * lane + d % 4] =
+          code ^ 0x80;
     }
   }
-  std::byte* halves = to.panel + kv_panel_scales(to.head_dim);
   for (std::int64_t b = 0; b < to.head_dim / kColumnGroup; ++b) {
-    std::memcpy(halves + 2 * (b * kKvPanel + lane), &scales[b], sizeof(scales[b]));
+    const std::int64_t at =
+        to.is_value ? value_scales_offset(to.head_dim, b) : key_scales_offset(b);
+    std::memcpy(to.panel + at + 2 * lane, &scales[b], sizeof(scales[b]));
   }
 }
 
