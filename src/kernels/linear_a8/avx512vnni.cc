@@ -49,9 +49,9 @@ inline avx2::Prefetch prefetch_of(int n_panels) {
 }
 
 // Whether an AMD core reads panels one after the other, asking for nothing, rather than four side
-// by side. One Zen 4 core, 1 token, GB/s: q4 31 (asked for, four side by side 23, one 22; not asked
-// for, two 20, four 23), q8 28 (20), q4nl 29 (23), q2kmin 26 (26), q6k 24 (20), q3 28 (24), but q3k
-// 22 (25), e8p2 7.9 (9.7).
+// by side, asking. One Zen 4 core, 1 token, GB/s (in brackets four): q4 31 (23), q8 31 (20), q4nl
+// 30 (23), q4kmin 26 (24), q6k 28 (20), q3 28 (24), q2kmin 27 (26); but q3k 24 (25), e8p2 8.0
+// (9.7). q4 besides: one that asks 22, two that do not 20, four 23.
 template <Encoding encoding>
 inline constexpr bool kOneStream = !avx2::kExpands<encoding> && encoding != Encoding::kQ3K;
 
@@ -107,7 +107,9 @@ void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t r
     const std::uint8_t* codes[kPanels];
     CRIA_UNROLL
     for (int p = 0; p < kPanels; ++p) {
-      codes[p] = group_codes<encoding>(walk.of(panels[p]), expanded[p]);
+      const spec::Group group = walk.of(panels[p]);
+      if constexpr (kPanels == 1) avx2::touch_lines<encoding>(group);
+      codes[p] = group_codes<encoding>(group, expanded[p]);
       avx2::ask_ahead<encoding>(panels[p], walk, layout, kPanels * layout.size_bytes, prefetch);
     }
     __m512i part[kPanels][kTokens][Form::kBlocks];

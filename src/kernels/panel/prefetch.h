@@ -37,6 +37,24 @@ inline bool is_amd() {
   return is;
 }
 
+// Reads of each line of a group, from first to last, a byte: where a kernel begins with a later one
+// (scales come after products, planes of high bits with the first quad) the processor takes its
+// time to see a stream. One Zen 4 core, AVX-512 VNNI, 1 token, GB/s without and with: q8 26 and 31,
+// q5 21 and 29, q6k 25 and 28, q4 31 and 31. (AVX2 loses by it: 0.7 to 1.0 x.)
+template <Encoding encoding>
+inline void touch_lines(const spec::Group& group) {
+  constexpr EncodingSpec kSpec = encoding_spec(encoding);
+  const auto touch = [](const void* line) {
+    int byte;
+    asm volatile("movzbl %1, %0" : "=r"(byte) : "m"(*static_cast<const std::uint8_t*>(line)));
+  };
+  if constexpr (kSpec.scale == ScaleKind::kSuper) touch(group.supers);
+  touch(group.scales);
+  if constexpr (kSpec.bits == 5 || kSpec.bits == 6) {
+    for (int line = 0; line < kSpec.group_bytes(); line += 64) touch(group.codes + line);
+  }
+}
+
 // Asks for what is read prefetch.bytes behind a group: at a panel's end for that of the panel that
 // is read next, `next` bytes behind it.
 template <Encoding encoding>
