@@ -301,7 +301,7 @@ inline void store_sums(const __m256 (&acc)[kTokens][2], TokenSums* to) {
 // kPanels whole panels for a tile of one or two tokens, side by side.
 template <Encoding encoding, int kTokens, int kPanels>
 void run_packed(const LinearA8Args& args, const std::byte* panels, const PanelLayout& layout,
-                const Prefetch& prefetch, std::int64_t first, TokenSums (*sums)[kTokens]) {
+                const Prefetch* prefetch, std::int64_t first, TokenSums (*sums)[kTokens]) {
   const CodeTables tables = make_tables<encoding>();
   const std::int64_t n_groups = a8_blocks(args.n_cols);
   const std::int8_t* x = args.codes + first * n_groups * kColumnGroup;
@@ -316,7 +316,7 @@ void run_packed(const LinearA8Args& args, const std::byte* panels, const PanelLa
   for (std::int64_t g = 0; g < n_groups; ++g, walk.next()) {
     CRIA_UNROLL
     for (int p = 0; p < kPanels; ++p) {
-      ask_ahead<encoding>(panel[p], walk, layout, kPanels * layout.size_bytes, prefetch);
+      ask_ahead<encoding>(panel[p], walk, layout, kPanels * layout.size_bytes, prefetch[p]);
       const spec::Group packed = walk.of(panel[p]);
       ExpandedGroup expanded;
       const PackedGroup<encoding> group = {
@@ -445,7 +445,10 @@ void few_tokens(const LinearA8Args& args, const PanelLayout& layout, std::int64_
   };
   constexpr int kPanels = kStreams<encoding, kTokens>;
   const bool one_stream = is_amd() && kOneStream<encoding, kTokens>;
-  const Prefetch prefetch = is_amd() && !one_stream ? amd_prefetch(kPanels) : no_prefetch();
+  Prefetch prefetch[kPanels];
+  for (int i = 0; i < kPanels; ++i) {
+    prefetch[i] = is_amd() && !one_stream ? amd_prefetch(kPanels, i, layout) : no_prefetch();
+  }
   alignas(32) TokenSums sums[kPanels][kTokens];
   std::int64_t p = 0;
   for (; !one_stream && p + kPanels <= n_panels; p += kPanels) {

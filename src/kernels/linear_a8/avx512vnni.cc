@@ -42,9 +42,9 @@ inline __m512i start_of(__m512i x_sums, __m512i bits, int b) {
 // Elsewhere than on AMD, measured from memory, two Xeon cores, q4, 1 token, GB/s a core: 512 bytes
 // ahead 13.4 to 13.9, 1024 12.9 to 14.0, 2048 13.9 to 14.5, 4096 13.3; into the second-level cache
 // only 12.0 to 13.6.
-inline avx2::Prefetch prefetch_of(int n_panels) {
+inline avx2::Prefetch prefetch_of(int n_panels, int panel, const PanelLayout& layout) {
   using avx2::Prefetch;
-  return avx2::is_amd() ? avx2::amd_prefetch(n_panels)
+  return avx2::is_amd() ? avx2::amd_prefetch(n_panels, panel, layout)
                         : Prefetch{Prefetch::Into::kFirstLevel, 2048};
 }
 
@@ -90,7 +90,7 @@ inline void dot_group(const std::uint8_t* const* codes, __m512i table, const std
 // Whole panels that follow each other, for all (few) tokens of a call.
 template <Encoding encoding, int kPanels, int kTokens>
 void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t row,
-             const avx2::Prefetch& prefetch) {
+             const avx2::Prefetch* prefetch) {
   using Form = FormOf<encoding>;
   const __m512i table = code_table<encoding>(kOffset<encoding>);
   const std::int64_t n_groups = a8_blocks(args.n_cols);
@@ -110,7 +110,7 @@ void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t r
       const spec::Group group = walk.of(panels[p]);
       if constexpr (kPanels == 1) avx2::touch_lines<encoding>(group);
       codes[p] = group_codes<encoding>(group, expanded[p]);
-      avx2::ask_ahead<encoding>(panels[p], walk, layout, kPanels * layout.size_bytes, prefetch);
+      avx2::ask_ahead<encoding>(panels[p], walk, layout, kPanels * layout.size_bytes, prefetch[p]);
     }
     __m512i part[kPanels][kTokens][Form::kBlocks];
     const auto start_at = [&](int t, int b) {
@@ -139,7 +139,10 @@ void run_few_rows(const LinearA8Args& args) {
   constexpr int kPanels = 4;
   const PanelLayout layout = panel_layout(args.encoding, args.n_cols);
   const bool one_stream = avx2::is_amd() && kOneStream<encoding>;
-  const avx2::Prefetch prefetch = one_stream ? avx2::no_prefetch() : prefetch_of(kPanels);
+  avx2::Prefetch prefetch[kPanels];
+  for (int p = 0; p < kPanels; ++p) {
+    prefetch[p] = one_stream ? avx2::no_prefetch() : prefetch_of(kPanels, p, layout);
+  }
   std::int64_t row = 0;
   for (; !one_stream && row + (kPanels - 1) * kPanelRows < args.n_rows;
        row += kPanels * kPanelRows) {
@@ -269,7 +272,8 @@ template <Encoding encoding, int kTokens>
   const std::int32_t* starts = tokens.starts.of[0] + t;
   const std::int8_t* x = tokens.x + t * kColumnGroup;
   const A8Block* blocks = tokens.blocks + t;
-  const avx2::Prefetch prefetch = prefetch_of(2);
+  const avx2::Prefetch prefetch[2] = {prefetch_of(2, 0, chunk.layout),
+                                      prefetch_of(2, 1, chunk.layout)};
   const std::byte* const panels[2] = {chunk.panels[0], chunk.panels[1]};
   spec::GroupWalk<encoding> walk(chunk.layout.scale_shift, chunk.first);
   __m512 acc[2][kTokens];
@@ -289,7 +293,7 @@ template <Encoding encoding, int kTokens>
       }
       if (t == 0 && tokens.ask) {
         avx2::ask_ahead<encoding>(panels[p], walk, chunk.layout, 2 * chunk.layout.size_bytes,
-                                  prefetch);
+                                  prefetch[p]);
       }
     }
     __m512i part[2][kTokens][Form::kBlocks];
