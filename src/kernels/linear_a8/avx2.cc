@@ -314,6 +314,7 @@ void run_packed(const LinearA8Args& args, const std::byte* panels, const PanelLa
     for (auto& token : acc[p]) token[0] = token[1] = _mm256_setzero_ps();
   }
   for (std::int64_t g = 0; g < n_groups; ++g, walk.next()) {
+    if constexpr (kPanels == 1) ask_for_activations(x, blocks, kTokens, g, n_groups);
     CRIA_UNROLL
     for (int p = 0; p < kPanels; ++p) {
       ask_ahead<encoding>(panel[p], walk, layout, kPanels * layout.size_bytes, prefetch[p]);

@@ -103,6 +103,9 @@ void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t r
   spec::GroupWalk<encoding> walk(layout.scale_shift, 0);
   for (std::int64_t g = 0; g < n_groups; ++g, walk.next()) {
     const A8Block* blocks = args.blocks + g * kTokens;
+    if constexpr (kPanels == 1) {
+      avx2::ask_for_activations(args.codes, args.blocks, kTokens, g, n_groups);
+    }
     avx2::ExpandedGroup expanded[kPanels];
     const std::uint8_t* codes[kPanels];
     CRIA_UNROLL

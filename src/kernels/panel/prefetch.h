@@ -61,6 +61,20 @@ inline void touch_lines(const spec::Group& group) {
   }
 }
 
+// Asks for the activations of a group a little ahead, which wait in the second-level cache: between
+// two panels of many columns the first level loses them, and where a processor misses them its eye
+// for the stream of weights suffers. `x`, `blocks`: of the first group, n_tokens each. One Zen 4
+// core, q4, 1 token, 8192 columns, 25 GB/s without, 32 with; 4096 27 and 29, 2048 the same.
+inline void ask_for_activations(const std::int8_t* x, const A8Block* blocks, int n_tokens,
+                                std::int64_t g, std::int64_t n_groups) {
+  const auto ask = [&](const auto* first, std::int64_t ahead, std::int64_t step) {
+    const std::int64_t at = g + ahead < n_groups ? g + ahead : 0;  // the next panel begins anew
+    asm volatile("prefetcht0 %0" : : "m"(first[at * step]));
+  };
+  ask(x, 4, n_tokens * kColumnGroup);
+  ask(blocks, 8, n_tokens);
+}
+
 // Asks for what is read prefetch.bytes behind a group: at a panel's end for that of the panel that
 // is read next, `next` bytes behind it.
 template <Encoding encoding>
