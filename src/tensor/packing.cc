@@ -216,8 +216,10 @@ void read_codes(const std::byte* panel, const EncodingSpec& spec, const PanelLay
   if (spec.code_columns() > 1) return read_words(panel, spec, layout, row, out);
   const int bits = spec.bits;
   const PlaneParts parts = plane_parts(bits);
+  const std::uint8_t* group = nullptr;
   for (std::int64_t k = 0; k < out.n_cols; ++k) {
-    const std::uint8_t* plane = codes_at(panel, spec, layout, k);
+    if (k % kColumnGroup == 0) group = codes_at(panel, spec, layout, k);
+    const std::uint8_t* plane = group;
     const int quad = static_cast<int>(k % kColumnGroup / 4);
     const auto lane = 4 * row + k % 4;
     int code = 0;
