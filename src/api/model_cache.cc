@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cria/version.h"
+#include "format/npu_commands/npu_commands.h"
 #include "format/plan/plan.h"
 #include "quantize/recipe_file.h"
 #include "tokenizer/tokenizer_blob.h"
@@ -90,9 +91,10 @@ Result<std::string> open_cache_dir(const std::string& wanted) {
 
 Result<std::string> source_fingerprint(const std::string& path, const CompileOptions& options) {
   std::string text = fmt::format(
-      "cria {};plan {};tokenizer {};recipe {} {};context {};cache {} {};device {} {};", kVersion,
-      kPlanVersion, kBlobVersion, kRecipeVersion, options.recipe, options.max_context,
-      options.cache_type_k, options.cache_type_v, options.device, options.prefill_chunk);
+      "cria {};plan {};npu {};tokenizer {};recipe {} {};context {};cache {} {};device {} {};",
+      kVersion, kPlanVersion, kNpuVersion, kBlobVersion, kRecipeVersion, options.recipe,
+      options.max_context, options.cache_type_k, options.cache_type_v, options.device,
+      options.prefill_chunk);
   if (!options.recipe_text.empty())
     text += fmt::format("recipe text {}:{};", options.recipe_text.size(), options.recipe_text);
   for (const auto& [op, device] : options.pins) text += fmt::format("place {}={};", op, device);

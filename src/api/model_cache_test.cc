@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "format/npu_commands/npu_commands.h"
 #include "format/plan/plan.h"
 #include "tokenizer/tokenizer_blob.h"
 
@@ -17,6 +18,7 @@ TEST(ModelCache, TheFormatsOfWhatAProgramHoldsArePartOfItsName) {
   const std::string plan = fmt::format(";plan {};", kPlanVersion);
   const std::string tokenizer = fmt::format(";tokenizer {};", kBlobVersion);
   EXPECT_THAT(*fingerprint, testing::HasSubstr(plan));
+  EXPECT_THAT(*fingerprint, testing::HasSubstr(fmt::format(";npu {};", kNpuVersion)));
   ASSERT_THAT(*fingerprint, testing::HasSubstr(tokenizer));
   std::string before = *fingerprint;
   before.replace(before.find(tokenizer), tokenizer.size(),

@@ -36,7 +36,7 @@
 namespace cria {
 
 inline constexpr std::uint32_t kNpuMagic = 0x55504e43;  // "CNPU"
-inline constexpr std::uint32_t kNpuVersion = 5;
+inline constexpr std::uint32_t kNpuVersion = 6;
 inline constexpr std::uint32_t kNpuNone = 0xffffffff;  // no buffer, no weight
 inline constexpr std::int64_t kNpuCacheTile = 128;     // positions that one attention step reads
 inline constexpr std::int64_t kNpuTilesPerIteration =
