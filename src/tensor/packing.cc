@@ -4,7 +4,6 @@
 #include <bit>
 #include <cassert>
 #include <cstring>
-#include <type_traits>
 
 #include "tensor/code_words.h"
 #include "tensor/e8p.h"
@@ -128,10 +127,10 @@ std::uint32_t read_pair(const std::uint8_t* group, int bits, std::int64_t row, i
 }
 
 // The codes of the column group of column k.
-template <typename Byte>
-auto codes_at(Byte* panel, const EncodingSpec& spec, const PanelLayout& layout, std::int64_t k) {
-  using Code = std::conditional_t<std::is_const_v<Byte>, const std::uint8_t, std::uint8_t>;
-  return reinterpret_cast<Code*>(panel + spec.codes_offset(k / kColumnGroup, layout.scale_shift));
+const std::uint8_t* codes_at(const std::byte* panel, const EncodingSpec& spec,
+                             const PanelLayout& layout, std::int64_t k) {
+  return reinterpret_cast<const std::uint8_t*>(
+      panel + spec.codes_offset(k / kColumnGroup, layout.scale_shift));
 }
 
 void read_words(const std::byte* panel, const EncodingSpec& spec, const PanelLayout& layout,
@@ -262,7 +261,8 @@ void pack_panel(std::span<const RowCodes> rows, std::span<std::byte> panel) {
   GroupLanes lanes;
   for (std::int64_t k = 0; k < n_cols; k += kColumnGroup) {
     gather_group(rows, k, lanes);
-    write_group(lanes, spec, codes_at(panel.data(), spec, layout, k));
+    std::byte* codes = panel.data() + spec.codes_offset(k / kColumnGroup, layout.scale_shift);
+    write_group(lanes, spec, reinterpret_cast<std::uint8_t*>(codes));
   }
   for_each_part(spec, layout,
                 [&](auto member, auto at) { write_per_row(rows, member, at, panel.data()); });
