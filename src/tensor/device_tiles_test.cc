@@ -16,13 +16,13 @@ std::vector<std::byte> random_bytes(std::size_t n) {
   return bytes;
 }
 
-// What the first `n` columns of a panel take, with the scales before and among them.
-std::size_t bytes_of_columns(const EncodingSpec& spec, const PanelLayout& layout, std::int64_t n,
-                             std::int64_t n_cols) {
-  if (n >= n_cols) return layout.size_bytes;
-  if (spec.dense()) return static_cast<std::size_t>(n * kPanelRows * spec.bits / 8);
-  const std::int64_t last = n / kColumnGroup - 1;
-  return static_cast<std::size_t>(spec.codes_offset(last, layout.scale_shift) + spec.group_bytes());
+// Where column `k`, the first of a group, begins in a panel: its element, or codes with the scales
+// that precede them.
+std::size_t start_of(const EncodingSpec& spec, const PanelLayout& layout, std::int64_t k,
+                     std::int64_t n_cols) {
+  if (k >= n_cols) return layout.size_bytes;
+  if (spec.dense()) return static_cast<std::size_t>(k * kPanelRows * spec.bits / 8);
+  return static_cast<std::size_t>(spec.group_offset(k / kColumnGroup, layout.scale_shift));
 }
 
 TEST(DeviceTiles, AStripIsItsPanelsTileByTile) {
@@ -39,13 +39,18 @@ TEST(DeviceTiles, AStripIsItsPanelsTileByTile) {
         if (n_panels == 1) {
           EXPECT_EQ(strip, panels) << spec.name << " " << n_cols;
         }
-        // The first tile: the same columns of each panel in turn.
-        const std::size_t bytes = bytes_of_columns(spec, layout, 64, n_cols);
-        for (std::size_t p = 0; p < n_panels; ++p) {
-          const auto panel = panels.begin() + static_cast<std::ptrdiff_t>(p * layout.size_bytes);
-          const auto piece = strip.begin() + static_cast<std::ptrdiff_t>(p * bytes);
-          EXPECT_TRUE(std::equal(piece, piece + static_cast<std::ptrdiff_t>(bytes), panel))
-              << spec.name << " " << n_cols << " panel " << p;
+        // In each tile the same columns of each panel in turn.
+        auto piece = strip.begin();
+        for (std::int64_t k = 0; k < n_cols; k += 64) {
+          const std::size_t start = start_of(spec, layout, k, n_cols);
+          const auto bytes =
+              static_cast<std::ptrdiff_t>(start_of(spec, layout, k + 64, n_cols) - start);
+          for (std::size_t p = 0; p < n_panels; ++p, piece += bytes) {
+            const auto from =
+                panels.begin() + static_cast<std::ptrdiff_t>(p * layout.size_bytes + start);
+            EXPECT_TRUE(std::equal(piece, piece + bytes, from))
+                << spec.name << " " << n_cols << " column " << k << " panel " << p;
+          }
         }
       }
     }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <vector>
 
@@ -42,13 +43,20 @@ void take(std::vector<bool>& taken, std::int64_t at, std::int64_t n, const char*
 
 TEST(Encoding, PartsOfAPanelFollowEachOtherAligned) {
   for (const EncodingSpec& spec : kEncodingTable) {
-    if (spec.dense()) continue;
     for (std::int64_t n_cols : {1, 31, 32, 33, 160, 256, 257, 3072}) {
       SCOPED_TRACE(testing::Message() << spec.name << " " << n_cols);
       const PanelLayout layout = panel_layout(spec.encoding, n_cols);
+      EXPECT_EQ(layout.size_bytes % 64, 0u);
+      if (spec.dense()) {
+        const auto elements = static_cast<std::size_t>(kPanelRows * n_cols * spec.bits / 8);
+        EXPECT_GE(layout.size_bytes, elements);
+        EXPECT_LT(layout.size_bytes, elements + 64);
+        continue;
+      }
       const int shift = layout.scale_shift;
       const std::int64_t n_groups = (n_cols + kColumnGroup - 1) / kColumnGroup;
       std::vector<bool> taken(layout.size_bytes);
+      std::int64_t end = 0;  // of the lines of the groups so far
       for (std::int64_t g = 0; g < n_groups; ++g) {
         const std::int64_t codes = spec.codes_offset(g, shift);
         EXPECT_EQ(codes % 64, 0);
@@ -59,16 +67,18 @@ TEST(Encoding, PartsOfAPanelFollowEachOtherAligned) {
         if (spec.scale == ScaleKind::kSuper && g % kGroupsPerSuper == 0) {
           take(taken, spec.supers_offset(g), spec.super_bytes(), "supers");
         }
-        // What a group needs was read with it or with those before, whose lines end where its
+        // What a group needs is read with it or was with those before, whose lines end where its
         // begin.
-        const std::int64_t begin = spec.group_offset(g, shift);
-        EXPECT_EQ(begin, g == 0 ? 0 : spec.codes_offset(g - 1, shift) + spec.group_bytes());
-        EXPECT_LE(codes - begin, 2 * 64);
-        EXPECT_LT(spec.scales_offset(g, shift), codes);
-        EXPECT_LT(spec.supers_offset(g), codes);
+        EXPECT_EQ(spec.group_offset(g, shift), end);
+        EXPECT_LE(spec.scales_offset(g, shift) + spec.unit_bytes(), codes);
+        EXPECT_LE(spec.supers_offset(g) + spec.super_bytes(), codes);
+        end = codes + spec.group_bytes();
       }
-      EXPECT_EQ(spec.codes_offset(n_groups - 1, shift) + spec.group_bytes(),
-                static_cast<std::int64_t>(layout.size_bytes));
+      // No line is for nothing.
+      for (std::size_t line = 0; line < taken.size(); line += 64) {
+        const auto first = taken.begin() + static_cast<std::ptrdiff_t>(line);
+        EXPECT_TRUE(std::find(first, first + 64, true) != first + 64) << line;
+      }
     }
     // In a wide panel nothing but the described data is left: exactly so where scales repeat, and
     // one line of scales (and mins) per channel.
