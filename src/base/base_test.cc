@@ -134,6 +134,26 @@ TEST(ThreadPool, TasksOfABusyThreadAreTakenByOthers) {
   }
 }
 
+// What a thread reads goes on where it was: others take from the end of what it has.
+TEST(ThreadPool, OthersTakeTheLastTasksOfAThread) {
+  constexpr int kTasks = 64;
+  ThreadPool pool(2);
+  std::vector<std::int64_t> order;  // of the thread that does not have the first task
+  std::atomic<int> n_done{0};
+  pool.parallel_for(kTasks, [&](std::int64_t i, int) {
+    if (i != 0) order.push_back(i);
+    n_done.fetch_add(1);
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (i == 0 && n_done.load() < kTasks && std::chrono::steady_clock::now() < give_up) {
+      std::this_thread::yield();
+    }
+  });
+  std::vector<std::int64_t> expected;
+  for (int i = kTasks / 2; i < kTasks; ++i) expected.push_back(i);
+  for (int i = kTasks / 2 - 1; i > 0; --i) expected.push_back(i);
+  EXPECT_EQ(order, expected);
+}
+
 TEST(CpuFeatures, BestIsaIsSupported) {
   EXPECT_TRUE(cpu_supports(best_isa()));
   EXPECT_TRUE(cpu_supports(Isa::kGeneric));

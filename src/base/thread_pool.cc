@@ -23,11 +23,39 @@ void pause_briefly() {
 #endif
 }
 
-// Tasks that a thread has to itself until it has done them all, or others have done theirs. On a
-// cache line of its own.
-struct alignas(64) TaskRange {
-  std::atomic<std::int64_t> next{0};
-  std::int64_t end = 0;
+// Tasks that a thread has to itself until it has done them all, or others have done theirs. It
+// takes the first, others the last, so that what it reads goes on where it was. On a cache line of
+// its own.
+class alignas(64) TaskRange {
+ public:
+  // Before the threads are told of it.
+  void set(std::int64_t begin, std::int64_t end) {
+    first_ = begin;
+    left_.store(pack(0, static_cast<std::uint32_t>(end - begin)), std::memory_order_relaxed);
+  }
+  // -1: none is left.
+  std::int64_t take_first() { return take(1, 0); }
+  std::int64_t take_last() { return take(0, 1); }
+
+ private:
+  static constexpr std::uint64_t pack(std::uint32_t begin, std::uint32_t end) {
+    return std::uint64_t{end} << 32 | begin;
+  }
+  std::int64_t take(std::uint32_t front, std::uint32_t back) {
+    std::uint64_t left = left_.load(std::memory_order_relaxed);
+    for (;;) {
+      const auto begin = static_cast<std::uint32_t>(left),
+                 end = static_cast<std::uint32_t>(left >> 32);
+      if (begin == end) return -1;
+      if (left_.compare_exchange_weak(left, pack(begin + front, end - back),
+                                      std::memory_order_relaxed)) {
+        return first_ + (front != 0 ? begin : end - 1);
+      }
+    }
+  }
+
+  std::atomic<std::uint64_t> left_{0};  // pack(begin, end), counted from first_
+  std::int64_t first_ = 0;
 };
 
 }  // namespace
@@ -55,19 +83,20 @@ struct ThreadPool::State {
     const std::int64_t n_each = n_tasks / n_ranges, n_longer = n_tasks % n_ranges;
     std::int64_t first = 0;
     for (int i = 0; i < n_ranges; ++i) {
-      ranges[i].next.store(first, std::memory_order_relaxed);
-      first += n_each + (i < n_longer ? 1 : 0);
-      ranges[i].end = first;
+      const std::int64_t end = first + n_each + (i < n_longer ? 1 : 0);
+      ranges[i].set(first, end);
+      first = end;
     }
   }
 
   // Those of the thread's own range, then what others have left.
   void take_tasks(int thread) {
     for (int i = 0; i < n_ranges; ++i) {
+      const bool is_own = i == 0 && thread < n_ranges;
       TaskRange& range = ranges[(thread + i) % n_ranges];
       for (;;) {
-        const std::int64_t index = range.next.fetch_add(1, std::memory_order_relaxed);
-        if (index >= range.end) break;
+        const std::int64_t index = is_own ? range.take_first() : range.take_last();
+        if (index < 0) break;
         (*task)(index, thread);
       }
     }

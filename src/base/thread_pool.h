@@ -9,9 +9,9 @@
 namespace cria {
 
 // Runs `for i in [0, n_tasks)` over its threads. Each has a share of tasks that follow each other,
-// and takes from others' when it is done with its own, so uneven tasks balance; which thread runs a
-// task is not defined, hence a task's result must depend on nothing but its index: this is what
-// makes one thread equal N threads bit for bit.
+// as many as others, and takes from the end of others' when it is done with its own, so uneven
+// tasks balance; which thread runs a task is not defined, hence a task's result must depend on
+// nothing but its index: this is what makes one thread equal N threads bit for bit.
 //
 // Thread-safety: one `parallel_for` at a time; a second caller waits for the first.
 class ThreadPool {
@@ -29,9 +29,9 @@ class ThreadPool {
 
   int n_threads() const { return n_threads_; }
 
-  // Calls `task(index, thread)` for every index, the caller working along as thread 0; returns when
-  // all are done. `thread` < n_threads(), for scratch memory. `task` must not throw and must not
-  // call parallel_for.
+  // Calls `task(index, thread)` for every index, fewer than 2^32 of them, the caller working along
+  // as thread 0; returns when all are done. `thread` < n_threads(), for scratch memory. `task` must
+  // not throw and must not call parallel_for.
   void parallel_for(std::int64_t n_tasks, const std::function<void(std::int64_t, int)>& task);
 
  private:
