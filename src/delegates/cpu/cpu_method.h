@@ -26,6 +26,11 @@ inline constexpr std::size_t kManyTokensWeightBytes = 512 * 1024;
 // Kernels read up to four panels side by side: tasks of whole fours leave none over.
 inline constexpr std::int64_t kPanelsSideBySide = 4;
 
+// Of one token, which only streams, at least: a core that begins anew loses some tenths of a
+// microsecond, in which it would read 10 KB.
+inline constexpr std::size_t kOneTokenWeightBytes = 128 * 1024;
+inline constexpr std::int64_t kTasksPerThread = 4;  // at least, where there is that much to share
+
 // Rows as int8, as kernels take them (kernels.h: a8_index).
 struct A8Rows {
   static Result<A8Rows> allocate(std::int64_t n_blocks);
@@ -99,9 +104,6 @@ class CpuMethod {
   void embed(const PlanOp& op, const CpuCall& call);
   void rms_norm(const PlanOp& op, const CpuCall& call);
   void linear(const PlanOp& op, const CpuCall& call);
-  // Of `n_panels`, each of `panel_bytes`: how many a task takes that shall have `task_bytes`.
-  std::int64_t panels_per_task(std::int64_t n_panels, std::size_t panel_bytes,
-                               std::size_t task_bytes) const;
   void linear_rows(const PlanOp& op, const CpuCall& call, std::size_t weight_slot,
                    std::int64_t first_panel, std::int64_t n_panels);
   void quantize(const PlanOp& op, const CpuCall& call);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "delegates/cpu/cpu_method.h"
+#include "delegates/cpu/linear_tasks.h"
 #include "delegates/cpu/sparse_linear.h"
 #include "tensor/packing.h"
 
@@ -14,10 +15,6 @@ namespace {
 // Weights a linear task should stream: long enough to pay for handing it out (under a microsecond),
 // short enough that threads finish together.
 constexpr std::size_t kTaskWeightBytes = 128 * 1024;
-// Of one token, which only streams: a core that begins anew loses some tenths of a microsecond (a
-// Zen 4 core reads 28 GB/s with tasks of 512 KB, 26.5 with 128).
-constexpr std::size_t kOneTokenWeightBytes = 512 * 1024;
-constexpr std::int64_t kTasksPerThread = 4;  // at least, where there are that many panels
 // Tokens of an attention task: enough that what is done for a tile of the cache pays, fewer where
 // threads would have nothing to do.
 constexpr std::int64_t kMostAttentionTokens = 128;
@@ -175,40 +172,25 @@ void CpuMethod::linear_rows(const PlanOp& op, const CpuCall& call, std::size_t w
   }
 }
 
-std::int64_t CpuMethod::panels_per_task(std::int64_t n_panels, std::size_t panel_bytes,
-                                        std::size_t task_bytes) const {
-  const auto by_bytes = static_cast<std::int64_t>(task_bytes / panel_bytes);
-  const std::int64_t by_threads = n_panels / (kTasksPerThread * host_.n_threads);
-  const std::int64_t fours = ceil_div(std::min(by_bytes, by_threads), kPanelsSideBySide);
-  return std::max<std::int64_t>(1, fours) * kPanelsSideBySide;
-}
-
 void CpuMethod::linear(const PlanOp& op, const CpuCall& call) {
-  struct Part {  // a weight cut into tasks
-    std::int64_t first_task, n_panels, panels_per_task;
-  };
-  std::vector<Part> parts;
-  std::int64_t n_tasks = 0;
+  std::vector<LinearWeight> weights;
   bool a8 = false;
-  const std::int64_t n = n_rows(op.x, call);
-  const std::size_t task_bytes = n == 1            ? kOneTokenWeightBytes
-                                 : n < kManyTokens ? kTaskWeightBytes
-                                                   : kManyTokensWeightBytes;
   for (std::uint32_t index : op.weights) {
     const CpuWeight& weight = weights_[index];
     a8 |= quantizes(weight);
-    const std::int64_t n_panels = ceil_div(weight.n_rows, kPanelRows);
-    const std::int64_t per_task = panels_per_task(n_panels, weight.panel_bytes, task_bytes);
-    parts.push_back({n_tasks, n_panels, per_task});
-    n_tasks += ceil_div(n_panels, per_task);
+    weights.push_back({ceil_div(weight.n_rows, kPanelRows), weight.panel_bytes});
   }
   if (a8) quantize(op, call);
-  parallel_for(n_tasks, [&](std::int64_t task) {
-    std::size_t slot = parts.size() - 1;
-    while (parts[slot].first_task > task) --slot;
-    const Part& part = parts[slot];
-    const std::int64_t first = (task - part.first_task) * part.panels_per_task;
-    linear_rows(op, call, slot, first, std::min(part.panels_per_task, part.n_panels - first));
+  const std::int64_t n = n_rows(op.x, call);
+  const LinearTasks tasks =
+      n == 1
+          ? LinearTasks::halving(weights, kOneTokenWeightBytes, host_.n_threads)
+          : LinearTasks::equal(weights, n < kManyTokens ? kTaskWeightBytes : kManyTokensWeightBytes,
+                               host_.n_threads);
+  parallel_for(tasks.n_tasks(), [&](std::int64_t task) {
+    tasks.for_each_part(task, [&](std::size_t slot, std::int64_t first, std::int64_t n_panels) {
+      linear_rows(op, call, slot, first, n_panels);
+    });
   });
 }
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "delegates/cpu/cpu_method.h"
+#include "delegates/cpu/linear_tasks.h"
 
 namespace cria {
 namespace {
@@ -110,13 +111,13 @@ void CpuMethod::gated_linear(std::size_t index, const CpuCall& call) {
   const bool quantizes = gating_[index] == Gating::kQuantized;
   quantize(linear, call);
   const CpuWeight& gate = weights_[linear.weights[0]];
-  const std::int64_t n_panels = (gate.n_rows + kPanelRows - 1) / kPanelRows;
-  const std::int64_t task_columns =  // a task has both matrices
-      panels_per_task(n_panels, 2 * gate.panel_bytes, kManyTokensWeightBytes) * kPanelRows;
+  // A task has the same panels of both matrices.
+  const LinearWeight both = {(gate.n_rows + kPanelRows - 1) / kPanelRows, 2 * gate.panel_bytes};
+  const LinearTasks tasks = LinearTasks::equal({&both, 1}, kManyTokensWeightBytes, host_.n_threads);
   const std::int64_t n_tokens = call.n_tokens();
-  parallel_for((gate.n_rows + task_columns - 1) / task_columns, [&](std::int64_t task) {
-    const std::int64_t first = task * task_columns;
-    const std::int64_t end = std::min(first + task_columns, gate.n_rows);
+  const auto gated_panels = [&](std::size_t, std::int64_t first_panel, std::int64_t n_panels) {
+    const std::int64_t first = first_panel * kPanelRows;
+    const std::int64_t end = std::min(first + n_panels * kPanelRows, gate.n_rows);
     for (std::int64_t t = 0; t < n_tokens;) {
       const std::int64_t left = n_tokens - t;
       const std::int64_t n = left < kMostTokens ? left : kPassTokens;
@@ -125,7 +126,9 @@ void CpuMethod::gated_linear(std::size_t index, const CpuCall& call) {
       }
       t += n;
     }
-  });
+  };
+  parallel_for(tasks.n_tasks(),
+               [&](std::int64_t task) { tasks.for_each_part(task, gated_panels); });
   if (!quantizes) return;
   std::swap(x_, next_x_);
   quantized_ = swiglu.out;
