@@ -68,6 +68,10 @@ class FakeHost {
       shown.rows.assign(record->rows, record->rows + record->n_rows * record->n_cols);
       static_cast<FakeHost*>(context)->shown.push_back(std::move(shown));
     };
+    record();
+  }
+  // The records only.
+  void record() {
     host_.record_op = [](void* context, const cria_op_record* record) {
       static_cast<FakeHost*>(context)->records.push_back(*record);
     };

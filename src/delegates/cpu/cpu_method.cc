@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/huge_pages.h"
+#include "delegates/cpu/own_row.h"
 #include "delegates/cpu/shared_inputs.h"
 #include "format/plan/plan_cost.h"
 
@@ -87,9 +88,10 @@ Result<std::unique_ptr<CpuMethod>> CpuMethod::create(const cria_host& host,
   }
   std::unique_ptr<CpuMethod> method(new CpuMethod(host, std::move(plan), options));
   CRIA_RETURN_IF_ERROR(method->bind_weights());
+  const auto quantizes = [&](std::uint32_t w) { return method->quantizes(method->weights_[w]); };
   method->gating_ = find_gated_linears(
-      method->plan_, [&](std::uint32_t w) { return method->quantizes(method->weights_[w]); },
-      [&](std::uint32_t w) { return !method->weights_[w].sparse; });
+      method->plan_, quantizes, [&](std::uint32_t w) { return !method->weights_[w].sparse; });
+  method->normed_ = find_normed_linears(method->plan_, quantizes);
   CRIA_RETURN_IF_ERROR(method->allocate_scratch());
   if (host.observe_input != nullptr) method->listen_to_inputs();
   method->n_score_positions_ = method->plan_.score_positions();
@@ -136,7 +138,7 @@ Status CpuMethod::bind_weights() {
 
 // What kernels need beside the plan's own buffers, once for the largest op.
 Status CpuMethod::allocate_scratch() {
-  std::int64_t n_blocks = 0;
+  std::int64_t n_blocks = 0, n_row_blocks = 0;  // of all rows of an op, of one
   bool has_rope = false;
   const bool gates = std::ranges::find(gating_, Gating::kQuantized) != gating_.end();
   for (const PlanOp& op : plan_.ops) {
@@ -148,8 +150,15 @@ Status CpuMethod::allocate_scratch() {
     const PlanBuffer& x = plan_.buffers[op.x];
     const std::int64_t n_rows = x.single_row ? 1 : plan_.max_tokens;
     n_blocks = std::max(n_blocks, n_rows * a8_blocks(x.width));
+    n_row_blocks = std::max(n_row_blocks, a8_blocks(x.width));
   }
   if (n_blocks > 0) {
+    own_rows_.resize(static_cast<std::size_t>(host_.n_threads));
+    for (OwnRow& own : own_rows_) {
+      CRIA_ASSIGN_OR_RETURN(own.a8, A8Rows::allocate(n_row_blocks));
+      const auto n = static_cast<std::size_t>(n_row_blocks * kColumnGroup);
+      CRIA_ASSIGN_OR_RETURN(own.float_bytes, AlignedBuffer::allocate(n * sizeof(float)));
+    }
     CRIA_ASSIGN_OR_RETURN(x_, A8Rows::allocate(n_blocks));
     if (gates) {
       CRIA_ASSIGN_OR_RETURN(next_x_, A8Rows::allocate(n_blocks));
@@ -267,17 +276,22 @@ void CpuMethod::record(const PlanOp& op, const CpuCall& call, std::int64_t start
 Status CpuMethod::execute(std::span<cria_tensor> args) {
   CRIA_ASSIGN_OR_RETURN(const CpuCall call, check_arguments(args));
   angles_weight_ = quantized_ = kNoBuffer;
+  const auto time_ns = [this] { return host_.record_op == nullptr ? 0 : now_ns(); };
   for (std::size_t i = 0; i < plan_.ops.size(); ++i) {
     if (!shown_weights_.empty()) show_input(i, call);
-    const bool gated = is_gated(i, call);
-    const std::int64_t start_ns = host_.record_op == nullptr ? 0 : now_ns();
-    gated ? gated_linear(i, call) : run(plan_.ops[i], call);
+    // Ops that run as one: records give all time to the linear.
+    const bool normed = i + 1 < plan_.ops.size() && makes_norm(i + 1, call);
+    const std::size_t linear = normed ? i + 1 : i;
+    const bool gated = is_gated(linear, call);
+    const std::int64_t start_ns = time_ns();
+    gated ? gated_linear(linear, call) : run(linear, call);
+    const std::int64_t end_ns = time_ns();
     if (host_.record_op != nullptr) {
-      const std::int64_t end_ns = now_ns();
-      record(plan_.ops[i], call, start_ns, end_ns);
-      if (gated) record(plan_.ops[i + 1], call, end_ns, end_ns);  // it was part of the other
+      if (normed) record(plan_.ops[i], call, start_ns, start_ns);
+      record(plan_.ops[linear], call, start_ns, end_ns);
+      if (gated) record(plan_.ops[linear + 1], call, end_ns, end_ns);
     }
-    if (gated) ++i;
+    i = gated ? linear + 1 : linear;
   }
   if (!gives_output_) return {};
   const std::int64_t n_rows = n_output_rows_ == 1 ? 1 : call.n_tokens();

@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "cria/delegate.h"
 #include "delegates/cpu/gated_linear.h"
+#include "delegates/cpu/linear_tasks.h"
 #include "format/plan/plan.h"
 #include "kernels/kernels.h"
 #include "tensor/zero_blocks.h"
@@ -23,13 +24,13 @@ namespace cria {
 inline constexpr std::int64_t kManyTokens = 128;
 inline constexpr std::size_t kManyTokensWeightBytes = 512 * 1024;
 
+// Of fewer, which read weights most of the time, at least: a core that begins anew loses some
+// tenths of a microsecond, in which it would read 10 KB.
+inline constexpr std::size_t kLeastTaskBytes = 128 * 1024;
+inline constexpr std::int64_t kTasksPerThread = 4;  // at least, where there is that much to share
+
 // Kernels read up to four panels side by side: tasks of whole fours leave none over.
 inline constexpr std::int64_t kPanelsSideBySide = 4;
-
-// Of one token, which only streams, at least: a core that begins anew loses some tenths of a
-// microsecond, in which it would read 10 KB.
-inline constexpr std::size_t kOneTokenWeightBytes = 128 * 1024;
-inline constexpr std::int64_t kTasksPerThread = 4;  // at least, where there is that much to share
 
 // Rows as int8, as kernels take them (kernels.h: a8_index).
 struct A8Rows {
@@ -38,6 +39,21 @@ struct A8Rows {
   A8Block* blocks() { return reinterpret_cast<A8Block*>(block_bytes.data()); }
 
   AlignedBuffer code_bytes, block_bytes;
+};
+
+// The same, to read.
+struct A8View {
+  const std::int8_t* codes;
+  const A8Block* blocks;
+};
+
+// What a thread made for itself (own_row.h), on cache lines of its own.
+struct alignas(64) OwnRow {
+  float* floats() { return reinterpret_cast<float*>(float_bytes.data()); }
+
+  std::uint64_t serial = 0;  // of the linear that it is for
+  A8Rows a8;
+  AlignedBuffer float_bytes;
 };
 
 struct CpuOptions {
@@ -93,27 +109,44 @@ class CpuMethod {
   Status check_output(const cria_tensor& logits, std::int64_t n_rows) const;
 
   // cpu_ops.cc
-  void run(const PlanOp& op, const CpuCall& call);
+  void run(std::size_t op, const CpuCall& call);
   // Tells the host of an op that ran.
   void record(const PlanOp& op, const CpuCall& call, std::int64_t start_ns,
               std::int64_t end_ns) const;
+  // Whether the op and the one behind it run as one. Where threads make their own input, nothing
+  // may be written over what they make it of.
   bool is_gated(std::size_t op, const CpuCall& call) const {
-    return gating_[op] != Gating::kNone && call.n_tokens() >= kManyTokens && shown_weights_.empty();
+    if (gating_[op] == Gating::kNone || !shown_weights_.empty()) return false;
+    return gating_[op] == Gating::kQuantized || n_rows(plan_.ops[op].x, call) > 1;
+  }
+  // Whether the linear makes the norm before it.
+  bool makes_norm(std::size_t op, const CpuCall& call) const {
+    return normed_[op] && n_rows(plan_.ops[op].x, call) == 1 && shown_weights_.empty();
   }
   void show_input(std::size_t op, const CpuCall& call) const;
   void embed(const PlanOp& op, const CpuCall& call);
   void rms_norm(const PlanOp& op, const CpuCall& call);
-  void linear(const PlanOp& op, const CpuCall& call);
-  void linear_rows(const PlanOp& op, const CpuCall& call, std::size_t weight_slot,
+  void linear(std::size_t op, const CpuCall& call);
+  std::vector<LinearWeight> linear_weights(const PlanOp& op) const;
+  LinearTasks linear_tasks(std::span<const LinearWeight> weights, std::int64_t n_tokens) const;
+  void linear_rows(const PlanOp& op, const CpuCall& call, A8View x, std::size_t weight_slot,
                    std::int64_t first_panel, std::int64_t n_panels);
   void quantize(const PlanOp& op, const CpuCall& call);
+  // own_row.cc: what a linear's tasks read as int8.
+  struct LinearInput {
+    bool is_own = false;           // each thread makes it, else it is in x_
+    const PlanOp* norm = nullptr;  // that is made with it
+  };
+  LinearInput prepare_input(std::size_t op, const CpuCall& call);
+  A8View input_of(const PlanOp& linear, const LinearInput& input, const CpuCall& call,
+                  std::int32_t thread);
   // gated_linear.cc: the op and the one behind it.
   void gated_linear(std::size_t op, const CpuCall& call);
   struct GatedPart {
-    std::int64_t column, token, n_tokens;
+    std::int64_t column, n_columns, token, n_tokens;
     bool quantizes;
   };
-  void gated_columns(const PlanOp& linear, const PlanOp& swiglu, const CpuCall& call,
+  void gated_columns(const PlanOp& linear, const PlanOp& swiglu, const CpuCall& call, A8View x,
                      const GatedPart& part);
   void rope(const PlanOp& op, const CpuCall& call);
   void kv_append(const PlanOp& op, const CpuCall& call);
@@ -146,9 +179,17 @@ class CpuMethod {
   // Calls task(index) for all indices below n_tasks, on the host's threads.
   template <typename Task>
   void parallel_for(std::int64_t n_tasks, const Task& task) const {
-    if (n_tasks == 1) return task(0);
-    const auto call_task = [](void* argument, int64_t index, int32_t) {
-      (*static_cast<const Task*>(argument))(index);
+    constexpr bool kWantsThread = std::is_invocable_v<const Task&, std::int64_t, std::int32_t>;
+    if constexpr (!kWantsThread) {
+      if (n_tasks == 1) return task(0);
+    }
+    const auto call_task = [](void* argument, int64_t index, int32_t thread) {
+      const auto& call = *static_cast<const Task*>(argument);
+      if constexpr (kWantsThread) {
+        call(index, thread);
+      } else {
+        call(index);
+      }
     };
     host_.parallel_for(host_.context, n_tasks, call_task, const_cast<Task*>(&task));
   }
@@ -166,10 +207,13 @@ class CpuMethod {
   std::vector<std::vector<const char*>> shown_weights_;
 
   std::vector<Gating> gating_;  // of each op
+  std::vector<bool> normed_;    // of each op: a linear that may make the norm before it
 
   A8Rows x_;                                 // a8: the input of the linear op that runs
   A8Rows next_x_;                            // a8: of the linear behind a gated one
   std::uint32_t quantized_ = kNoBuffer;      // whose rows are in x_ before their linear runs
+  std::vector<OwnRow> own_rows_;             // of each thread; none if nothing is quantized
+  std::uint64_t own_row_serial_ = 0;         // counts the linears that had them
   AlignedBuffer angles_;                     // rope: cos, then sin, each [max_tokens, head_dim / 2]
   std::uint32_t angles_weight_ = kNoBuffer;  // the frequencies whose angles are in it, this call
 };

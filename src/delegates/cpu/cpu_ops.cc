@@ -12,9 +12,6 @@
 namespace cria {
 namespace {
 
-// Weights a linear task should stream: long enough to pay for handing it out (under a microsecond),
-// short enough that threads finish together.
-constexpr std::size_t kTaskWeightBytes = 128 * 1024;
 // Tokens of an attention task: enough that what is done for a tile of the cache pays, fewer where
 // threads would have nothing to do.
 constexpr std::int64_t kMostAttentionTokens = 128;
@@ -30,14 +27,15 @@ constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b 
 
 }  // namespace
 
-void CpuMethod::run(const PlanOp& op, const CpuCall& call) {
+void CpuMethod::run(std::size_t index, const CpuCall& call) {
+  const PlanOp& op = plan_.ops[index];
   switch (op.kind) {
     case PlanOpKind::kEmbed:
       return embed(op, call);
     case PlanOpKind::kRmsNorm:
       return rms_norm(op, call);
     case PlanOpKind::kLinear:
-      return linear(op, call);
+      return linear(index, call);
     case PlanOpKind::kRope:
       return rope(op, call);
     case PlanOpKind::kKvAppend:
@@ -131,8 +129,9 @@ void CpuMethod::quantize(const PlanOp& op, const CpuCall& call) {
 }
 
 // Panels [first_panel, first_panel + n_panels) of one of the op's weights, for all rows of x.
-void CpuMethod::linear_rows(const PlanOp& op, const CpuCall& call, std::size_t weight_slot,
-                            std::int64_t first_panel, std::int64_t n_panels) {
+void CpuMethod::linear_rows(const PlanOp& op, const CpuCall& call, A8View x,
+                            std::size_t weight_slot, std::int64_t first_panel,
+                            std::int64_t n_panels) {
   const CpuWeight& weight = weights_[op.weights[weight_slot]];
   std::int64_t column = op.column + first_panel * kPanelRows;
   for (std::size_t i = 0; i < weight_slot; ++i) column += weights_[op.weights[i]].n_rows;
@@ -148,8 +147,8 @@ void CpuMethod::linear_rows(const PlanOp& op, const CpuCall& call, std::size_t w
                                .panels = panels,
                                .n_rows = n_out,
                                .n_cols = weight.n_cols,
-                               .codes = x_.codes(),
-                               .blocks = x_.blocks(),
+                               .codes = x.codes,
+                               .blocks = x.blocks,
                                .n_tokens = n_rows(op.x, call),
                                .out = out,
                                .out_stride = plan_.buffers[op.out].width,
@@ -172,24 +171,30 @@ void CpuMethod::linear_rows(const PlanOp& op, const CpuCall& call, std::size_t w
   }
 }
 
-void CpuMethod::linear(const PlanOp& op, const CpuCall& call) {
+std::vector<LinearWeight> CpuMethod::linear_weights(const PlanOp& op) const {
   std::vector<LinearWeight> weights;
-  bool a8 = false;
   for (std::uint32_t index : op.weights) {
-    const CpuWeight& weight = weights_[index];
-    a8 |= quantizes(weight);
-    weights.push_back({ceil_div(weight.n_rows, kPanelRows), weight.panel_bytes});
+    weights.push_back({ceil_div(weights_[index].n_rows, kPanelRows), weights_[index].panel_bytes});
   }
-  if (a8) quantize(op, call);
-  const std::int64_t n = n_rows(op.x, call);
-  const LinearTasks tasks =
-      n == 1
-          ? LinearTasks::halving(weights, kOneTokenWeightBytes, host_.n_threads)
-          : LinearTasks::equal(weights, n < kManyTokens ? kTaskWeightBytes : kManyTokensWeightBytes,
-                               host_.n_threads);
-  parallel_for(tasks.n_tasks(), [&](std::int64_t task) {
+  return weights;
+}
+
+LinearTasks CpuMethod::linear_tasks(std::span<const LinearWeight> weights,
+                                    std::int64_t n_tokens) const {
+  return n_tokens < kManyTokens
+             ? LinearTasks::halving(weights, kLeastTaskBytes, host_.n_threads)
+             : LinearTasks::equal(weights, kManyTokensWeightBytes, host_.n_threads);
+}
+
+void CpuMethod::linear(std::size_t index, const CpuCall& call) {
+  const PlanOp& op = plan_.ops[index];
+  const LinearInput input = prepare_input(index, call);
+  const std::vector<LinearWeight> weights = linear_weights(op);
+  const LinearTasks tasks = linear_tasks(weights, n_rows(op.x, call));
+  parallel_for(tasks.n_tasks(), [&](std::int64_t task, std::int32_t thread) {
+    const A8View x = input_of(op, input, call, thread);
     tasks.for_each_part(task, [&](std::size_t slot, std::int64_t first, std::int64_t n_panels) {
-      linear_rows(op, call, slot, first, n_panels);
+      linear_rows(op, call, x, slot, first, n_panels);
     });
   });
 }

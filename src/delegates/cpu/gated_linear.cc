@@ -1,6 +1,7 @@
 // Gate and up are the widest activations of a model: at 512 tokens of a 1B shape 33 MB, which no
 // near cache holds. Here a few of their columns live for a few tokens, until the SwiGLU of them is
-// made, and with it what the next linear reads.
+// made, and with it what the next linear reads. Of few tokens, threads that share no cache are
+// spared handing all of them over (own_row.h).
 #include "delegates/cpu/gated_linear.h"
 
 #include <algorithm>
@@ -8,26 +9,19 @@
 
 #include "delegates/cpu/cpu_method.h"
 #include "delegates/cpu/linear_tasks.h"
+#include "delegates/cpu/plan_reads.h"
 
 namespace cria {
 namespace {
 
-constexpr std::int64_t kColumns = kPanelsSideBySide * kPanelRows;  // of each matrix
+constexpr std::int64_t kColumns = kPanelsSideBySide * kPanelRows;  // of each matrix, many tokens
 // Tokens at a time: results of both matrices are then 64 KB. A rest that is too few for the fast
 // kernels goes with those before it.
 constexpr std::int64_t kPassTokens = 4 * kA8TileTokens;
 constexpr std::int64_t kMostTokens = kPassTokens + kA8TileTokens;
-
-// Whether an op behind `first` needs what `buffer` holds there.
-bool is_read_later(const Plan& plan, std::size_t first, std::uint32_t buffer) {
-  for (std::size_t i = first; i < plan.ops.size(); ++i) {
-    const PlanOp& op = plan.ops[i];
-    const std::vector<std::uint32_t> reads = plan_op_reads(plan, op);
-    if (std::ranges::find(reads, buffer) != reads.end()) return true;
-    if (op.out == buffer) return false;  // written anew
-  }
-  return false;
-}
+// Of few tokens, of which reading weights is most of the work: as many values as there is room for,
+// so that each matrix is read for long.
+constexpr std::int64_t kFewTokensValues = kMostTokens * kColumns;
 
 }  // namespace
 
@@ -35,9 +29,7 @@ std::vector<Gating> find_gated_linears(const Plan& plan,
                                        const std::function<bool(std::uint32_t)>& quantizes,
                                        const std::function<bool(std::uint32_t)>& in_full) {
   std::vector<Gating> found(plan.ops.size(), Gating::kNone);
-  const bool is_whole =
-      plan.ops.front().kind == PlanOpKind::kEmbed && plan.ops.back().kind == PlanOpKind::kOutput;
-  if (!is_whole) return found;  // other parts may read what this one writes
+  if (is_part_of_method(plan)) return found;
   for (std::size_t i = 0; i + 1 < plan.ops.size(); ++i) {
     const PlanOp &linear = plan.ops[i], &swiglu = plan.ops[i + 1];
     const bool is_pair = linear.kind == PlanOpKind::kLinear && linear.weights.size() == 2 &&
@@ -60,47 +52,45 @@ std::vector<Gating> find_gated_linears(const Plan& plan,
   return found;
 }
 
-// Up to kColumns columns of the SwiGLU for some tokens.
+// Some columns of the SwiGLU for some tokens: at most kMostTokens * kColumns values.
 void CpuMethod::gated_columns(const PlanOp& linear, const PlanOp& swiglu, const CpuCall& call,
-                              const GatedPart& part) {
+                              A8View x, const GatedPart& part) {
   alignas(64) float sums[2][kMostTokens * kColumns];  // gate and up
   const std::int64_t n_blocks = a8_blocks(plan_.buffers[linear.x].width);
-  std::int64_t n_columns = 0;
   for (int i = 0; i < 2; ++i) {
     const CpuWeight& weight = weights_[linear.weights[i]];
-    n_columns = std::min(kColumns, weight.n_rows - part.column);
     const auto panel = static_cast<std::size_t>(part.column / kPanelRows);
     kernels_.linear_a8({.encoding = weight.encoding,
                         .panels = weight.bytes.data() + panel * weight.panel_bytes,
-                        .n_rows = n_columns,
+                        .n_rows = part.n_columns,
                         .n_cols = weight.n_cols,
-                        .codes = x_.codes() + part.token * n_blocks * kColumnGroup,
-                        .blocks = x_.blocks() + part.token * n_blocks,
+                        .codes = x.codes + part.token * n_blocks * kColumnGroup,
+                        .blocks = x.blocks + part.token * n_blocks,
                         .n_tokens = part.n_tokens,
                         .out = sums[i],
-                        .out_stride = kColumns,
+                        .out_stride = part.n_columns,
                         .accumulate = false});
   }
   const std::int64_t width = plan_.buffers[swiglu.out].width;
   float* out = part.quantizes ? sums[0] : row(swiglu.out, call, part.token) + part.column;
   kernels_.swiglu({.gate = sums[0],
                    .up = sums[1],
-                   .in_stride = kColumns,
+                   .in_stride = part.n_columns,
                    .n_tokens = part.n_tokens,
-                   .width = n_columns,
+                   .width = part.n_columns,
                    .out = out,
-                   .out_stride = part.quantizes ? kColumns : width});
+                   .out_stride = part.quantizes ? part.n_columns : width});
   if (!part.quantizes) return;
   for (std::int64_t t = 0; t < part.n_tokens; t += kA8TileTokens) {
     const std::int64_t n = std::min(kA8TileTokens, part.n_tokens - t);
-    const std::int64_t at =
-        a8_index(part.token + t, part.column / kColumnGroup, call.n_tokens(), a8_blocks(width));
-    kernels_.quantize_a8({.x = sums[0] + t * kColumns,
-                          .x_stride = kColumns,
+    const std::int64_t at = a8_index(part.token + t, part.column / kColumnGroup,
+                                     n_rows(linear.x, call), a8_blocks(width));
+    kernels_.quantize_a8({.x = sums[0] + t * part.n_columns,
+                          .x_stride = part.n_columns,
                           .n_rows = n,
                           .first_token = 0,
                           .n_tokens = n,
-                          .n_cols = n_columns,
+                          .n_cols = part.n_columns,
                           .codes = next_x_.codes() + at * kColumnGroup,
                           .blocks = next_x_.blocks() + at});
   }
@@ -109,26 +99,33 @@ void CpuMethod::gated_columns(const PlanOp& linear, const PlanOp& swiglu, const 
 void CpuMethod::gated_linear(std::size_t index, const CpuCall& call) {
   const PlanOp &linear = plan_.ops[index], &swiglu = plan_.ops[index + 1];
   const bool quantizes = gating_[index] == Gating::kQuantized;
-  quantize(linear, call);
+  const LinearInput input = prepare_input(index, call);
   const CpuWeight& gate = weights_[linear.weights[0]];
   // A task has the same panels of both matrices.
   const LinearWeight both = {(gate.n_rows + kPanelRows - 1) / kPanelRows, 2 * gate.panel_bytes};
-  const LinearTasks tasks = LinearTasks::equal({&both, 1}, kManyTokensWeightBytes, host_.n_threads);
-  const std::int64_t n_tokens = call.n_tokens();
-  const auto gated_panels = [&](std::size_t, std::int64_t first_panel, std::int64_t n_panels) {
+  const std::int64_t n_tokens = n_rows(linear.x, call);
+  const LinearTasks tasks = linear_tasks({&both, 1}, n_tokens);
+  const std::int64_t step =
+      n_tokens < kManyTokens ? kFewTokensValues / n_tokens / kColumns * kColumns : kColumns;
+  const auto gated_panels = [&](A8View x, std::int64_t first_panel, std::int64_t n_panels) {
     const std::int64_t first = first_panel * kPanelRows;
     const std::int64_t end = std::min(first + n_panels * kPanelRows, gate.n_rows);
     for (std::int64_t t = 0; t < n_tokens;) {
       const std::int64_t left = n_tokens - t;
       const std::int64_t n = left < kMostTokens ? left : kPassTokens;
-      for (std::int64_t column = first; column < end; column += kColumns) {
-        gated_columns(linear, swiglu, call, {column, t, n, quantizes});
+      for (std::int64_t column = first; column < end; column += step) {
+        gated_columns(linear, swiglu, call, x,
+                      {column, std::min(step, end - column), t, n, quantizes});
       }
       t += n;
     }
   };
-  parallel_for(tasks.n_tasks(),
-               [&](std::int64_t task) { tasks.for_each_part(task, gated_panels); });
+  parallel_for(tasks.n_tasks(), [&](std::int64_t task, std::int32_t thread) {
+    const A8View x = input_of(linear, input, call, thread);
+    tasks.for_each_part(task, [&](std::size_t, std::int64_t first, std::int64_t n_panels) {
+      gated_panels(x, first, n_panels);
+    });
+  });
   if (!quantizes) return;
   std::swap(x_, next_x_);
   quantized_ = swiglu.out;

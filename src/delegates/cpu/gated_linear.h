@@ -9,7 +9,7 @@
 
 namespace cria {
 
-// What may be done with a linear and the op behind it, where there are many tokens.
+// What may be done with a linear and the op behind it.
 enum class Gating : std::uint8_t {
   kNone,       // nothing: they are no such pair, or somebody else reads the linear's result
   kFloats,     // the SwiGLU takes the linear's sums as they are made

@@ -35,6 +35,17 @@ Plan gated_plan() {
   return plan;
 }
 
+// The same with a norm before either of the two large linears, which nobody else reads.
+Plan normed_plan() {
+  Plan plan = gated_plan();
+  plan.ops[kDown + 1].y = 3;
+  plan.ops[kLinear].x = 1;
+  plan.ops.insert(
+      plan.ops.begin() + kLinear,
+      {.kind = PlanOpKind::kRmsNorm, .x = 0, .out = 1, .weights = {1}, .epsilon = 1e-5f});
+  return plan;
+}
+
 std::vector<Gating> gating_of(const Plan& plan) {
   return find_gated_linears(
       plan, [&](std::uint32_t w) { return !encoding_spec(plan.weights[w].encoding).dense(); },
@@ -82,7 +93,7 @@ std::vector<float> residual_of(const Plan& plan, std::int64_t n_tokens, bool lis
   EXPECT_EQ(delegate->execute(handle, arguments.args.data(), arguments.args.size()), 0)
       << host.message;
   delegate->destroy(handle);
-  const PlanBuffer& residual = plan.buffers[plan.ops[kDown].out];
+  const PlanBuffer& residual = plan.buffers[0];
   const auto* rows =
       reinterpret_cast<const float*>(arguments.scratch.data() + residual.offset_bytes);
   return {rows, rows + n_tokens * residual.width};
@@ -119,13 +130,57 @@ TEST(GatedLinear, ResultsAreThoseOfTheOpsOneByOne) {
   for (const Encoding down : {Encoding::kQ4, Encoding::kF16}) {
     Plan plan = gated_plan();
     plan.weights[7].encoding = down;
-    // One pass; one with a rest that goes with it; that after another; two and a rest of its own.
-    for (const std::int64_t n_tokens : {128, 140, 276, 300}) {
+    // Few: a tile and less, more than one. Many: one pass; one with a rest that goes with it; that
+    // after another; two and a rest of its own.
+    for (const std::int64_t n_tokens : {2, 7, 32, 33, 127, 128, 140, 276, 300}) {
       const std::vector<float> together = residual_of(plan, n_tokens, false);
       EXPECT_NE(together.front(), together.back());
       EXPECT_EQ(together, residual_of(plan, n_tokens, true)) << n_tokens;
     }
   }
+}
+
+// Each thread makes its own input, norm and all.
+TEST(GatedLinear, OneTokenGetsWhatItGetsBesideAnother) {
+  for (const Encoding down : {Encoding::kQ4, Encoding::kF16}) {
+    for (Plan plan : {gated_plan(), normed_plan()}) {
+      plan.weights[7].encoding = down;
+      ASSERT_TRUE(verify_plan(plan).ok()) << verify_plan(plan).message();
+      const std::vector<float> alone = residual_of(plan, 1, false);
+      EXPECT_NE(alone.front(), alone.back());
+      EXPECT_EQ(alone, residual_of(plan, 1, true));
+      std::vector<float> beside = residual_of(plan, 2, false);
+      beside.resize(alone.size());
+      EXPECT_EQ(alone, beside);
+    }
+  }
+}
+
+TEST(GatedLinear, RecordsHaveAllOpsWhenTheyRunAsOne) {
+  const Plan plan = normed_plan();
+  FakeHost host;
+  host.add_weights(plan.weights);
+  host.record();
+  const std::vector<std::byte> blob = encode_plan(plan);
+  const cria_option options[] = {{"act", "a8"}};
+  void* handle = nullptr;
+  const cria_delegate* delegate = cpu_delegate();
+  ASSERT_EQ(delegate->init(host.table(), {blob.data(), blob.size()}, options, 1, &handle), 0)
+      << host.message;
+  FakeArguments arguments(plan, 1, 1);
+  ASSERT_EQ(delegate->execute(handle, arguments.args.data(), arguments.args.size()), 0);
+  std::vector<std::string> ops;
+  std::uint64_t last_ns = 0;
+  for (const cria_op_record& record : host.records) {
+    ops.push_back(record.op);
+    EXPECT_LE(last_ns, record.start_ns);
+    EXPECT_LE(record.start_ns, record.end_ns);
+    last_ns = record.end_ns;
+  }
+  delegate->destroy(handle);
+  std::vector<std::string> expected;
+  for (const PlanOp& op : plan.ops) expected.push_back(plan_op_name(op.kind));
+  EXPECT_EQ(ops, expected);
 }
 
 }  // namespace

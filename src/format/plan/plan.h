@@ -184,6 +184,8 @@ struct Plan {
 bool plan_op_updates(const Plan& plan, const PlanOp& op);
 // Buffers of which an op needs what was there: its inputs, and `out` if it updates that.
 std::vector<std::uint32_t> plan_op_reads(const Plan& plan, const PlanOp& op);
+// Whether two buffers share memory: then one's values are no longer needed when the other's come.
+bool plan_buffers_overlap(const Plan& plan, std::uint32_t a, std::uint32_t b);
 
 std::vector<std::byte> encode_plan(const Plan& plan);
 // `what` names the source in errors. Fails with kBadInput (malformed) or kUnsupported (newer

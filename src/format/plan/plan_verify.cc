@@ -193,7 +193,6 @@ class OpVerifier {
   Status verify_row_per_token(const PlanBuffer& buffer) const;
   Status verify_same_rows(const PlanOp& op) const;
   Status follow_data(const PlanOp& op);
-  bool overlap(std::uint32_t a, std::uint32_t b) const;
 
   const PlanBuffer& x(const PlanOp& op) const { return plan_.buffers[op.x]; }
   const PlanBuffer& out(const PlanOp& op) const { return plan_.buffers[op.out]; }
@@ -466,13 +465,6 @@ Status OpVerifier::verify_hadamard(const PlanOp& op) const {
                    x(op).width);
 }
 
-bool OpVerifier::overlap(std::uint32_t a, std::uint32_t b) const {
-  const PlanBuffer& first = plan_.buffers[a];
-  const PlanBuffer& second = plan_.buffers[b];
-  return first.offset_bytes < second.offset_bytes + buffer_bytes(plan_, second) &&
-         second.offset_bytes < first.offset_bytes + buffer_bytes(plan_, first);
-}
-
 // Buffers share memory once their values are no longer needed. That an op reads what an earlier op
 // wrote, and not what some other buffer has left there, is what a wrong memory plan would break.
 Status OpVerifier::follow_data(const PlanOp& op) {
@@ -487,19 +479,25 @@ Status OpVerifier::follow_data(const PlanOp& op) {
   }
   if (op.out == kNoBuffer) return {};
   for (const std::uint32_t read : {op.x, op.y}) {
-    if (read != kNoBuffer && overlap(read, op.out)) {
+    if (read != kNoBuffer && plan_buffers_overlap(plan_, read, op.out)) {
       return bad_input("writes buffer '{}' over its input '{}'", out(op).name,
                        plan_.buffers[read].name);
     }
   }
   for (std::uint32_t i = 0; i < plan_.buffers.size(); ++i) {
-    if (holds_value_[i] && overlap(i, op.out)) holds_value_[i] = false;
+    if (holds_value_[i] && plan_buffers_overlap(plan_, i, op.out)) holds_value_[i] = false;
   }
   holds_value_[op.out] = true;
   return {};
 }
 
 }  // namespace
+
+bool plan_buffers_overlap(const Plan& plan, std::uint32_t a, std::uint32_t b) {
+  const PlanBuffer &first = plan.buffers[a], &second = plan.buffers[b];
+  return first.offset_bytes < second.offset_bytes + buffer_bytes(plan, second) &&
+         second.offset_bytes < first.offset_bytes + buffer_bytes(plan, first);
+}
 
 Status verify_plan(const Plan& plan) {
   CRIA_RETURN_IF_ERROR(verify_limits(plan));
