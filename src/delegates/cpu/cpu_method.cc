@@ -9,6 +9,7 @@
 
 #include "base/huge_pages.h"
 #include "delegates/cpu/own_row.h"
+#include "delegates/cpu/plan_reads.h"
 #include "delegates/cpu/shared_inputs.h"
 #include "format/plan/plan_cost.h"
 
@@ -99,6 +100,7 @@ Result<std::unique_ptr<CpuMethod>> CpuMethod::create(const cria_host& host,
   method->gives_output_ = output.kind == PlanOpKind::kOutput;
   if (method->gives_output_)
     method->n_output_rows_ = method->plan_.buffers[output.x].single_row ? 1 : 0;
+  if (!is_part_of_method(method->plan_)) method->output_buffer_ = output.x;
   return method;
 }
 

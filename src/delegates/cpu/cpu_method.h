@@ -171,6 +171,7 @@ class CpuMethod {
   // Row `row` of a buffer; rows follow each other without gaps.
   float* row(std::uint32_t buffer, const CpuCall& call, std::int64_t row) const {
     const PlanBuffer& b = plan_.buffers[buffer];
+    if (buffer == output_buffer_) return call.logits + row * b.width;
     return reinterpret_cast<float*>(call.scratch + b.offset_bytes) + row * b.width;
   }
   bool quantizes(const CpuWeight& weight) const {
@@ -202,6 +203,9 @@ class CpuMethod {
   std::int64_t n_score_positions_ = 0;  // that score rows have room for; 0: there are none
   std::int64_t n_output_rows_ = 0;      // 1, or 0: as many as tokens
   bool gives_output_ = true;            // else a part of a method, whose output is another's
+  // The buffer that is the method's result, where nobody else writes it: it lies in the output
+  // tensor.
+  std::uint32_t output_buffer_ = kNoBuffer;
 
   // For each op, the keys of the linears whose rows it shows; empty when nobody listens.
   std::vector<std::vector<const char*>> shown_weights_;

@@ -59,6 +59,7 @@ void CpuMethod::run(std::size_t index, const CpuCall& call) {
                   row(op.out, call, 0));
       return;
     case PlanOpKind::kOutput:
+      if (op.x == output_buffer_) return;
       std::copy_n(row(op.x, call, 0), n_rows(op.x, call) * plan_.n_vocab, call.logits);
       return;
   }
