@@ -6,3 +6,4 @@
 #include "kernels/linear_a16/avx512vnni.cc"
 #include "kernels/linear_a8/amx_int8.cc"
 #include "kernels/linear_a8/avx512vnni.cc"
+#include "kernels/quantize_a8/avx512vnni.cc"

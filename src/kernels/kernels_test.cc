@@ -50,9 +50,39 @@ void expect_same(const std::vector<float>& a, const std::vector<float>& b) {
   }
 }
 
+// Calls for rows [0, parts[0]), then as many as the next part says: `x` has them all. Returns what
+// `isa` makes of them.
+std::vector<A8Block> compare_quantize_a8(Kernel<QuantizeA8Args> generic, Kernel<QuantizeA8Args> isa,
+                                         const std::vector<float>& x,
+                                         std::initializer_list<int> parts) {
+  const std::int64_t n_rows = std::accumulate(parts.begin(), parts.end(), 0);
+  const std::int64_t n_cols = static_cast<std::int64_t>(x.size()) / n_rows;
+  const auto n_blocks = static_cast<std::size_t>(n_rows * a8_blocks(n_cols));
+  std::vector<std::int8_t> codes[2];
+  std::vector<A8Block> blocks[2];
+  for (int i = 0; i < 2; ++i) {
+    codes[i].assign(32 * n_blocks, 99);
+    blocks[i].assign(n_blocks, {99.0f, {99, 99}});
+    std::int64_t first = 0;
+    for (const int n : parts) {
+      (i == 0 ? generic : isa)(
+          {x.data(), n_cols, n_rows, first, n, n_cols, codes[i].data(), blocks[i].data()});
+      first += n;
+    }
+  }
+  EXPECT_EQ(codes[0], codes[1]) << n_rows << " x " << n_cols;
+  EXPECT_TRUE(same_bits(blocks[0], blocks[1])) << n_rows << " x " << n_cols;
+  return blocks[1];
+}
+
 void compare(Kernel<QuantizeA8Args> generic, Kernel<QuantizeA8Args> isa) {
   std::mt19937 random(11);
   for (std::int64_t n_cols : kWidths) {
+    // Whole tiles, parts of them, a last one that is narrower; one row.
+    compare_quantize_a8(generic, isa, random_floats(77 * n_cols, random), {32, 16, 8, 3, 5, 13});
+    compare_quantize_a8(generic, isa, random_floats(5 * n_cols, random), {5});
+    compare_quantize_a8(generic, isa, random_floats(n_cols, random), {1});
+
     constexpr std::int64_t kTokens = 40;
     auto x = random_floats(kTokens * n_cols, random);
     for (int t = 0; t < kTokens; ++t) {  // rows of all magnitudes, some zero, some not finite
@@ -60,21 +90,13 @@ void compare(Kernel<QuantizeA8Args> generic, Kernel<QuantizeA8Args> isa) {
     }
     x[0] = kNan;
     x[n_cols] = -kInfinity;
-    const auto n_blocks = static_cast<std::size_t>(kTokens * a8_blocks(n_cols));
-    std::vector<std::int8_t> codes[2];
-    std::vector<A8Block> blocks[2];
-    for (int i = 0; i < 2; ++i) {
-      codes[i].assign(32 * n_blocks, 99);
-      blocks[i].assign(n_blocks, {99.0f, {99, 99}});
-      (i == 0 ? generic
-              : isa)({x.data(), n_cols, kTokens, 0, 39, n_cols, codes[i].data(), blocks[i].data()});
-      (i == 0 ? generic
-              : isa)({x.data(), n_cols, kTokens, 39, 1, n_cols, codes[i].data(), blocks[i].data()});
-    }
-    EXPECT_EQ(codes[0], codes[1]) << n_cols;
-    EXPECT_TRUE(same_bits(blocks[0], blocks[1])) << n_cols;
-    EXPECT_TRUE(std::isnan(blocks[1][0].scale));
-    EXPECT_TRUE(std::isnan(blocks[1][1].scale));
+    const std::vector<A8Block> blocks = compare_quantize_a8(generic, isa, x, {39, 1});
+    EXPECT_TRUE(std::isnan(blocks[0].scale));
+    EXPECT_TRUE(std::isnan(blocks[1].scale));
+  }
+  // Many blocks, and a part of one, of few rows.
+  for (const int n_rows : {1, 3}) {
+    compare_quantize_a8(generic, isa, random_floats(n_rows * 1100, random), {n_rows});
   }
 }
 

@@ -19,7 +19,7 @@ constexpr std::int64_t kLeastAttentionTokens = 16;
 constexpr std::int64_t kRowTile = 4;  // rows of a task of a cheap op
 // A task that quantizes has rows whose blocks are a cache line, or, of few rows, all in some blocks
 // of columns: threads would else take the line from each other.
-constexpr std::int64_t kQuantizedRows = 8;
+constexpr std::int64_t kQuantizedRows = 16;
 constexpr std::int64_t kQuantizedBlocks = 128;   // of all rows together, a microsecond or two
 constexpr std::int64_t kHadamardColumns = 1024;  // of a task: some 10000 additions
 

@@ -117,6 +117,12 @@ inline Ints packus_epi32(const Ints& a, const Ints& b) {
 inline Ints packus_epi16(const Ints& a, const Ints& b) {
   return each([](__m256i x, __m256i y) { return _mm256_packus_epi16(x, y); }, a, b);
 }
+inline Ints packs_epi32(const Ints& a, const Ints& b) {
+  return each([](__m256i x, __m256i y) { return _mm256_packs_epi32(x, y); }, a, b);
+}
+inline Ints packs_epi16(const Ints& a, const Ints& b) {
+  return each([](__m256i x, __m256i y) { return _mm256_packs_epi16(x, y); }, a, b);
+}
 inline Ints permutexvar_epi8(const Ints& at, const Ints& v) {
   std::uint8_t from[64], index[64], to[64];
   storeu_si512(from, v);
@@ -153,6 +159,9 @@ inline Ints sub_epi16(const Ints& a, const Ints& b) {
 }
 inline Ints max_epi16(const Ints& a, const Ints& b) {
   return each([](__m256i x, __m256i y) { return _mm256_max_epi16(x, y); }, a, b);
+}
+inline Ints max_epu32(const Ints& a, const Ints& b) {
+  return each([](__m256i x, __m256i y) { return _mm256_max_epu32(x, y); }, a, b);
 }
 inline Ints avg_epu16(const Ints& a, const Ints& b) {
   return each([](__m256i x, __m256i y) { return _mm256_avg_epu16(x, y); }, a, b);
@@ -333,6 +342,8 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #define _mm512_shuffle_epi8 cria::avx512::shuffle_epi8
 #define _mm512_packus_epi32 cria::avx512::packus_epi32
 #define _mm512_packus_epi16 cria::avx512::packus_epi16
+#define _mm512_packs_epi32 cria::avx512::packs_epi32
+#define _mm512_packs_epi16 cria::avx512::packs_epi16
 #define _mm512_permutex2var_epi32 cria::avx512::permutex2var_epi32
 #define _mm512_permutexvar_epi8 cria::avx512::permutexvar_epi8
 #define _mm512_add_epi32 cria::avx512::add_epi32
@@ -342,6 +353,7 @@ inline Ints cvtepu8_epi32(__m128i bytes) {
 #define _mm512_adds_epi16 cria::avx512::adds_epi16
 #define _mm512_sub_epi16 cria::avx512::sub_epi16
 #define _mm512_max_epi16 cria::avx512::max_epi16
+#define _mm512_max_epu32 cria::avx512::max_epu32
 #define _mm512_avg_epu16 cria::avx512::avg_epu16
 #define _mm512_mulhi_epu16 cria::avx512::mulhi_epu16
 #define _mm512_mulhrs_epi16 cria::avx512::mulhrs_epi16
