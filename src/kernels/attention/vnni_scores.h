@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels/attention/vnni_tile.h"
+#include "kernels/panel/prefetch.h"
 
 namespace cria {
 namespace attention_steps {
@@ -24,7 +25,9 @@ class VnniScorePass {
 
   void run() {
     int p = 0;
-    for (; p + kMostPanels <= step_.n_panels; p += kMostPanels) score_panels<kMostPanels>(p);
+    for (; !one_stream() && p + kMostPanels <= step_.n_panels; p += kMostPanels) {
+      score_panels<kMostPanels>(p);
+    }
     for (; p < step_.n_panels; ++p) score_panels<1>(p);
     const __m512 infinity = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
     for (; p < kKeyPanels; ++p) {
@@ -35,6 +38,10 @@ class VnniScorePass {
   }
 
  private:
+  // Whether panels are read, and those of the next tile asked for, one after the other. One Zen 4
+  // core, 1 token, 4096 positions from memory: 19.0 GB/s with four panels, 21.8 with one.
+  bool one_stream() const { return step_.ahead > 0 && avx2::is_amd(); }
+
   // Four rows times four panels: a byte that is loaded is used four times, and 16 sums are more
   // than enough not to wait for one another. With a scale a group there are twice the sums.
   static constexpr int kMostPanels = 4;
