@@ -1,9 +1,9 @@
 // Of one token, what a linear reads is made by each thread for itself.
 //
-// Cores that share no cache need a quarter of a microsecond to hand each other a line (two Zen 4
-// cores of different CCDs; 40 ns where they share one), and nothing is read from memory while they
-// wait: a row that one thread quantizes for all costs them more than to do the same work, each on
-// its own lines.
+// Two cores of a Zen 4 server hand each other a cache line in 50 to 100 ns in the minutes in which
+// they read 37 GB/s together, in 250 where they read 64: it seems that only in the former they
+// share a cache. While they wait for lines they read nothing from memory, so a row that one thread
+// quantizes for all costs them more than the same work done by each, on its own lines.
 #pragma once
 
 #include <cstdint>
