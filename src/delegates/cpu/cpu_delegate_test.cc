@@ -65,6 +65,28 @@ TEST_F(CpuDelegateTest, RunsAndTellsTheSizeOfItsResult) {
   }
 }
 
+// The last linear writes the output tensor itself, which is aligned to floats only.
+TEST_F(CpuDelegateTest, LogitsMayStartAtAnyFloat) {
+  ASSERT_EQ(init({{"act", "a8"}}), ErrorCode::kOk) << host_.message;
+  FakeArguments arguments(plan_, 3, kContext);
+  ASSERT_EQ(execute(arguments), ErrorCode::kOk) << host_.message;
+  const auto n = static_cast<std::size_t>(plan_.n_vocab);
+  const std::vector<float> expected(arguments.logits.begin(),
+                                    arguments.logits.begin() + plan_.n_vocab);
+  EXPECT_NE(expected.back(), 0.0f);
+  for (std::size_t first = 1; first < 16; ++first) {
+    FakeArguments again(plan_, 3, kContext);
+    std::vector<float> logits(first + 3 * n + 1, 99.0f);
+    again.args[4].data = logits.data() + first;
+    ASSERT_EQ(execute(again), ErrorCode::kOk) << host_.message;
+    const auto begin = logits.begin() + static_cast<std::ptrdiff_t>(first);
+    const auto end = begin + static_cast<std::ptrdiff_t>(n);
+    EXPECT_EQ(std::vector<float>(begin, end), expected) << first;
+    EXPECT_EQ(*(begin - 1), 99.0f);
+    EXPECT_EQ(*end, 99.0f);
+  }
+}
+
 TEST_F(CpuDelegateTest, EveryOpIsRecordedForWhoeverListens) {
   host_.listen();
   ASSERT_EQ(init({{"act", "a8"}}), ErrorCode::kOk) << host_.message;

@@ -77,22 +77,30 @@ class RandomHost : public FakeHost {
   }
 };
 
-// What the layer makes of its tokens: nobody writes the residual stream after the gated linear's
-// results were added to it.
-std::vector<float> residual_of(const Plan& plan, std::int64_t n_tokens, bool listens) {
-  RandomHost host(plan);
-  if (listens) host.listen();
+// Runs the plan once with int8 activations; returns the ops that were recorded.
+std::vector<std::string> run_once(const Plan& plan, FakeHost& host, FakeArguments& arguments) {
   const std::vector<std::byte> blob = encode_plan(plan);
   const cria_option options[] = {{"act", "a8"}};
   void* handle = nullptr;
   const cria_delegate* delegate = cpu_delegate();
   EXPECT_EQ(delegate->init(host.table(), {blob.data(), blob.size()}, options, 1, &handle), 0)
       << host.message;
-  FakeArguments arguments(plan, n_tokens, n_tokens);
-  for (std::int64_t t = 0; t < n_tokens; ++t) arguments.tokens[t] = t * 37 % plan.n_vocab;
   EXPECT_EQ(delegate->execute(handle, arguments.args.data(), arguments.args.size()), 0)
       << host.message;
+  std::vector<std::string> ops;
+  for (const cria_op_record& record : host.records) ops.emplace_back(record.op);
   delegate->destroy(handle);
+  return ops;
+}
+
+// What the layer makes of its tokens: nobody writes the residual stream after the gated linear's
+// results were added to it.
+std::vector<float> residual_of(const Plan& plan, std::int64_t n_tokens, bool listens) {
+  RandomHost host(plan);
+  if (listens) host.listen();
+  FakeArguments arguments(plan, n_tokens, n_tokens);
+  for (std::int64_t t = 0; t < n_tokens; ++t) arguments.tokens[t] = t * 37 % plan.n_vocab;
+  run_once(plan, host, arguments);
   const PlanBuffer& residual = plan.buffers[0];
   const auto* rows =
       reinterpret_cast<const float*>(arguments.scratch.data() + residual.offset_bytes);
@@ -161,23 +169,14 @@ TEST(GatedLinear, RecordsHaveAllOpsWhenTheyRunAsOne) {
   FakeHost host;
   host.add_weights(plan.weights);
   host.record();
-  const std::vector<std::byte> blob = encode_plan(plan);
-  const cria_option options[] = {{"act", "a8"}};
-  void* handle = nullptr;
-  const cria_delegate* delegate = cpu_delegate();
-  ASSERT_EQ(delegate->init(host.table(), {blob.data(), blob.size()}, options, 1, &handle), 0)
-      << host.message;
   FakeArguments arguments(plan, 1, 1);
-  ASSERT_EQ(delegate->execute(handle, arguments.args.data(), arguments.args.size()), 0);
-  std::vector<std::string> ops;
+  const std::vector<std::string> ops = run_once(plan, host, arguments);
   std::uint64_t last_ns = 0;
   for (const cria_op_record& record : host.records) {
-    ops.push_back(record.op);
     EXPECT_LE(last_ns, record.start_ns);
     EXPECT_LE(record.start_ns, record.end_ns);
     last_ns = record.end_ns;
   }
-  delegate->destroy(handle);
   std::vector<std::string> expected;
   for (const PlanOp& op : plan.ops) expected.push_back(plan_op_name(op.kind));
   EXPECT_EQ(ops, expected);
