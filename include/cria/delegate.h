@@ -73,7 +73,7 @@ typedef struct cria_host {
    * kNotFound. */
   int (*get_named_data)(void* context, const char* key, cria_bytes* out);
   /* Runs task(argument, index, thread) for every index in [0, n_tasks), thread in [0, n_threads).
-   */
+   * n_tasks < 2^32. */
   void (*parallel_for)(void* context, int64_t n_tasks,
                        void (*task)(void* argument, int64_t index, int32_t thread), void* argument);
   int32_t n_threads;

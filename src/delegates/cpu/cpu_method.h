@@ -27,10 +27,6 @@ inline constexpr std::size_t kManyTokensWeightBytes = 512 * 1024;
 // Of fewer, which read weights most of the time, at least: a core that begins anew loses some
 // tenths of a microsecond, in which it would read 10 KB.
 inline constexpr std::size_t kLeastTaskBytes = 128 * 1024;
-inline constexpr std::int64_t kTasksPerThread = 4;  // at least, where there is that much to share
-
-// Kernels read up to four panels side by side: tasks of whole fours leave none over.
-inline constexpr std::int64_t kPanelsSideBySide = 4;
 
 // Rows as int8, as kernels take them (kernels.h: a8_index).
 struct A8Rows {

@@ -17,8 +17,9 @@ namespace {
 constexpr std::int64_t kMostAttentionTokens = 128;
 constexpr std::int64_t kLeastAttentionTokens = 16;
 constexpr std::int64_t kRowTile = 4;  // rows of a task of a cheap op
-// A task that quantizes has rows whose blocks are a cache line, or, of few rows, all in some blocks
-// of columns: threads would else take the line from each other.
+// A task that quantizes has rows whose blocks are whole cache lines, or, of few rows, all in some
+// blocks of columns: threads would else take the line from each other. So many blocks of a column
+// kernels take at once.
 constexpr std::int64_t kQuantizedRows = 16;
 constexpr std::int64_t kQuantizedBlocks = 128;   // of all rows together, a microsecond or two
 constexpr std::int64_t kHadamardColumns = 1024;  // of a task: some 10000 additions

@@ -4,8 +4,6 @@
 #include <bit>
 #include <cmath>
 
-#include "delegates/cpu/cpu_method.h"
-
 namespace cria {
 
 LinearTasks::LinearTasks(std::span<const LinearWeight> weights) : weights_(weights) {

@@ -4,9 +4,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <vector>
 
 namespace cria {
+
+// Kernels read up to four panels side by side: tasks of whole fours leave none over.
+inline constexpr std::int64_t kPanelsSideBySide = 4;
+
+inline constexpr std::int64_t kTasksPerThread = 4;  // at least, where there is that much to share
 
 // A weight of a linear op: panels that follow each other in memory.
 struct LinearWeight {
