@@ -473,14 +473,19 @@ template <typename Form, int kPanels, int kTokens>
   }
 }
 
+// Tokens that are multiplied together: with two blocks a group there are twice the sums.
+template <typename Form>
+inline constexpr int kMostTokens = kStepTokens / Form::kBlocks;
+
 // The same for all tokens of a tile: a pair of panels, and what the tokens have, stay in the
 // first-level cache.
 template <typename Form, int kPanels>
-void add_tile(const TileChunk& chunk, const PanelChunk<Form>* panels, TokenSums* const* sums) {
-  // With two blocks a group there are twice the sums.
-  constexpr int kMost = kStepTokens / Form::kBlocks;
+void add_tile(const TileChunk& chunk, const PanelChunk<Form>* panels, TokenSums* const* sums,
+              avx2::LinesAhead& ahead) {
+  constexpr int kMost = kMostTokens<Form>;
   int t = 0;
   for (; t + kMost <= chunk.n_tokens; t += kMost) {
+    ahead.ask();
     add_chunk<Form, kPanels, kMost>(chunk, panels, t, sums);
   }
   for (; t + 2 <= chunk.n_tokens; t += 2) add_chunk<Form, kPanels, 2>(chunk, panels, t, sums);
@@ -498,17 +503,17 @@ struct ChunkWalk {
     return spec::panel_at(panel + static_cast<std::size_t>(p) * layout.size_bytes, layout);
   }
 
-  // Asks for what comes after the chunk at group g of panel p: the next of the panel, or the first
-  // of the panel that is read next.
+  // What comes after the chunk at group g: the next of these panels, or the first of those that are
+  // read next.
   template <Encoding encoding>
-  void ask_for_next(int p, std::int64_t g) const {
-    const std::int64_t next = g + kChunkGroups;
-    if (next < n_groups) {
-      const std::int64_t n = std::min<std::int64_t>(kChunkGroups, n_groups - next);
-      return avx2::ask_for_groups<encoding>(at(p), next, n);
-    }
-    const int q = p + n_panels;
-    avx2::ask_for_groups<encoding>(at(q), 0, std::min<std::int64_t>(kChunkGroups, n_groups));
+  avx2::LinesAhead lines_after(std::int64_t g, int n_asks) const {
+    const bool is_last = g + kChunkGroups >= n_groups;
+    const std::int64_t first = is_last ? 0 : g + kChunkGroups;
+    const std::int64_t end = std::min<std::int64_t>(first + kChunkGroups, n_groups);
+    const spec::Panel from = at(is_last ? n_panels : 0);
+    return {from.bytes + encoding_spec(encoding).group_offset(first, from.scale_shift),
+            from.bytes + encoding_spec(encoding).group_offset(end, from.scale_shift),
+            layout.size_bytes, n_panels, n_asks};
   }
 };
 
@@ -528,23 +533,21 @@ void run_many(const LinearA8Args& args, const PanelLayout& layout, std::int64_t 
   }
   alignas(64) PanelChunk<Form> chunks[kChunkPanels];
   Starts starts;
-  const int n_tiles = (n_tokens + kTileTokens - 1) / kTileTokens;
+  const int n_asks = std::max(
+      1, (n_panels + 1) / 2 * (n_tokens / kTileTokens) * (kTileTokens / kMostTokens<Form>));
   for (std::int64_t g = 0; g < n_groups; g += kChunkGroups) {
     const int n = static_cast<int>(std::min<std::int64_t>(kChunkGroups, n_groups - g));
     for (int p = 0; p < n_panels; ++p) unpack<encoding>(walk.at(p), g, n, table, chunks[p]);
-    for (int tile = 0; tile < n_tiles; ++tile) {
-      const int t = tile * kTileTokens, n_tile = std::min(kTileTokens, n_tokens - t);
-      // Of the panels one after the other, while tokens go by.
-      for (int p = tile; first == 0 && p < n_panels; p += n_tiles) {
-        walk.ask_for_next<encoding>(p, g);
-      }
+    avx2::LinesAhead ahead = walk.lines_after<encoding>(g, n_asks);
+    for (int t = 0; t < n_tokens; t += kTileTokens) {
+      const int n_tile = std::min(kTileTokens, n_tokens - t);
       const std::int64_t at = (first + t) * n_groups + g * n_tile;
       set_starts<encoding, Form::kInMantissa>(args.blocks + at, n * n_tile, starts);
       const TileChunk chunk = {n, args.codes + at * kColumnGroup, args.blocks + at, n_tile, starts};
       for (int p = 0; p < n_panels; p += 2) {
         TokenSums* const sums[2] = {acc[p] + t, acc[p + 1] + t};
-        p + 2 <= n_panels ? add_tile<Form, 2>(chunk, chunks + p, sums)
-                          : add_tile<Form, 1>(chunk, chunks + p, sums);
+        p + 2 <= n_panels ? add_tile<Form, 2>(chunk, chunks + p, sums, ahead)
+                          : add_tile<Form, 1>(chunk, chunks + p, sums, ahead);
       }
     }
   }

@@ -98,14 +98,40 @@ inline void ask_ahead(const std::byte* panel, const spec::GroupWalk<encoding>& w
   while (end > begin) ask(end -= 64);
 }
 
-// Asks for groups [first, first + n_groups) of a panel, into the second-level cache.
-template <Encoding encoding>
-inline void ask_for_groups(const spec::Panel& panel, std::int64_t first, std::int64_t n_groups) {
-  constexpr EncodingSpec kSpec = encoding_spec(encoding);
-  const std::byte* at = panel.bytes + kSpec.group_offset(first, panel.scale_shift);
-  const std::byte* end = panel.bytes + kSpec.group_offset(first + n_groups, panel.scale_shift);
-  for (; at < end; at += 64) _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T1);
-}
+// Lines that are read some time later, of panels that follow each other the same part of each,
+// asked for a few at a time. All at once they would take the places where the first-level cache
+// waits for memory, and what the products of that time read from the second-level cache would wait
+// behind them. Two Zen 4 cores, q4, 128 tokens, 2048 columns: 74.1 % of the int8 peak with all
+// lines of a panel at once, as without asking, 78.1 % so.
+class LinesAhead {
+ public:
+  // [begin, end) of the first panel; all lines take n_asks.
+  LinesAhead(const std::byte* begin, const std::byte* end, std::size_t panel_bytes, int n_panels,
+             int n_asks)
+      : begin_(begin),
+        bytes_(static_cast<std::size_t>(end - begin)),
+        panel_bytes_(panel_bytes),
+        n_left_(n_panels),
+        at_once_(bytes_ * n_panels / (64 * static_cast<std::size_t>(n_asks)) + 1) {}
+
+  void ask() {
+    for (std::size_t i = 0; i < at_once_ && n_left_ > 0; ++i) {
+      _mm_prefetch(reinterpret_cast<const char*>(begin_ + at_), _MM_HINT_T1);
+      at_ += 64;
+      if (at_ < bytes_) continue;
+      at_ = 0;
+      begin_ += panel_bytes_;
+      --n_left_;
+    }
+  }
+
+ private:
+  const std::byte* begin_;  // of what is asked for of a panel
+  std::size_t bytes_, panel_bytes_;
+  int n_left_;  // panels
+  std::size_t at_once_;
+  std::size_t at_ = 0;
+};
 
 }  // namespace
 }  // namespace cria::avx2
