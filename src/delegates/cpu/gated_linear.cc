@@ -15,13 +15,14 @@ namespace cria {
 namespace {
 
 constexpr std::int64_t kColumns = kPanelsSideBySide * kPanelRows;  // of each matrix, many tokens
-// Tokens at a time: results of both matrices are then 64 KB. A rest that is too few for the fast
+// Tokens at a time: results of both matrices are then 128 KB. A rest that is too few for the fast
 // kernels goes with those before it.
-constexpr std::int64_t kPassTokens = 4 * kA8TileTokens;
+constexpr std::int64_t kPassTokens = 8 * kA8TileTokens;
 constexpr std::int64_t kMostTokens = kPassTokens + kA8TileTokens;
-// Of few tokens, of which reading weights is most of the work: as many values as there is room for,
-// so that each matrix is read for long.
-constexpr std::int64_t kFewTokensValues = kMostTokens * kColumns;
+// Of few tokens, of which reading weights is most of the work: values that still stay in a near
+// cache, so that each matrix is read for long.
+constexpr std::int64_t kFewTokensValues = 160 * kColumns;
+static_assert(kFewTokensValues <= kMostTokens * kColumns);
 
 }  // namespace
 

@@ -12,7 +12,7 @@
 namespace cria {
 namespace {
 
-constexpr std::int64_t kMostTokens = 300;
+constexpr std::int64_t kMostTokens = 520;
 constexpr std::size_t kLinear = 7, kDown = 9;  // ops
 
 // The example with gate and up of its own, wider than a task's columns, for up to kMostTokens
@@ -140,7 +140,7 @@ TEST(GatedLinear, ResultsAreThoseOfTheOpsOneByOne) {
     plan.weights[7].encoding = down;
     // Few: a tile and less, more than one. Many: one pass; one with a rest that goes with it; that
     // after another; two and a rest of its own.
-    for (const std::int64_t n_tokens : {2, 7, 32, 33, 127, 128, 140, 276, 300}) {
+    for (const std::int64_t n_tokens : {2, 7, 32, 33, 127, 128, 287, 288, 300, 520}) {
       const std::vector<float> together = residual_of(plan, n_tokens, false);
       EXPECT_NE(together.front(), together.back());
       EXPECT_EQ(together, residual_of(plan, n_tokens, true)) << n_tokens;
