@@ -137,8 +137,92 @@ void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t r
   }
 }
 
+#if !defined(CRIA_EMULATE_AVX512)
+// acc += kGroups groups of a panel of E8P from g on, side by side, so that one has something to do
+// while another waits for its tables. REQUIRES: has_vbmi_and_gfni().
+template <Encoding encoding, int kGroups, int kTokens>
+CRIA_VBMI_INLINE void add_e8p_groups(const LinearA8Args& args, const E8pTables& tables,
+                                     const E8pDigits& digits, const std::byte* panel,
+                                     spec::GroupWalk<encoding>& walk, std::int64_t g,
+                                     __m512 (&acc)[kTokens]) {
+  using Form = FormOf<encoding>;
+  constexpr int kBits = encoding_spec(encoding).bits;
+  const std::int8_t* columns = args.codes + g * kTokens * kColumnGroup;
+  const A8Block* blocks = args.blocks + g * kTokens;
+  alignas(32) std::int8_t x[kGroups * kTokens][kColumnGroup];
+  __m512i part[kGroups][kTokens];
+  CRIA_UNROLL
+  for (int i = 0; i < kGroups * kTokens; ++i) {
+    _mm256_store_si256(reinterpret_cast<__m256i*>(x[i]),
+                       coordinates_first(avx2::load_256(columns + i * kColumnGroup)));
+    const __m512i x_sums = broadcast_32(blocks[i].sums);
+    part[i / kTokens][i % kTokens] = start_of<encoding>(x_sums, _mm512_setzero_si512(), 0);
+  }
+  // Else they stay in registers and are taken out one by one, by shuffles.
+  asm("" : "+m"(x));
+  E8pNibbles<kBits> nibbles[kGroups];
+  GroupScales<Form> scales[kGroups];
+  CRIA_UNROLL
+  for (int i = 0; i < kGroups; ++i, walk.next()) {
+    const spec::Group group = walk.of(panel);
+    nibbles[i] = e8p_group_nibbles<kBits>(tables, digits, group.codes);
+    scales[i] = load_scales<encoding>(group);
+  }
+  CRIA_UNROLL
+  for (int c = 0; c < kE8Width; ++c) {
+    CRIA_UNROLL
+    for (int i = 0; i < kGroups; ++i) {
+      const __m512i w = e8p_coordinate<kBits, kOffset<encoding>>(nibbles[i], c);
+      CRIA_UNROLL
+      for (int t = 0; t < kTokens; ++t) {
+        const __m512i quad = broadcast_32(x[i * kTokens + t] + 4 * c);
+        part[i][t] = _mm512_dpbusd_epi32(part[i][t], w, quad);
+      }
+    }
+  }
+  CRIA_UNROLL
+  for (int i = 0; i < kGroups; ++i) {
+    CRIA_UNROLL
+    for (int t = 0; t < kTokens; ++t) {
+      acc[t] = add_group<Form>(&part[i][t], scales[i], blocks[i * kTokens + t], acc[t]);
+    }
+  }
+}
+
+// What run_few does, for E8P, one panel after the other. REQUIRES: has_vbmi_and_gfni().
+template <Encoding encoding, int kTokens>
+CRIA_VBMI void run_few_e8p(const LinearA8Args& args) {
+  constexpr int kGroups = encoding_spec(encoding).bits == 2 && kTokens == 1 ? 4 : 2;  // measured
+  const PanelLayout layout = panel_layout(args.encoding, args.n_cols);
+  const E8pTables& tables = e8p_tables();
+  const E8pDigits digits = load_digits(tables);
+  const std::int64_t n_groups = a8_blocks(args.n_cols);
+  const std::byte* panel = args.panels;
+  for (std::int64_t row = 0; row < args.n_rows; row += kPanelRows, panel += layout.size_bytes) {
+    __m512 acc[kTokens];
+    for (int t = 0; t < kTokens; ++t) acc[t] = _mm512_setzero_ps();
+    spec::GroupWalk<encoding> walk(layout.scale_shift, 0);
+    std::int64_t g = 0;
+    for (; g + kGroups <= n_groups; g += kGroups) {
+      add_e8p_groups<encoding, kGroups>(args, tables, digits, panel, walk, g, acc);
+    }
+    for (; g < n_groups; ++g) {
+      add_e8p_groups<encoding, 1>(args, tables, digits, panel, walk, g, acc);
+    }
+    alignas(64) TokenSums sums[kTokens];
+    for (int t = 0; t < kTokens; ++t) _mm512_storeu_ps(sums[t], acc[t]);
+    write_sums(args, sums, row, 0, kTokens);
+  }
+}
+#endif
+
 template <Encoding encoding, int kTokens>
 void run_few_rows(const LinearA8Args& args) {
+#if !defined(CRIA_EMULATE_AVX512)
+  if constexpr (encoding_spec(encoding).codebook == Codebook::kE8P) {
+    if (has_vbmi_and_gfni()) return run_few_e8p<encoding, kTokens>(args);
+  }
+#endif
   constexpr int kPanels = 4;
   const PanelLayout layout = panel_layout(args.encoding, args.n_cols);
   const bool one_stream = avx2::is_amd() && kOneStream<encoding>;

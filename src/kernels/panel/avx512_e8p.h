@@ -9,7 +9,8 @@
 //
 // by matrices over GF(2) (vgf2p8affineqb), which the sign of the last coordinate is linear in, too:
 // the parity of the seven others, and of the number of 3/2 in the vector (the low bits of d).
-// vpmultishiftqb then takes a nibble for each byte of a quad, vpermb its value.
+// vpermb makes values of nibbles: of a coordinate of all octets at once, which is the least work,
+// or of a quad, for whose bytes vpmultishiftqb takes a nibble each.
 #pragma once
 
 #include <array>
@@ -63,58 +64,59 @@ constexpr BitMatrix signs_to_nibbles(int p) {
   return m.row(6, p == 3 ? 0x7f : 2u << (2 * p));
 }
 
+// From memory, as there are more of them than registers to spare.
 template <BitMatrix matrix>
 CRIA_VBMI_INLINE __m512i affine(__m512i x) {
-  return _mm512_gf2p8affine_epi64_epi8(x, constant<matrix.bits>(), 0);
+  static constexpr std::uint64_t kBits = matrix.bits;
+  __m512i out;
+  asm("vgf2p8affineqb $0, %2%{1to8%}, %1, %0" : "=v"(out) : "v"(x), "m"(kBits));
+  return out;
 }
 
 // table[i] of each byte.
-CRIA_VBMI_INLINE __m512i look_up_256(const std::uint8_t* table, __m512i i) {
-  const __m512i low =
-      _mm512_permutex2var_epi8(_mm512_load_si512(table), i, _mm512_load_si512(table + 64));
-  const __m512i high =
-      _mm512_permutex2var_epi8(_mm512_load_si512(table + 128), i, _mm512_load_si512(table + 192));
+CRIA_VBMI_INLINE __m512i look_up_256(const __m512i* table, __m512i i) {
+  const __m512i low = _mm512_permutex2var_epi8(table[0], i, table[1]);
+  const __m512i high = _mm512_permutex2var_epi8(table[2], i, table[3]);
   return _mm512_mask_blend_epi8(_mm512_movepi8_mask(i), low, high);
 }
-
-// Bytes 4 row + octet -> pair[s]: the bytes of octets s and s + 2, each followed by that of `b`.
-struct OctetPairs {
-  __m512i pair[2];
-};
-CRIA_VBMI_INLINE OctetPairs interleave(__m512i a, __m512i b) {
-  constexpr __mmask64 kOdd = 0xaaaaaaaaaaaaaaaau;
-  return {{_mm512_mask_blend_epi8(kOdd, a, _mm512_slli_epi16(b, 8)),
-           _mm512_mask_blend_epi8(kOdd, _mm512_srli_epi16(a, 8), b)}};
+CRIA_VBMI_INLINE __m512i look_up_256(const std::uint8_t* table, __m512i i) {
+  const __m512i loaded[4] = {load_512(table), load_512(table + 64), load_512(table + 128),
+                             load_512(table + 192)};
+  return look_up_256(loaded, i);
 }
 
-// The nibbles of 16 rows, [half of an octet]. [row][octet] bytes have two each.
-struct Nibbles {
-  OctetPairs half[2];
+// The digits of the tables, in registers.
+struct E8pDigits {
+  __m512i of[2][4];
 };
-
-CRIA_VBMI_INLINE Nibbles e8p_nibbles(const std::uint8_t* numbers, const std::uint8_t* signs) {
-  const E8pTables& tables = e8p_tables();
-  const __m512i number = _mm512_loadu_si512(numbers), sign = _mm512_loadu_si512(signs);
-  const __m512i low = look_up_256(tables.digits[0], number);
-  const __m512i high = look_up_256(tables.digits[1], number);
-  const __m512i n0 =
-      _mm512_xor_si512(affine<digits_to_nibbles(0)>(low), affine<signs_to_nibbles(0)>(sign));
-  const __m512i n1 =
-      _mm512_xor_si512(affine<digits_to_nibbles(1)>(low), affine<signs_to_nibbles(1)>(sign));
-  const __m512i n2 =
-      _mm512_xor_si512(affine<digits_to_nibbles(2)>(high), affine<signs_to_nibbles(2)>(sign));
-  const __m512i n3 = _mm512_ternarylogic_epi64(affine<digits_to_nibbles(3)>(high),
-                                               affine<signs_to_nibbles(3)>(sign),
-                                               affine<BitMatrix().row(6, 0x55)>(low), 0x96);
-  return {{interleave(n0, n1), interleave(n2, n3)}};
+CRIA_VBMI_INLINE E8pDigits load_digits(const E8pTables& tables) {
+  const std::uint8_t *low = tables.digits[0], *high = tables.digits[1];
+  return {{{load_512(low), load_512(low + 64), load_512(low + 128), load_512(low + 192)},
+           {load_512(high), load_512(high + 64), load_512(high + 128), load_512(high + 192)}}};
 }
 
-CRIA_VBMI_INLINE Nibbles e8_nibbles(const std::uint8_t* numbers) {
-  const E8pTables& tables = e8p_tables();
-  const __m512i number = _mm512_loadu_si512(numbers);
-  return {
-      {interleave(look_up_256(tables.points[0], number), look_up_256(tables.points[1], number)),
-       interleave(look_up_256(tables.points[2], number), look_up_256(tables.points[3], number))}};
+// The nibbles of 64 octets: byte 4 row + octet of part p has those of coordinates 2 p and 2 p + 1.
+struct OctetNibbles {
+  __m512i part[kE8Width / 2];
+};
+
+CRIA_VBMI_INLINE OctetNibbles e8p_nibbles(const E8pDigits& digits, const std::uint8_t* numbers,
+                                          const std::uint8_t* signs) {
+  const __m512i number = load_512(numbers), sign = load_512(signs);
+  const __m512i low = look_up_256(digits.of[0], number);
+  const __m512i high = look_up_256(digits.of[1], number);
+  return {{_mm512_xor_si512(affine<digits_to_nibbles(0)>(low), affine<signs_to_nibbles(0)>(sign)),
+           _mm512_xor_si512(affine<digits_to_nibbles(1)>(low), affine<signs_to_nibbles(1)>(sign)),
+           _mm512_xor_si512(affine<digits_to_nibbles(2)>(high), affine<signs_to_nibbles(2)>(sign)),
+           _mm512_ternarylogic_epi64(affine<digits_to_nibbles(3)>(high),
+                                     affine<signs_to_nibbles(3)>(sign),
+                                     affine<BitMatrix().row(6, 0x55)>(low), 0x96)}};
+}
+
+CRIA_VBMI_INLINE OctetNibbles e8_nibbles(const E8pTables& tables, const std::uint8_t* numbers) {
+  const __m512i number = load_512(numbers);
+  return {{look_up_256(tables.points[0], number), look_up_256(tables.points[1], number),
+           look_up_256(tables.points[2], number), look_up_256(tables.points[3], number)}};
 }
 
 // What nibbles stand for.
@@ -136,8 +138,82 @@ constexpr NibbleValues e8_values() {
   return values;
 }
 
+// --- coordinate by coordinate --------------------------------------------------------------------
+
+// Where the columns of activations go for that: byte 4 c + octet has that of column 8 octet + c.
+CRIA_VBMI_INLINE __m256i coordinates_first(__m256i columns) {
+  alignas(32) static constexpr auto kFrom = [] {
+    std::array<std::int8_t, kColumnGroup> from = {};
+    for (int i = 0; i < kColumnGroup; ++i) {
+      from[i] = static_cast<std::int8_t>(kE8Width * (i % 4) + i / 4);
+    }
+    return from;
+  }();
+  const auto* from = reinterpret_cast<const __m256i*>(kFrom.data());
+  return _mm256_permutexvar_epi8(_mm256_load_si256(from), columns);
+}
+
+// Coordinate c, in the low nibble of each byte; the high one has something else.
+CRIA_VBMI_INLINE __m512i nibble_of(const OctetNibbles& octets, int c) {
+  const __m512i part = octets.part[c / 2];
+  return c % 2 == 0 ? part : _mm512_srli_epi16(part, 4);
+}
+
+// Those of a group of 16 rows; `second` of the second stage.
+template <int bits>
+struct E8pNibbles {
+  OctetNibbles first, second;
+};
+template <int bits>
+CRIA_VBMI_INLINE E8pNibbles<bits> e8p_group_nibbles(const E8pTables& tables,
+                                                    const E8pDigits& digits,
+                                                    const std::uint8_t* group) {
+  E8pNibbles<bits> out;
+  out.first = e8p_nibbles(digits, group, group + 64);
+  if constexpr (bits == 3) out.second = e8_nibbles(tables, group + 128);
+  if constexpr (bits == 4) out.second = e8p_nibbles(digits, group + 128, group + 192);
+  return out;
+}
+
+// Coordinate c of each octet plus `offset`: byte 4 row + octet is that of column 8 octet + c.
+template <int bits, int offset>
+CRIA_VBMI_INLINE __m512i e8p_coordinate(const E8pNibbles<bits>& nibbles, int c) {
+  // A nibble of the 1-bit stage is its value plus 4.
+  static constexpr NibbleValues kFirst =
+      e8p_values(bits == 4 ? 4 : 1, bits == 3 ? offset - 4 : offset);
+  static constexpr NibbleValues kSecond = e8p_values(1, 0);
+  const __m512i value =
+      _mm512_permutexvar_epi8(nibble_of(nibbles.first, c), repeat_16(kFirst.data()));
+  if constexpr (bits == 2) return value;
+  const __m512i nibble = nibble_of(nibbles.second, c);
+  if constexpr (bits == 3) {
+    return _mm512_add_epi8(value, _mm512_and_si512(nibble, constant<0x0f0f0f0f0f0f0f0f>()));
+  }
+  return _mm512_add_epi8(value, _mm512_permutexvar_epi8(nibble, repeat_16(kSecond.data())));
+}
+
+// --- quad by quad --------------------------------------------------------------------------------
+
+// Bytes 4 row + octet -> pair[s]: the bytes of octets s and s + 2, each followed by that of `b`.
+struct OctetPairs {
+  __m512i pair[2];
+};
+CRIA_VBMI_INLINE OctetPairs interleave(__m512i a, __m512i b) {
+  constexpr __mmask64 kOdd = 0xaaaaaaaaaaaaaaaau;
+  return {{_mm512_mask_blend_epi8(kOdd, a, _mm512_slli_epi16(b, 8)),
+           _mm512_mask_blend_epi8(kOdd, _mm512_srli_epi16(a, 8), b)}};
+}
+
+// [half of an octet]
+struct QuadNibbles {
+  OctetPairs half[2];
+};
+CRIA_VBMI_INLINE QuadNibbles by_quads(const OctetNibbles& octets) {
+  return {{interleave(octets.part[0], octets.part[1]), interleave(octets.part[2], octets.part[3])}};
+}
+
 // The values of quad q: [row][4].
-CRIA_VBMI_INLINE __m512i quad_values(const Nibbles& nibbles, int q, __m512i values) {
+CRIA_VBMI_INLINE __m512i quad_values(const QuadNibbles& nibbles, int q, __m512i values) {
   const int octet = q / 2;
   // Bit offsets within the eight bytes of two rows.
   constexpr std::uint64_t kFirst = 0x2c2824200c080400u, kSecond = kFirst + 0x1010101010101010u;
@@ -151,12 +227,14 @@ template <int bits, int offset>
 CRIA_VBMI void expand_e8p_vbmi(const std::uint8_t* group, avx2::ExpandedGroup& out) {
   static constexpr NibbleValues kFirst = e8p_values(bits == 4 ? 4 : 1, offset);
   static constexpr NibbleValues kSecond = bits == 3 ? e8_values() : e8p_values(1, 0);
-  const Nibbles first = e8p_nibbles(group, group + 64);
+  const E8pTables& tables = e8p_tables();
+  const E8pDigits digits = load_digits(tables);
+  const QuadNibbles first = by_quads(e8p_nibbles(digits, group, group + 64));
   const __m512i values = repeat_16(kFirst.data());
-  Nibbles second;
+  QuadNibbles second;
   __m512i second_values;
-  if constexpr (bits == 3) second = e8_nibbles(group + 128);
-  if constexpr (bits == 4) second = e8p_nibbles(group + 128, group + 192);
+  if constexpr (bits == 3) second = by_quads(e8_nibbles(tables, group + 128));
+  if constexpr (bits == 4) second = by_quads(e8p_nibbles(digits, group + 128, group + 192));
   if constexpr (bits > 2) second_values = repeat_16(kSecond.data());
   CRIA_UNROLL
   for (int q = 0; q < kQuads; ++q) {

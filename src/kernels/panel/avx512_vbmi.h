@@ -30,7 +30,9 @@ CRIA_VBMI_INLINE __m512i constant() {
 
 // Four times over, for vpermb, which looks at six bits where a nibble has four, and for vpshufb.
 CRIA_VBMI_INLINE __m512i repeat_16(const std::int8_t* values) {
-  return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(values)));
+  __m512i out;
+  asm("vbroadcasti32x4 %1, %0" : "=v"(out) : "m"(*reinterpret_cast<const __m128i*>(values)));
+  return out;
 }
 
 }  // namespace
