@@ -25,8 +25,12 @@ namespace {
 
 struct E8pTables {
   alignas(64) std::uint8_t digits[2][256];  // of coordinates 0 to 3, 4 to 7: two bits each
-  alignas(64) std::uint8_t points[4][256];  // 1-bit stage: 4 more than coordinates 2 p and 2 p + 1
+  alignas(64) std::uint8_t points[4][128];  // 1-bit stage: 4 more than coordinates 2 p and 2 p + 1
 };
+
+// Of the points of the 1-bit stage, the half-integer ones are 128 that follow each other, whose
+// coordinates are signs. With this added to a number they have the top bit, and their signs below.
+inline constexpr int kToHalves = 16;
 
 inline const E8pTables& e8p_tables() {
   static const E8pTables tables = [] {
@@ -35,8 +39,8 @@ inline const E8pTables& e8p_tables() {
       for (int i = 0; i < kE8Width; ++i) {
         const int digit = (e8p_vectors()[n][i] - 2) / 4;
         t.digits[i / 4][n] |= static_cast<std::uint8_t>(digit << (2 * (i % 4)));
-        const int point = e8_points()[n][i] + 4;
-        t.points[i / 2][n] |= static_cast<std::uint8_t>(point << (4 * (i % 2)));
+        const int at = (n + kToHalves) % 256, point = e8_points()[n][i] + 4;
+        if (at < 128) t.points[i / 2][at] |= static_cast<std::uint8_t>(point << (4 * (i % 2)));
       }
     }
     return t;
@@ -64,7 +68,14 @@ constexpr BitMatrix signs_to_nibbles(int p) {
   return m.row(6, p == 3 ? 0x7f : 2u << (2 * p));
 }
 
-// From memory, as there are more of them than registers to spare.
+// Of half-integer points, without what is the same for all (kHalf).
+constexpr BitMatrix halves_to_nibbles(int p) {
+  const unsigned first = 1u << (2 * p), second = p == 3 ? 0x7f : 2u << (2 * p);
+  return BitMatrix().row(1, first).row(2, first).row(5, second).row(6, second);
+}
+inline constexpr int kHalf = 0x55;  // 1/2 + 2 in halves: 5; the signs make 3 of it
+
+// Matrices come from memory, as there are more of them than registers to spare.
 template <BitMatrix matrix>
 CRIA_VBMI_INLINE __m512i affine(__m512i x) {
   static constexpr std::uint64_t kBits = matrix.bits;
@@ -72,17 +83,21 @@ CRIA_VBMI_INLINE __m512i affine(__m512i x) {
   asm("vgf2p8affineqb $0, %2%{1to8%}, %1, %0" : "=v"(out) : "v"(x), "m"(kBits));
   return out;
 }
+// mask ? affine(x) ^ add : other
+template <BitMatrix matrix, int add>
+CRIA_VBMI_INLINE __m512i affine_where(__mmask64 mask, __m512i x, __m512i other) {
+  static constexpr std::uint64_t kBits = matrix.bits;
+  asm("vgf2p8affineqb %4, %3%{1to8%}, %2, %0%{%1%}"
+      : "+v"(other)
+      : "Yk"(mask), "v"(x), "m"(kBits), "i"(add));
+  return other;
+}
 
 // table[i] of each byte.
 CRIA_VBMI_INLINE __m512i look_up_256(const __m512i* table, __m512i i) {
   const __m512i low = _mm512_permutex2var_epi8(table[0], i, table[1]);
   const __m512i high = _mm512_permutex2var_epi8(table[2], i, table[3]);
   return _mm512_mask_blend_epi8(_mm512_movepi8_mask(i), low, high);
-}
-CRIA_VBMI_INLINE __m512i look_up_256(const std::uint8_t* table, __m512i i) {
-  const __m512i loaded[4] = {load_512(table), load_512(table + 64), load_512(table + 128),
-                             load_512(table + 192)};
-  return look_up_256(loaded, i);
 }
 
 // The digits of the tables, in registers.
@@ -113,10 +128,17 @@ CRIA_VBMI_INLINE OctetNibbles e8p_nibbles(const E8pDigits& digits, const std::ui
                                      affine<BitMatrix().row(6, 0x55)>(low), 0x96)}};
 }
 
+template <int p>
+CRIA_VBMI_INLINE __m512i e8_nibbles_part(const E8pTables& tables, __m512i at, __mmask64 is_half) {
+  const std::uint8_t* points = tables.points[p];
+  const __m512i whole = _mm512_permutex2var_epi8(load_512(points), at, load_512(points + 64));
+  return affine_where<halves_to_nibbles(p), kHalf>(is_half, at, whole);
+}
 CRIA_VBMI_INLINE OctetNibbles e8_nibbles(const E8pTables& tables, const std::uint8_t* numbers) {
-  const __m512i number = load_512(numbers);
-  return {{look_up_256(tables.points[0], number), look_up_256(tables.points[1], number),
-           look_up_256(tables.points[2], number), look_up_256(tables.points[3], number)}};
+  const __m512i at = _mm512_add_epi8(load_512(numbers), _mm512_set1_epi8(kToHalves));
+  const __mmask64 is_half = _mm512_movepi8_mask(at);
+  return {{e8_nibbles_part<0>(tables, at, is_half), e8_nibbles_part<1>(tables, at, is_half),
+           e8_nibbles_part<2>(tables, at, is_half), e8_nibbles_part<3>(tables, at, is_half)}};
 }
 
 // What nibbles stand for.
