@@ -2,6 +2,8 @@
 // sums of a group become floats. Internal linkage throughout, as in panel/generic.h.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/panel/avx2_words.h"
 #include "kernels/panel/avx512.h"
 #include "kernels/panel/avx512_e8p.h"
@@ -62,6 +64,14 @@ inline __m512i load_codes(const std::uint8_t* group, int quad, __m512i table) {
   if constexpr (kHasTable<encoding>) return _mm512_shuffle_epi8(table, codes);
   return codes;
 }
+
+#if !defined(CRIA_EMULATE_AVX512)
+// Of encodings with codes for several columns.
+template <Encoding encoding>
+using WordWeights = std::conditional_t<encoding_spec(encoding).codebook == Codebook::kE8P,
+                                       E8pWeights<encoding_spec(encoding).bits, kOffset<encoding>>,
+                                       PairWeights<encoding_spec(encoding).bits>>;
+#endif
 
 // Where the codes of a group are: in the panel, or in `expanded`.
 template <Encoding encoding>

@@ -50,8 +50,9 @@ inline avx2::Prefetch prefetch_of(int n_panels, int panel, const PanelLayout& la
 
 // Whether an AMD core reads panels one after the other, asking for nothing, rather than four side
 // by side, asking. One Zen 4 core, 1 token, GB/s (in brackets four): q4 31 (23), q8 31 (20), q4nl
-// 30 (23), q4kmin 26 (24), q6k 28 (20), q3 28 (24), q2kmin 27 (26); but q3k 24 (25), e8p2 8.0
-// (9.7). q4 besides: one that asks 22, two that do not 20, four 23.
+// 30 (23), q4kmin 26 (24), q6k 28 (20), q3 28 (24), q2kmin 27 (26); but q3k 24 (25), and e8p2,
+// where it is expanded to memory, 8.0 (9.7). q4 besides: one that asks 22, two that do not 20, four
+// 23.
 template <Encoding encoding>
 inline constexpr bool kOneStream = !avx2::kExpands<encoding> && encoding != Encoding::kQ3K;
 
@@ -138,44 +139,43 @@ void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t r
 }
 
 #if !defined(CRIA_EMULATE_AVX512)
-// acc += kGroups groups of a panel of E8P from g on, side by side, so that one has something to do
-// while another waits for its tables. REQUIRES: has_vbmi_and_gfni().
+// acc += kGroups groups of a panel from g on, whose codes are for several columns, side by side, so
+// that one has something to do while another waits for its tables. REQUIRES: has_vbmi_and_gfni().
 template <Encoding encoding, int kGroups, int kTokens>
-CRIA_VBMI_INLINE void add_e8p_groups(const LinearA8Args& args, const E8pTables& tables,
-                                     const E8pDigits& digits, const std::byte* panel,
-                                     spec::GroupWalk<encoding>& walk, std::int64_t g,
-                                     __m512 (&acc)[kTokens]) {
+CRIA_VBMI_INLINE void add_word_groups(const LinearA8Args& args,
+                                      const WordWeights<encoding>& weights, const std::byte* panel,
+                                      spec::GroupWalk<encoding>& walk, std::int64_t g,
+                                      __m512 (&acc)[kTokens]) {
   using Form = FormOf<encoding>;
-  constexpr int kBits = encoding_spec(encoding).bits;
   const std::int8_t* columns = args.codes + g * kTokens * kColumnGroup;
   const A8Block* blocks = args.blocks + g * kTokens;
   alignas(32) std::int8_t x[kGroups * kTokens][kColumnGroup];
   __m512i part[kGroups][kTokens];
   CRIA_UNROLL
   for (int i = 0; i < kGroups * kTokens; ++i) {
-    _mm256_store_si256(reinterpret_cast<__m256i*>(x[i]),
-                       coordinates_first(avx2::load_256(columns + i * kColumnGroup)));
+    const __m256i ordered = weights.ordered(avx2::load_256(columns + i * kColumnGroup));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(x[i]), ordered);
     const __m512i x_sums = broadcast_32(blocks[i].sums);
     part[i / kTokens][i % kTokens] = start_of<encoding>(x_sums, _mm512_setzero_si512(), 0);
   }
   // Else they stay in registers and are taken out one by one, by shuffles.
   asm("" : "+m"(x));
-  E8pNibbles<kBits> nibbles[kGroups];
+  typename WordWeights<encoding>::Group loaded[kGroups];
   GroupScales<Form> scales[kGroups];
   CRIA_UNROLL
   for (int i = 0; i < kGroups; ++i, walk.next()) {
     const spec::Group group = walk.of(panel);
-    nibbles[i] = e8p_group_nibbles<kBits>(tables, digits, group.codes);
+    loaded[i] = weights.load(group.codes);
     scales[i] = load_scales<encoding>(group);
   }
   CRIA_UNROLL
-  for (int c = 0; c < kE8Width; ++c) {
+  for (int q = 0; q < kQuads; ++q) {
     CRIA_UNROLL
     for (int i = 0; i < kGroups; ++i) {
-      const __m512i w = e8p_coordinate<kBits, kOffset<encoding>>(nibbles[i], c);
+      const __m512i w = weights.quad(loaded[i], q);
       CRIA_UNROLL
       for (int t = 0; t < kTokens; ++t) {
-        const __m512i quad = broadcast_32(x[i * kTokens + t] + 4 * c);
+        const __m512i quad = broadcast_32(x[i * kTokens + t] + 4 * q);
         part[i][t] = _mm512_dpbusd_epi32(part[i][t], w, quad);
       }
     }
@@ -189,13 +189,15 @@ CRIA_VBMI_INLINE void add_e8p_groups(const LinearA8Args& args, const E8pTables& 
   }
 }
 
-// What run_few does, for E8P, one panel after the other. REQUIRES: has_vbmi_and_gfni().
+// What run_few does, for codes for several columns: one panel after the other, without asking
+// ahead, as the processor reads along well enough for what has so much to do for a byte. REQUIRES:
+// has_vbmi_and_gfni(). One Zen 4 core, 1 token, GB/s, and expanded to memory first: e8p2 19.7
+// (11.4), e8p3 16.9 (9.1), e8p4 19.5 (11.9), q4s24 22 (18.7), q8s24 29 (26).
 template <Encoding encoding, int kTokens>
-CRIA_VBMI void run_few_e8p(const LinearA8Args& args) {
-  constexpr int kGroups = encoding_spec(encoding).bits == 2 && kTokens == 1 ? 4 : 2;  // measured
+CRIA_VBMI void run_few_words(const LinearA8Args& args) {
+  constexpr int kGroups = encoding_spec(encoding).bits == 2 && kTokens == 1 ? 4 : 2;
   const PanelLayout layout = panel_layout(args.encoding, args.n_cols);
-  const E8pTables& tables = e8p_tables();
-  const E8pDigits digits = load_digits(tables);
+  const WordWeights<encoding> weights;
   const std::int64_t n_groups = a8_blocks(args.n_cols);
   const std::byte* panel = args.panels;
   for (std::int64_t row = 0; row < args.n_rows; row += kPanelRows, panel += layout.size_bytes) {
@@ -204,11 +206,9 @@ CRIA_VBMI void run_few_e8p(const LinearA8Args& args) {
     spec::GroupWalk<encoding> walk(layout.scale_shift, 0);
     std::int64_t g = 0;
     for (; g + kGroups <= n_groups; g += kGroups) {
-      add_e8p_groups<encoding, kGroups>(args, tables, digits, panel, walk, g, acc);
+      add_word_groups<encoding, kGroups>(args, weights, panel, walk, g, acc);
     }
-    for (; g < n_groups; ++g) {
-      add_e8p_groups<encoding, 1>(args, tables, digits, panel, walk, g, acc);
-    }
+    for (; g < n_groups; ++g) add_word_groups<encoding, 1>(args, weights, panel, walk, g, acc);
     alignas(64) TokenSums sums[kTokens];
     for (int t = 0; t < kTokens; ++t) _mm512_storeu_ps(sums[t], acc[t]);
     write_sums(args, sums, row, 0, kTokens);
@@ -219,8 +219,8 @@ CRIA_VBMI void run_few_e8p(const LinearA8Args& args) {
 template <Encoding encoding, int kTokens>
 void run_few_rows(const LinearA8Args& args) {
 #if !defined(CRIA_EMULATE_AVX512)
-  if constexpr (encoding_spec(encoding).codebook == Codebook::kE8P) {
-    if (has_vbmi_and_gfni()) return run_few_e8p<encoding, kTokens>(args);
+  if constexpr (avx2::kExpands<encoding>) {
+    if (has_vbmi_and_gfni()) return run_few_words<encoding, kTokens>(args);
   }
 #endif
   constexpr int kPanels = 4;

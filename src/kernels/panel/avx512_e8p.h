@@ -162,7 +162,7 @@ constexpr NibbleValues e8_values() {
 
 // --- coordinate by coordinate --------------------------------------------------------------------
 
-// Where the columns of activations go for that: byte 4 c + octet has that of column 8 octet + c.
+// Byte 4 c + octet has that of column 8 octet + c.
 CRIA_VBMI_INLINE __m256i coordinates_first(__m256i columns) {
   alignas(32) static constexpr auto kFrom = [] {
     std::array<std::int8_t, kColumnGroup> from = {};
@@ -181,38 +181,48 @@ CRIA_VBMI_INLINE __m512i nibble_of(const OctetNibbles& octets, int c) {
   return c % 2 == 0 ? part : _mm512_srli_epi16(part, 4);
 }
 
-// Those of a group of 16 rows; `second` of the second stage.
-template <int bits>
-struct E8pNibbles {
-  OctetNibbles first, second;
-};
-template <int bits>
-CRIA_VBMI_INLINE E8pNibbles<bits> e8p_group_nibbles(const E8pTables& tables,
-                                                    const E8pDigits& digits,
-                                                    const std::uint8_t* group) {
-  E8pNibbles<bits> out;
-  out.first = e8p_nibbles(digits, group, group + 64);
-  if constexpr (bits == 3) out.second = e8_nibbles(tables, group + 128);
-  if constexpr (bits == 4) out.second = e8p_nibbles(digits, group + 128, group + 192);
-  return out;
-}
-
-// Coordinate c of each octet plus `offset`: byte 4 row + octet is that of column 8 octet + c.
+// The weights of groups of 16 rows, each plus `offset`. What is looked up is loaded once: asked for
+// in the loop over groups, the tables would be a function call, which leaves no register as it was.
 template <int bits, int offset>
-CRIA_VBMI_INLINE __m512i e8p_coordinate(const E8pNibbles<bits>& nibbles, int c) {
-  // A nibble of the 1-bit stage is its value plus 4.
-  static constexpr NibbleValues kFirst =
-      e8p_values(bits == 4 ? 4 : 1, bits == 3 ? offset - 4 : offset);
-  static constexpr NibbleValues kSecond = e8p_values(1, 0);
-  const __m512i value =
-      _mm512_permutexvar_epi8(nibble_of(nibbles.first, c), repeat_16(kFirst.data()));
-  if constexpr (bits == 2) return value;
-  const __m512i nibble = nibble_of(nibbles.second, c);
-  if constexpr (bits == 3) {
-    return _mm512_add_epi8(value, _mm512_and_si512(nibble, constant<0x0f0f0f0f0f0f0f0f>()));
+class E8pWeights {
+ public:
+  struct Group {
+    OctetNibbles first, second;  // stages
+  };
+
+  CRIA_VBMI_INLINE E8pWeights() : tables_(e8p_tables()), digits_(load_digits(tables_)) {}
+
+  CRIA_VBMI_INLINE Group load(const std::uint8_t* group) const {
+    Group out;
+    out.first = e8p_nibbles(digits_, group, group + 64);
+    if constexpr (bits == 3) out.second = e8_nibbles(tables_, group + 128);
+    if constexpr (bits == 4) out.second = e8p_nibbles(digits_, group + 128, group + 192);
+    return out;
   }
-  return _mm512_add_epi8(value, _mm512_permutexvar_epi8(nibble, repeat_16(kSecond.data())));
-}
+
+  // Quad q: coordinate q of the octets of each row, [row][octet].
+  CRIA_VBMI_INLINE static __m512i quad(const Group& group, int q) {
+    // A nibble of the 1-bit stage is its value plus 4.
+    static constexpr NibbleValues kFirst =
+        e8p_values(bits == 4 ? 4 : 1, bits == 3 ? offset - 4 : offset);
+    static constexpr NibbleValues kSecond = e8p_values(1, 0);
+    const __m512i value =
+        _mm512_permutexvar_epi8(nibble_of(group.first, q), repeat_16(kFirst.data()));
+    if constexpr (bits == 2) return value;
+    const __m512i nibble = nibble_of(group.second, q);
+    if constexpr (bits == 3) {
+      return _mm512_add_epi8(value, _mm512_and_si512(nibble, constant<0x0f0f0f0f0f0f0f0f>()));
+    }
+    return _mm512_add_epi8(value, _mm512_permutexvar_epi8(nibble, repeat_16(kSecond.data())));
+  }
+
+  // The columns of activations, in the order of those of the quads.
+  CRIA_VBMI_INLINE static __m256i ordered(__m256i columns) { return coordinates_first(columns); }
+
+ private:
+  const E8pTables& tables_;
+  const E8pDigits digits_;
+};
 
 // --- quad by quad --------------------------------------------------------------------------------
 

@@ -86,41 +86,59 @@ constexpr SelectorMove selector_move(int q) {
   return move;
 }
 
-// Quad q of four: [row][4], each weight plus `zero`.
-template <int q, int zero>
-CRIA_VBMI_INLINE __m512i pair_quad(const PairMatrices& matrices, __m512i selectors) {
-  constexpr SelectorMove kMove = selector_move(q);
-  const __m512i selector = _mm512_and_si512(
-      _mm512_multishift_epi64_epi8(constant<kMove.from>(), selectors), constant<kMove.mask>());
-  return _mm512_gf2p8affine_epi64_epi8(selector, matrices.of[q % 2], zero);
-}
+inline constexpr SelectorMove kSelectorMoves[4] = {selector_move(0), selector_move(1),
+                                                   selector_move(2), selector_move(3)};
 
-template <int zero>
-CRIA_VBMI_INLINE void store_pair_quads(const PairMatrices& matrices, __m512i places,
-                                       std::uint8_t (*out)[64]) {
-  const __m512i selectors = pair_selectors(places);
-  _mm512_store_si512(out[0], pair_quad<0, zero>(matrices, selectors));
-  _mm512_store_si512(out[1], pair_quad<1, zero>(matrices, selectors));
-  _mm512_store_si512(out[2], pair_quad<2, zero>(matrices, selectors));
-  _mm512_store_si512(out[3], pair_quad<3, zero>(matrices, selectors));
-}
+// The weights of groups of 16 rows, each plus kZero: 8 (3 bits a weight) or 128 (5 bits).
+template <int bits>
+class PairWeights {
+ public:
+  struct Group {
+    PairMatrices matrices[2];  // of quads 0 to 3, of 4 to 7
+    __m512i selectors[2];
+  };
 
-// Each weight plus 8 (3 bits a weight) or 128 (5 bits). REQUIRES: has_vbmi_and_gfni().
+  CRIA_VBMI_INLINE Group load(const std::uint8_t* group) const {
+    const __m512i places = load_512(group + (bits - 1) * 64);
+    const __m512i high_places = _mm512_srli_epi16(places, 4);
+    if constexpr (bits == 3) {
+      return {{pair_matrices(codes(group, 0)), pair_matrices(codes(group, 1))},
+              {pair_selectors(places), pair_selectors(high_places)}};
+    } else {
+      return {{pair_matrices(codes(group, 0), codes(group, 2)),
+               pair_matrices(codes(group, 1), codes(group, 3))},
+              {pair_selectors(places), pair_selectors(high_places)}};
+    }
+  }
+
+  // Quad q: [row][4].
+  CRIA_VBMI_INLINE static __m512i quad(const Group& group, int q) {
+    const SelectorMove& move = kSelectorMoves[q % 4];
+    const __m512i moved =
+        _mm512_multishift_epi64_epi8(broadcast_64(move.from), group.selectors[q / 4]);
+    return _mm512_gf2p8affine_epi64_epi8(_mm512_and_si512(moved, broadcast_64(move.mask)),
+                                         group.matrices[q / 4].of[q % 2], kZero);
+  }
+
+  // The columns of activations, in the order of those of the quads: as they are.
+  CRIA_VBMI_INLINE static __m256i ordered(__m256i columns) { return columns; }
+
+ private:
+  static constexpr int kZero = 1 << (pair_code_bits(bits) - 1);
+
+  CRIA_VBMI_INLINE static __m512i codes(const std::uint8_t* group, int plane) {
+    constexpr std::uint64_t kZeros = bits == 3 ? 0x8888888888888888 : 0x8080808080808080;
+    return _mm512_xor_si512(load_512(group + 64 * plane), constant<kZeros>());
+  }
+};
+
+// REQUIRES: has_vbmi_and_gfni().
 template <int bits>
 CRIA_VBMI void expand_pairs_vbmi(const std::uint8_t* group, avx2::ExpandedGroup& out) {
-  constexpr int kZero = 1 << (pair_code_bits(bits) - 1);
-  const __m512i zeros = constant < bits == 3 ? 0x8888888888888888 : 0x8080808080808080 > ();
-  const auto codes = [&](int plane) [[gnu::target("avx512vbmi,gfni"), gnu::always_inline]] {
-    return _mm512_xor_si512(load_512(group + 64 * plane), zeros);
-  };
-  const __m512i places = load_512(group + (bits - 1) * 64);
-  const __m512i high_places = _mm512_srli_epi16(places, 4);
-  if constexpr (bits == 3) {
-    store_pair_quads<kZero>(pair_matrices(codes(0)), places, out.bytes);
-    store_pair_quads<kZero>(pair_matrices(codes(1)), high_places, out.bytes + 4);
-  } else {
-    store_pair_quads<kZero>(pair_matrices(codes(0), codes(2)), places, out.bytes);
-    store_pair_quads<kZero>(pair_matrices(codes(1), codes(3)), high_places, out.bytes + 4);
+  const auto loaded = PairWeights<bits>().load(group);
+  CRIA_UNROLL
+  for (int q = 0; q < kQuads; ++q) {
+    _mm512_store_si512(out.bytes[q], PairWeights<bits>::quad(loaded, q));
   }
 }
 

@@ -20,12 +20,15 @@ inline bool has_vbmi_and_gfni() {
 
 // 64 bits, eight times, from memory: constants of one byte repeated would be made in an integer
 // register and sent through the port that shuffles, anew for each group.
+CRIA_VBMI_INLINE __m512i broadcast_64(const std::uint64_t& bits) {
+  __m512i out;
+  asm("vpbroadcastq %1, %0" : "=v"(out) : "m"(bits));
+  return out;
+}
 template <std::uint64_t bits>
 CRIA_VBMI_INLINE __m512i constant() {
   static constexpr std::uint64_t kBits = bits;
-  __m512i out;
-  asm("vpbroadcastq %1, %0" : "=v"(out) : "m"(kBits));
-  return out;
+  return broadcast_64(kBits);
 }
 
 // Four times over, for vpermb, which looks at six bits where a nibble has four, and for vpshufb.
