@@ -88,7 +88,8 @@ inline void dot_group(const std::uint8_t* const* codes, __m512i table, const std
   }
 }
 
-// Whole panels that follow each other, for all (few) tokens of a call.
+// Whole panels that follow each other, for all (few) tokens of a call. One panel by itself asks for
+// nothing.
 template <Encoding encoding, int kPanels, int kTokens>
 void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t row,
              const avx2::Prefetch* prefetch) {
@@ -114,7 +115,10 @@ void run_few(const LinearA8Args& args, const PanelLayout& layout, std::int64_t r
       const spec::Group group = walk.of(panels[p]);
       if constexpr (kPanels == 1) avx2::touch_lines<encoding>(group);
       codes[p] = group_codes<encoding>(group, expanded[p]);
-      avx2::ask_ahead<encoding>(panels[p], walk, layout, kPanels * layout.size_bytes, prefetch[p]);
+      if constexpr (kPanels > 1) {
+        avx2::ask_ahead<encoding>(panels[p], walk, layout, kPanels * layout.size_bytes,
+                                  prefetch[p]);
+      }
     }
     __m512i part[kPanels][kTokens][Form::kBlocks];
     const auto start_at = [&](int t, int b) {
@@ -227,9 +231,7 @@ void run_few_rows(const LinearA8Args& args) {
   const PanelLayout layout = panel_layout(args.encoding, args.n_cols);
   const bool one_stream = avx2::is_amd() && kOneStream<encoding>;
   avx2::Prefetch prefetch[kPanels];
-  for (int p = 0; p < kPanels; ++p) {
-    prefetch[p] = one_stream ? avx2::no_prefetch() : prefetch_of(kPanels, p, layout);
-  }
+  for (int p = 0; p < kPanels; ++p) prefetch[p] = prefetch_of(kPanels, p, layout);
   std::int64_t row = 0;
   for (; !one_stream && row + (kPanels - 1) * kPanelRows < args.n_rows;
        row += kPanels * kPanelRows) {
