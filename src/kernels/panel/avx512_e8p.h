@@ -154,9 +154,9 @@ constexpr NibbleValues e8p_values(int factor, int offset) {
   }
   return values;
 }
-constexpr NibbleValues e8_values() {
+constexpr NibbleValues nibbles_themselves() {
   NibbleValues values = {};
-  for (int n = 0; n < 16; ++n) values[n] = static_cast<std::int8_t>(n - 4);
+  for (int n = 0; n < 16; ++n) values[n] = static_cast<std::int8_t>(n);
   return values;
 }
 
@@ -200,12 +200,13 @@ class E8pWeights {
     return out;
   }
 
+  // What the nibbles of the stages stand for. One of the 1-bit stage is its value plus 4.
+  static constexpr NibbleValues kFirst =
+      e8p_values(bits == 4 ? 4 : 1, bits == 3 ? offset - 4 : offset);
+  static constexpr NibbleValues kSecond = bits == 3 ? nibbles_themselves() : e8p_values(1, 0);
+
   // Quad q: coordinate q of the octets of each row, [row][octet].
   CRIA_VBMI_INLINE static __m512i quad(const Group& group, int q) {
-    // A nibble of the 1-bit stage is its value plus 4.
-    static constexpr NibbleValues kFirst =
-        e8p_values(bits == 4 ? 4 : 1, bits == 3 ? offset - 4 : offset);
-    static constexpr NibbleValues kSecond = e8p_values(1, 0);
     const __m512i value =
         _mm512_permutexvar_epi8(nibble_of(group.first, q), repeat_16(kFirst.data()));
     if constexpr (bits == 2) return value;
@@ -257,17 +258,16 @@ CRIA_VBMI_INLINE __m512i quad_values(const QuadNibbles& nibbles, int q, __m512i 
 // Each weight plus `offset`. REQUIRES: has_vbmi_and_gfni().
 template <int bits, int offset>
 CRIA_VBMI void expand_e8p_vbmi(const std::uint8_t* group, avx2::ExpandedGroup& out) {
-  static constexpr NibbleValues kFirst = e8p_values(bits == 4 ? 4 : 1, offset);
-  static constexpr NibbleValues kSecond = bits == 3 ? e8_values() : e8p_values(1, 0);
-  const E8pTables& tables = e8p_tables();
-  const E8pDigits digits = load_digits(tables);
-  const QuadNibbles first = by_quads(e8p_nibbles(digits, group, group + 64));
-  const __m512i values = repeat_16(kFirst.data());
+  using Weights = E8pWeights<bits, offset>;
+  const typename Weights::Group loaded = Weights().load(group);
+  const QuadNibbles first = by_quads(loaded.first);
+  const __m512i values = repeat_16(Weights::kFirst.data());
   QuadNibbles second;
   __m512i second_values;
-  if constexpr (bits == 3) second = by_quads(e8_nibbles(tables, group + 128));
-  if constexpr (bits == 4) second = by_quads(e8p_nibbles(digits, group + 128, group + 192));
-  if constexpr (bits > 2) second_values = repeat_16(kSecond.data());
+  if constexpr (bits > 2) {
+    second = by_quads(loaded.second);
+    second_values = repeat_16(Weights::kSecond.data());
+  }
   CRIA_UNROLL
   for (int q = 0; q < kQuads; ++q) {
     __m512i quad = quad_values(first, q, values);
