@@ -21,7 +21,7 @@ constexpr std::int64_t kPassTokens = 8 * kA8TileTokens;
 constexpr std::int64_t kMostTokens = kPassTokens + kA8TileTokens;
 // Of few tokens, of which reading weights is most of the work: values that still stay in a near
 // cache, so that each matrix is read for long.
-constexpr std::int64_t kFewTokensValues = 160 * kColumns;
+constexpr std::int64_t kFewTokensValues = 10 * 1024;  // of each
 static_assert(kFewTokensValues <= kMostTokens * kColumns);
 
 }  // namespace
