@@ -105,17 +105,17 @@ inline void ask_ahead(const std::byte* panel, const spec::GroupWalk<encoding>& w
 // lines of a panel at once, as without asking, 78.1 % so.
 class LinesAhead {
  public:
-  // [begin, end) of the first panel; all lines take n_asks.
+  // [begin, end) of the first panel, whole lines; all of them take n_asks.
   LinesAhead(const std::byte* begin, const std::byte* end, std::size_t panel_bytes, int n_panels,
              int n_asks)
       : begin_(begin),
-        bytes_(static_cast<std::size_t>(end - begin)),
+        bytes_(end - begin),
         panel_bytes_(panel_bytes),
         n_left_(n_panels),
-        at_once_(bytes_ * n_panels / (64 * static_cast<std::size_t>(n_asks)) + 1) {}
+        at_once_((bytes_ / 64 * n_panels + n_asks - 1) / n_asks) {}
 
   void ask() {
-    for (std::size_t i = 0; i < at_once_ && n_left_ > 0; ++i) {
+    for (std::int64_t i = 0; i < at_once_ && n_left_ > 0; ++i) {
       _mm_prefetch(reinterpret_cast<const char*>(begin_ + at_), _MM_HINT_T1);
       at_ += 64;
       if (at_ < bytes_) continue;
@@ -127,10 +127,11 @@ class LinesAhead {
 
  private:
   const std::byte* begin_;  // of what is asked for of a panel
-  std::size_t bytes_, panel_bytes_;
+  std::int64_t bytes_;
+  std::size_t panel_bytes_;
   int n_left_;  // panels
-  std::size_t at_once_;
-  std::size_t at_ = 0;
+  std::int64_t at_once_;
+  std::int64_t at_ = 0;
 };
 
 }  // namespace
